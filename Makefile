@@ -1,0 +1,158 @@
+# Everything here needs Python 3.11 or newer and make, nothing else: each target builds the virtual
+# environment it needs under .venv*/ from pyproject.toml, once.
+#
+#   make test PYTHON=/path/to/python3    uses that Python instead of the first one found
+
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+# The jobs share build/, and some tests measure time.
+.NOTPARALLEL:
+
+ROOT := $(CURDIR)
+WHEELS := $(ROOT)/build/wheel
+RUN := $(ROOT)/build/testrun
+COVERAGE := $(ROOT)/build/coverage
+MAIN := $(ROOT)/.venv
+LOWEST := $(ROOT)/.venv-lowest
+OTHER := $(ROOT)/.venv-other
+DEMO := $(ROOT)/.venv-demo
+BENCH := $(ROOT)/.venv-bench
+PY := $(MAIN)/bin/python
+
+ifndef PYTHON
+PYTHON := $(shell sh .ci/find-python)
+endif
+
+# What is linted and type-checked; later parts of the project count as soon as they are there.
+CODE := trio_supervisor $(wildcard tests examples benchmarks .ci/*.py)
+# What the tests get to see beside the installed wheel.
+TEST_FILES := pyproject.toml $(wildcard Makefile README.md CHANGELOG.md tests examples benchmarks docs)
+# What coverage reports, but does not ask to be whole; see `omit` in pyproject.toml.
+BESIDE := $(wildcard trio_supervisor/testing trio_supervisor/daemon)
+# In tests and programs a body need not contain a checkpoint on every path (91x), a fixture may hold
+# a nursery across its yield (900), and a nursery with a single task may be the very point (112).
+ASYNC_OFF := ASYNC112,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913
+
+# $(call make-venv,FOLDER,[--lowest] WHAT...): does nothing when it is there already.
+define make-venv
+@test -n "$(PYTHON)" || { echo "make: no Python to work with; see above" >&2; exit 1; }
+@"$(PYTHON)" .ci/environment.py $(1) $(2)
+endef
+
+# $(call install-wheel,FOLDER): the wheel itself, never the source tree.
+define install-wheel
+@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index \
+	--force-reinstall $(WHEELS)/*.whl
+endef
+
+# $(call run-tests,FOLDER,WRAPPER,SEED,ARGUMENTS): in a folder from which the source tree cannot be
+# imported, against the wheel that is installed in FOLDER.
+define run-tests
+@rm -rf $(RUN) && mkdir -p $(RUN) && cp -R $(TEST_FILES) $(RUN)
+cd $(RUN) && SUPERVISOR_SOURCE=$(ROOT)/trio_supervisor SCHEDULE_SEED=$(3) \
+	$(1)/bin/python $(2) -m pytest $(4)
+endef
+
+.PHONY: help
+help:
+	@echo "make test       everything below but bench, demo and soak: what has to pass"
+	@echo "make lint       ruff and flake8-async"
+	@echo "make format     let ruff rewrite what it can"
+	@echo "make typecheck  mypy --strict, pyright, completeness of the public types"
+	@echo "make cover      tests against the built wheel, with branch coverage; T=... for pytest"
+	@echo "make lowest     tests with the lowest allowed versions of the dependencies"
+	@echo "make other      tests with another Python, if the machine has one"
+	@echo "make demo       run the example daemon"
+	@echo "make bench      measure; A=... for its arguments"
+	@echo "make soak       search for failures for a while; A=... for its arguments"
+	@echo "make clean      remove everything that was built, environments too"
+
+.PHONY: test
+test: lint typecheck cover lowest other
+
+.PHONY: venv
+venv:
+	$(call make-venv,$(MAIN),core dev)
+
+.PHONY: wheel
+wheel: venv
+	@rm -rf $(WHEELS)
+	@$(PY) -m hatchling build --target wheel --directory $(WHEELS) >/dev/null
+	$(call install-wheel,$(MAIN))
+
+.PHONY: lint
+lint: venv
+	$(PY) -m ruff check $(CODE)
+	$(PY) -m ruff format --check $(CODE)
+	$(PY) -m flake8 --isolated --select=ASYNC trio_supervisor
+	$(PY) -m flake8 --isolated --select=ASYNC --extend-ignore=$(ASYNC_OFF) \
+		$(filter-out trio_supervisor,$(CODE))
+
+.PHONY: format
+format: venv
+	$(PY) -m ruff check --fix --exit-zero --quiet $(CODE)
+	$(PY) -m ruff format $(CODE)
+
+.PHONY: typecheck
+typecheck: wheel
+	$(PY) -m mypy --strict $(CODE)
+	PATH=$(MAIN)/bin:$$PATH pyright
+	@# Where only the installed wheel can be found. --verifytypes heeds no --pythonpath.
+	@rm -rf $(ROOT)/build/verify && mkdir -p $(ROOT)/build/verify
+	cd $(ROOT)/build/verify && PATH=$(MAIN)/bin:$$PATH \
+		pyright --ignoreexternal --verifytypes trio_supervisor
+
+.PHONY: cover
+cover: wheel
+	@rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
+	$(call run-tests,$(MAIN),-m coverage run --data-file=$(COVERAGE)/data,0,$(T))
+	@$(PY) -m coverage combine --quiet --data-file=$(COVERAGE)/data
+	@echo "The core, which has to be covered whole:"
+	$(PY) -m coverage report --data-file=$(COVERAGE)/data
+	@if [ -n "$(BESIDE)" ]; then echo "Beside the core:"; $(PY) -m coverage report \
+		--data-file=$(COVERAGE)/data --fail-under=0 --omit=none \
+		--include='trio_supervisor/testing/*,trio_supervisor/daemon/*' || true; fi
+
+.PHONY: lowest
+lowest: wheel
+	$(call make-venv,$(LOWEST),--lowest core testing dev/pytest-timeout)
+	$(call install-wheel,$(LOWEST))
+	$(call run-tests,$(LOWEST),,1,$(T))
+
+.PHONY: other
+other: wheel
+	@other=$$(sh .ci/find-python --other "$(PYTHON)"); \
+	if [ -n "$$other" ]; then \
+		$(MAKE) on-other OTHER_PYTHON="$$other"; \
+	else \
+		echo "other: no second Python (3.11 to 3.13) on this machine; nothing to do"; \
+	fi
+
+.PHONY: on-other
+on-other:
+	@"$(OTHER_PYTHON)" .ci/environment.py $(OTHER) core testing dev/pytest-timeout
+	$(call install-wheel,$(OTHER))
+	$(call run-tests,$(OTHER),,2,$(T))
+
+# These run straight from the source tree.
+
+.PHONY: demo
+demo:
+	$(call make-venv,$(DEMO),core)
+	@$(DEMO)/bin/python -m examples.logkeeper $(A)
+
+.PHONY: bench
+bench:
+	$(call make-venv,$(BENCH),core)
+	$(BENCH)/bin/python -m benchmarks $(A)
+
+.PHONY: soak
+soak: venv
+	$(PY) -m tests.soak $(A)
+
+.PHONY: clean
+clean:
+	rm -rf .venv .venv-lowest .venv-other .venv-demo .venv-bench build dist
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find trio_supervisor tests -name __pycache__ -type d -prune -exec rm -rf {} +

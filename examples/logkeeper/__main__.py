@@ -1,0 +1,130 @@
+"""``python -m examples.logkeeper [FILE ...]``: see ``--help``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from trio_supervisor import daemon
+
+from .tree import Options, declare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# One of these is on most machines; the first that can be read and has something in it is taken.
+USUAL_LOGS: Final = tuple(
+    Path("/var/log", name)
+    for name in (
+        "dpkg.log",
+        "syslog",
+        "messages",
+        "pacman.log",
+        "dnf.rpm.log",
+        "alternatives.log",
+        "install.log",
+        "system.log",
+    )
+)
+
+
+def main() -> None:
+    """Parse the command line and run the tree until it is stopped."""
+    parser = _parser()
+    given = parser.parse_args()
+    logs: list[Path] = given.logs or _usual_log()
+    if not logs:
+        looked = ", ".join(map(str, USUAL_LOGS))
+        parser.error(f"none of the usual log files can be read ({looked}); name one: FILE")
+    for log in logs:
+        if (problem := _problem_with(log)) is not None:
+            parser.error(problem)
+    with tempfile.TemporaryDirectory(prefix="logkeeper-") as directory:
+        database: Path = given.db or Path(directory, "lines.db")
+        print(f"following {', '.join(map(str, logs))}\nstoring lines in {database}", flush=True)
+        options = Options(logs, database, given.host, given.port, given.poll, given.linger)
+        daemon.run(lambda: declare(options, _announcer(logs)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="logkeeper",
+        description="Follow growing log files, store their lines, answer queries over TCP.",
+    )
+    add = parser.add_argument
+    add(
+        "logs", nargs="*", type=Path, metavar="FILE", help="log files; default: one of this machine"
+    )
+    add("--db", type=Path, help="database; default: one that is deleted at the end")
+    add("--host", default="127.0.0.1", help="address for queries (%(default)s)")
+    add("--port", type=_port, default=8023, help="port for queries, 0 for any (%(default)s)")
+    add("--poll", type=_seconds, default=0.25, help="pause between two looks (%(default)s s)")
+    add("--linger", type=_seconds, default=1.0, help="quiet time of a renamed log (%(default)s s)")
+    return parser
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) < 2**16:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if 0 <= seconds <= 3600:
+        return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds (0 to 3600)")
+
+
+def _usual_log() -> list[Path]:
+    usable = (log for log in USUAL_LOGS if os.access(log, os.R_OK) and log.stat().st_size)
+    return list(usable)[:1]
+
+
+def _problem_with(log: Path) -> str | None:
+    if log.exists() and not log.is_file():
+        return f"{log} is not a regular file"
+    if log.exists() and not os.access(log, os.R_OK):
+        return f"{log} cannot be read: permission denied"
+    if not log.exists() and not log.absolute().parent.is_dir():
+        return f"{log}: there is no such directory"
+    return None  # a file that is not there yet is waited for
+
+
+def _announcer(logs: Sequence[Path]) -> Callable[[str, int], None]:
+    last: tuple[str, int] | None = None
+
+    def announce(host: str, port: int) -> None:
+        nonlocal last
+        if (host, port) == last:
+            return  # only a restart
+        last = (host, port)
+        print(
+            f"""
+The log keeper answers on {host}, port {port}. In another terminal try:
+
+    nc {host} {port}        and type: help
+
+    count program       what wrote most
+    last 5              the lines that came last
+    state               the tree, with what each child is doing
+    crash {logs[0].name:<13} the follower dies, and comes back
+    crash store         the database thread dies, and so must your connection; connect again:
+    count               nothing lost, nothing stored twice: compare with  wc -l {logs[0]}
+
+Ctrl-C stops it in order.
+""",
+            flush=True,
+        )
+
+    return announce
+
+
+if __name__ == "__main__":
+    main()

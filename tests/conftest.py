@@ -1,0 +1,39 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+import support
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+SEED = int(os.environ.get("SCHEDULE_SEED") or 0)
+
+
+def pytest_report_header() -> str:
+    return f"schedules: SCHEDULE_SEED={SEED}"
+
+
+@pytest.fixture
+def run() -> Callable[..., Any]:
+    """`support.run_virtual`, for tests that prefer a fixture."""
+    return support.run_virtual
+
+
+@pytest.fixture(autouse=True)
+def schedule(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Trio run the tasks of one step in an order drawn from the test's name and SCHEDULE_SEED.
+
+    Trio's own choice cannot be repeated, and only ever reverses the order. A test that fails under
+    one seed fails under it again; another seed tries other interleavings. Trio has no public way to
+    do this. Its generator is seeded in place, because Hypothesis knows that object too.
+    """
+    core = trio._core._run
+    monkeypatch.setattr(core, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
+    core._r.seed(f"{SEED} {request.node.nodeid}")

@@ -1,0 +1,461 @@
+"""The supervision machine: signals in, orders out; it never waits, and it never reads a clock.
+
+There are no procedures here for "start the tree", "restart the group", "shut down". There is one
+rule, applied to every child that a signal affects, until nothing moves any more:
+
+    **move the child from where it is towards where it should be, as far as the ordering allows.**
+
+Where it *is*: has it a live attempt, and how far has the ending of that one got (`Vitals.stage`).
+Where it *should be*: its wish (`Wish`), and whether its live attempt is condemned (`Doom`). What the
+*ordering* allows: the line of those who start and the set of those who leave (`Order`). `RULE` in
+``lifecycle`` is the whole rule as a table.
+
+The first start puts every declared child into the line. A group restart condemns the live ones of
+the radius, puts all of them into the line, and may lay a shared hold over them. Quarantine, a stop
+and a removal change one wish; a shutdown changes all of them. So a stop in the middle of a backoff in
+the middle of a group restart needs no code of its own: it changes wishes, and the rule does the rest.
+
+Work per signal is proportional to the children affected. They are worked off from a list, never by
+recursion, so a sequence of any length starts and stops in constant stack.
+
+Whoever drives the machine keeps two promises: signals are given in the order in which things
+happened, each before the deadlines of the same instant, and every order is carried out, in order,
+with the attempt's number checked. Signals caused by carrying out orders are queued, never nested.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from trio_supervisor import _events as ev
+from trio_supervisor._brain import commands, signals
+from trio_supervisor._brain import orders as o
+from trio_supervisor._brain.lifecycle import RULE, ChildLife, Doom, Gate, Step, Wish
+from trio_supervisor._brain.ordering import GraphOrder, Order, SequenceOrder
+from trio_supervisor._brain.restart import Hold, Window
+from trio_supervisor._brain.timers import DeadlineHeap
+from trio_supervisor._brain.vitals import Stage
+from trio_supervisor._policy import Ordering, ReadinessPolicy
+from trio_supervisor._snapshot import ChildState, SupervisorState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_supervisor._spec import ChildSpec, SupervisorSpec
+
+_IMMEDIATE = ReadinessPolicy.IMMEDIATE
+
+
+class Closing:
+    """The deadline of the whole shutdown."""
+
+    __slots__ = ("queued", "wake_at")
+
+    def __init__(self) -> None:
+        self.wake_at = inf
+        self.queued = inf
+
+
+class SupervisionMachine:
+    """One supervisor's decisions.
+
+    Args:
+        spec: What was declared.
+        path: Of the supervisor, for events.
+        random: Source of the backoff's jitter.
+    """
+
+    def __init__(self, spec: SupervisorSpec, path: str, random: Random) -> None:
+        self.spec = spec
+        self.path = path
+        self.random = random
+        self.state = SupervisorState.STARTING
+        self.since = 0.0
+        self.reason = ""
+        self.outcome: o.Outcome | None = None
+        self.children: dict[str, ChildLife] = {}
+        self.todo: deque[ChildLife] = deque()
+        kind = SequenceOrder if spec.ordering is Ordering.SEQUENCE else GraphOrder
+        self.order: Order = kind(spec.strategy, self.todo)
+        self.timers = DeadlineHeap()
+        self.window = None if spec.restart_limit is None else Window(spec.restart_limit)
+        self.significant: dict[ChildLife, None] = {}
+        self.live = 0
+        self.unresponsive = 0
+        self.said_idle = False
+        self.is_started = False
+        self._next_index = 0
+        self._hurry = False
+        self._closing = Closing()
+        self._closing_since = 0.0
+        self._orders: list[o.Order] = []
+
+    # ------------------------------------------------------------ the outside
+
+    def start(self, now: float) -> list[o.Order]:
+        """Begin the first start."""
+        self.since = now
+        self._emit(ev.SupervisorStarted, self.path, 0, tuple(spec.name for spec in self.spec.children))
+        for spec in self.spec.children:
+            child = self.adopt(spec, o.FirstStart.FAILS_TREE, now, dynamic=False)
+            self.order.join_line(child)
+        return self._settle(now)
+
+    def receive(self, signal: o.Signal, now: float) -> list[o.Order]:
+        """Take note of ``signal``; returns what is to be done, in order."""
+        _HANDLERS[type(signal)](self, signal, now)
+        return self._settle(now)
+
+    def wake(self, now: float) -> list[o.Order]:
+        """Deal with every deadline that has passed at ``now``."""
+        while (thing := self.timers.pop_due(now)) is not None:
+            if isinstance(thing, ChildLife):
+                self._overdue(thing, now)
+            elif isinstance(thing, Hold):
+                self._release(thing)
+            else:
+                self._cut_short(now)
+        return self._settle(now)
+
+    @property
+    def next_deadline(self) -> float:
+        """When `wake` has to be called, if no signal comes first; `inf` for never.
+
+        It is never too late, and may be early when what was due has been called off.
+        """
+        return self.timers.earliest
+
+    @property
+    def accepts(self) -> bool:
+        """Whether children may still be started."""
+        return self.state is SupervisorState.STARTING or self.state is SupervisorState.RUNNING
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is alive and nobody comes back without help."""
+        return not self.live and not any(child.wish is Wish.UP for child in self.children.values())
+
+    def would_judge(self, name: str, attempt: int, *, failed: bool) -> bool:
+        """Whether the restart table (or `decide`) will be asked about this exit."""
+        child = self.children.get(name)
+        if child is None or not child.live or child.attempt != attempt:
+            return False
+        return self.is_judged(child) and not (failed and self.is_first_start(child))
+
+    # ------------------------------------------------------------ the rule
+
+    def _settle(self, now: float) -> list[o.Order]:
+        todo = self.todo
+        while todo:
+            self._move(todo.popleft(), now)
+        if self.state is SupervisorState.STARTING and not self.order.has_static_line():
+            self.is_started = True
+            self._enter(SupervisorState.RUNNING, now)
+            self._emit(ev.SupervisorReady, self.path, 0)
+        if self.state is SupervisorState.STOPPING and not self.live:
+            self._finish(now)
+        orders, self._orders = self._orders, []
+        return orders
+
+    def _move(self, child: ChildLife, now: float) -> None:
+        """Move ``child`` from where it is towards where it should be."""
+        if child.gone:
+            return
+        gate, step = RULE[child.situation]
+        if gate is Gate.NONE or (
+            self._may_start(child) if gate is Gate.TURN_TO_START else child.urgent or self.order.may_stop(child)
+        ):
+            if step is Step.START:
+                self._start(child, now)
+            elif step is Step.REQUEST_STOP:
+                self._request_stop(child, now)
+            elif step is not Step.NOTHING:
+                self.order.leave_line(child)
+                if step is Step.FORGET:
+                    self._forget(child)
+        if child.shown is not child.state or child.shown is ChildState.BACKING_OFF:
+            self._show(child, now)
+
+    def _may_start(self, child: ChildLife) -> bool:
+        return self.accepts and self.order.may_start(child)
+
+    def _start(self, child: ChildLife, now: float) -> None:
+        child.live = True
+        child.attempt += 1
+        child.restart_pending = False
+        child.begin(child.spec, now)
+        self.live += 1
+        child.shown_generation = child.generation
+        self.enter_child(child, ChildState.STARTING, now)
+        self._emit(ev.ChildStarted, child.path, child.attempt, child.generation)
+        if child.spec.readiness is _IMMEDIATE:
+            self.become_ready(child, now)
+        else:
+            self.rearm(child)
+        self._orders.append(o.StartAttempt(child.name, child.attempt, child.generation))
+
+    def become_ready(self, child: ChildLife, now: float) -> None:
+        """Its attempt is ready: those who waited for that have their turn."""
+        child.become_ready(now)
+        child.ever_ready = True
+        self.rearm(child)
+        self.enter_child(child, ChildState.READY, now)
+        self._emit(ev.ChildReady, child.path, child.attempt, now - child.started_at)
+        # An attempt that has to go all the same is nothing to rely on.
+        if child.condemned is None:
+            if child.in_line:
+                self.order.leave_line(child)
+            if child.watchers:
+                self.order.wake_watchers(child)
+
+    def _request_stop(self, child: ChildLife, now: float) -> None:
+        grace = 0.0 if self._hurry or child.no_grace else child.spec.grace
+        child.ask(now, grace)
+        self.enter_child(child, ChildState.STOPPING, now, child.stop_reason)
+        self._emit(ev.ChildStopRequested, child.path, child.attempt, child.stop_reason, grace)
+        self._orders.append(
+            o.RequestStop(child.name, child.attempt, child.stop_reason, self._closing.wake_at, child.fault_exit)
+        )
+        if grace > 0:
+            self.timers.arm(child, child.step_due)
+        else:
+            self.cancel(child, now)
+
+    def cancel(self, child: ChildLife, now: float) -> None:
+        """The end of patience with an attempt that was asked."""
+        child.cancel(now, self.spec.report_after)
+        self.timers.arm(child, child.step_due)
+        self._emit(ev.ChildCancelled, child.path, child.attempt, child.stop_reason)
+        self._orders.append(o.CancelAttempt(child.name, child.attempt, child.stop_reason))
+
+    def _forget(self, child: ChildLife) -> None:
+        self.order.drop(child)
+        child.gone = True
+        self.timers.arm(child, inf)
+        self.significant.pop(child, None)
+        del self.children[child.name]
+
+    # ------------------------------------------------------------ what changes wishes
+
+    def adopt(self, spec: ChildSpec[Any], first_start: o.FirstStart, now: float, *, dynamic: bool) -> ChildLife:
+        """A new child, which should be up."""
+        if spec.retry_first_start:
+            first_start = o.FirstStart.ORDINARY
+        child = ChildLife(spec, f"{self.path}/{spec.name}", self._next_index, dynamic, first_start, now)
+        self._next_index += 1
+        self.children[spec.name] = child
+        self.order.add(child, tuple(self.children[name] for name in spec.requires))
+        if spec.significant:
+            self.significant[child] = None
+        if dynamic:
+            self.emit(child, ev.ChildAdded)
+        self.todo.append(child)
+        return child
+
+    def condemn(self, child: ChildLife, doom: Doom, reason: str, *, urgent: bool = False, ordered: bool = False) -> None:
+        """The live attempt, if there is one, has to end."""
+        if child.live:
+            if child.condemned is not Doom.WISH:
+                child.condemned = doom
+                child.stop_reason = reason
+            if child.stage is Stage.RUNNING:
+                self.timers.arm(child, inf)  # no start or health timeout for who has to go anyway
+            child.urgent |= urgent
+            if ordered:
+                self.order.join_leaving(child)
+        self.todo.append(child)
+
+    def hold_down(self, child: ChildLife, wish: Wish, reason: str, *, urgent: bool = False, ordered: bool = False) -> None:
+        """It should be down; a removal is never taken back."""
+        if child.wish is not Wish.REMOVED:
+            child.wish = wish
+            child.reason = reason
+        child.hold = None
+        child.restart_pending = False
+        self.order.leave_line(child)
+        self.order.wake_watchers(child)
+        self.condemn(child, Doom.WISH, reason, urgent=urgent, ordered=ordered)
+
+    def close(self, outcome: o.Outcome, now: float, *, grace: bool = True, deadline: float = inf) -> None:
+        """All of them should be down, in order; ``deadline`` is absolute."""
+        if self.accepts:
+            self.outcome = outcome
+            self._closing_since = now
+            self._hurry = not grace
+            self._enter(SupervisorState.STOPPING, now, outcome.reason)
+            self.timers.arm(self._closing, min(now + self.spec.shutdown_deadline, deadline))
+            self._orders.append(o.Stopping(outcome))
+            self._emit(ev.SupervisorStopping, self.path, 0, outcome.kind.value, outcome.reason)
+            for child in reversed(list(self.children.values())):
+                wish = Wish.SHUTDOWN if child.wish is Wish.UP else child.wish
+                reason = outcome.reason if child.wish is Wish.UP else child.reason
+                self.hold_down(child, wish, reason, ordered=True)
+            return
+        if deadline < self._closing.wake_at and self.state is SupervisorState.STOPPING:
+            self.timers.arm(self._closing, deadline)
+        if not grace and not self._hurry:
+            self._hurry = True
+            for child in self.children.values():
+                if child.live and child.stage is Stage.ASKED:
+                    self.cancel(child, now)
+
+    # ------------------------------------------------------------ time
+
+    def _overdue(self, child: ChildLife, now: float) -> None:
+        if not child.live:
+            return
+        if child.stage is Stage.ASKED:
+            self.cancel(child, now)
+        elif child.stage is Stage.CANCELLED:
+            child.give_up_waiting()
+            self.unresponsive += 1
+            self._orders.append(o.ReportUnresponsive(child.name, child.attempt, self.spec.report_after))
+        elif child.stage is Stage.RUNNING and child.condemned is None:
+            fault = child.fault(child.spec, now)
+            if fault is None:
+                self.rearm(child)
+            else:
+                child.fault_exit = fault
+                self.condemn(child, Doom.FAULT, fault.describe(), urgent=True)
+
+    def rearm(self, child: ChildLife) -> None:
+        """Let its deadline be what its attempt needs now."""
+        due = child.due(child.spec)
+        if due != child.wake_at:
+            self.timers.arm(child, due)
+
+    def _release(self, hold: Hold) -> None:
+        for child in hold.members:
+            if child.hold is hold:
+                child.hold = None
+                self.todo.append(child)
+        hold.members = []
+
+    def _cut_short(self, now: float) -> None:
+        """The shutdown's deadline: everything that is left, at once."""
+        self._hurry = True
+        for child in self.children.values():
+            if child.live and child.stage is Stage.RUNNING:
+                self._request_stop(child, now)
+            elif child.live and child.stage is Stage.ASKED:
+                self.cancel(child, now)
+
+    # ------------------------------------------------------------ telling
+
+    def emit(self, child: ChildLife, event: type[ev.Event], *fields: object) -> None:
+        """Record something about ``child``."""
+        self._emit(event, child.path, child.attempt, *fields)
+
+    def command_accepted(self, child: ChildLife, command: str, reason: str) -> None:
+        """Record an operator's wish."""
+        self._emit(ev.CommandAccepted, child.path, child.attempt, command, reason)
+
+    def say_idle(self) -> None:
+        """Nothing is left to do, and nobody declared that this should end the supervisor: said once."""
+        self.said_idle = True
+        self._emit(ev.SupervisorIdle, self.path, 0)
+
+    def refuse(self, error: Exception) -> None:
+        """The command at hand is not accepted."""
+        self._orders.append(o.Refuse(error))
+
+    def fail_start(self, child: ChildLife) -> None:
+        """Whoever waits for the start of ``child`` must hear that it failed."""
+        self._orders.append(o.FailStart(child.name, child.attempt))
+
+    def attempt_is_gone(self, child: ChildLife, now: float, detail: str) -> None:
+        """Clear everything that belonged to the attempt."""
+        child.live = False
+        child.ready = child.was_ready = False
+        child.stage = Stage.RUNNING
+        child.condemned = child.fault_exit = None
+        child.urgent = child.no_grace = False
+        child.stop_reason = ""
+        child.last_exit = detail
+        self.live -= 1
+        if child.wake_at != inf:
+            self.timers.arm(child, inf)
+        if child.leaving:
+            self.order.leave_leaving(child)
+        self.enter_child(child, ChildState.WAITING, now)
+        self.todo.append(child)
+
+    def _emit(self, event: type[ev.Event], path: str, attempt: int, *fields: object) -> None:
+        self._orders.append(o.Emit(event, path, attempt, fields))
+
+    def _enter(self, state: SupervisorState, now: float, reason: str = "") -> None:
+        self.state = state
+        self.since = now
+        self.reason = reason
+
+    def enter_child(self, child: ChildLife, state: ChildState, now: float, reason: str = "") -> None:
+        """The child's state, as the event that follows tells it."""
+        child.shown = state
+        child.since = now
+        child.shown_reason = reason
+        child.shown_until = None
+
+    def _show(self, child: ChildLife, now: float) -> None:
+        """Record the state that no event of its own has told yet."""
+        state = child.state
+        until = child.hold.until if child.hold is not None and not child.live else None
+        if state is child.shown and until == child.shown_until:
+            return
+        reason = child.reason if state in (ChildState.STOPPED, ChildState.QUARANTINED) else ""
+        self.enter_child(child, state, now, reason)
+        child.shown_until = until
+        if until is not None:
+            self.emit(child, ev.ChildBackingOff, until)
+        elif state in _STATE_EVENTS_WITH_REASON:
+            self.emit(child, _STATE_EVENTS_WITH_REASON[state], reason)
+        else:
+            self.emit(child, _STATE_EVENTS[state])
+
+    def _finish(self, now: float) -> None:
+        outcome = self.outcome
+        assert outcome is not None  # a supervisor stops only by `close`
+        self._enter(SupervisorState.FINISHED, now, outcome.reason)
+        self.timers.arm(self._closing, inf)
+        seconds = now - self._closing_since
+        self._emit(ev.SupervisorFinished, self.path, 0, outcome.kind.value, outcome.reason, seconds, self.unresponsive)
+        self._orders.append(o.Finish(outcome))
+
+    def is_judged(self, child: ChildLife) -> bool:
+        """Whether an exit now would be followed by a decision, and not by a wish."""
+        return child.wish is Wish.UP and child.condemned is not Doom.WISH and self.accepts
+
+    @staticmethod
+    def is_first_start(child: ChildLife) -> bool:
+        """Whether a failure now would be a failure to start, which nobody retries."""
+        return (
+            not child.ever_ready and not child.generation and child.first_start is not o.FirstStart.ORDINARY
+        )
+
+
+_STATE_EVENTS: dict[ChildState, type[ev.Event]] = {
+    ChildState.WAITING: ev.ChildWaiting,
+    ChildState.DONE: ev.ChildDone,
+    ChildState.REMOVED: ev.ChildRemoved,
+}
+_STATE_EVENTS_WITH_REASON: dict[ChildState, type[ev.Event]] = {
+    ChildState.STOPPED: ev.ChildStopped,
+    ChildState.QUARANTINED: ev.ChildQuarantined,
+}
+
+_HANDLERS: dict[type, Callable[[SupervisionMachine, Any, float], None]] = {
+    o.BecameReady: signals.became_ready,
+    o.LostReadiness: signals.lost_readiness,
+    o.Beat: signals.beat,
+    o.StartExtended: signals.start_extended,
+    o.GraceForfeited: signals.grace_forfeited,
+    o.Exited: signals.exited,
+    o.StopChild: commands.stop_child,
+    o.QuarantineChild: commands.quarantine_child,
+    o.RestartChild: commands.restart_child,
+    o.RemoveChild: commands.remove_child,
+    o.AddChild: commands.add_child,
+    o.Shutdown: commands.shutdown,
+}

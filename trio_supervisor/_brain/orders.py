@@ -1,0 +1,263 @@
+"""What goes into the brain and what comes out of it, as plain data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+
+if TYPE_CHECKING:
+    from trio_supervisor._events import Event
+    from trio_supervisor._exits import TaskExit
+    from trio_supervisor._policy import Decision
+    from trio_supervisor._spec import ChildSpec
+
+# ---------------------------------------------------------------- signals: what happened
+
+
+@define(eq=False)
+class BecameReady:
+    """The attempt says that it is ready."""
+
+    name: str
+    attempt: int
+
+
+@define(eq=False)
+class LostReadiness:
+    """The attempt says that it is not ready any more."""
+
+    name: str
+    attempt: int
+    reason: str
+
+
+@define(eq=False)
+class Beat:
+    """A sign of life, made at ``at``; ``busy_until`` announces silence."""
+
+    name: str
+    attempt: int
+    at: float
+    busy_until: float = -inf
+
+
+@define(eq=False)
+class StartExtended:
+    """The attempt asks for time to start, until ``until``."""
+
+    name: str
+    attempt: int
+    until: float
+
+
+@define(eq=False)
+class GraceForfeited:
+    """The attempt waits for its own end, so that waiting for it is pointless."""
+
+    name: str
+    attempt: int
+
+
+@define(eq=False)
+class Exited:
+    """The attempt's scope has closed.
+
+    ``exit`` is None when a fatal exception came out. ``decision`` is what the child's `decide` said,
+    if it was asked, and ``decide_error`` what it raised.
+    """
+
+    name: str
+    attempt: int
+    exit: TaskExit | None
+    stop_reason: str | None = None
+    detail: str = ""
+    decision: Decision | None = None
+    decide_error: str = ""
+
+
+# ---------------------------------------------------------------- signals: commands
+
+
+class FirstStart(StrEnum):
+    """What a failure before a child was ever ready means."""
+
+    FAILS_TREE = "fails_tree"
+    FORGETS_CHILD = "forgets_child"
+    ORDINARY = "ordinary"
+
+
+@define(eq=False)
+class AddChild:
+    """Add a child at run time."""
+
+    spec: ChildSpec[Any]
+    first_start: FirstStart
+    reason: str = ""
+
+
+@define(eq=False)
+class StopChild:
+    """Hold the child down until it is restarted by hand."""
+
+    name: str
+    reason: str = ""
+
+
+@define(eq=False)
+class QuarantineChild:
+    """Hold the child down, visibly as a case for inspection."""
+
+    name: str
+    reason: str = ""
+
+
+@define(eq=False)
+class RestartChild:
+    """A new attempt, now, whatever held the child down."""
+
+    name: str
+    reason: str = ""
+
+
+@define(eq=False)
+class RemoveChild:
+    """Stop the child and forget it."""
+
+    name: str
+    reason: str = ""
+
+
+@define(eq=False)
+class Shutdown:
+    """Stop all children in order; without ``grace`` each is cancelled at its turn.
+
+    ``deadline`` is absolute: at it everything left is cancelled at once; the earliest one rules.
+    """
+
+    reason: str
+    grace: bool = True
+    deadline: float = inf
+    kind: OutcomeKind | None = None
+
+
+Command = AddChild | StopChild | QuarantineChild | RestartChild | RemoveChild
+Signal = BecameReady | LostReadiness | Beat | StartExtended | GraceForfeited | Exited | Command | Shutdown
+
+
+# ---------------------------------------------------------------- orders
+
+
+class OutcomeKind(StrEnum):
+    """Why a supervisor ended."""
+
+    SHUTDOWN = "shutdown"
+    AUTO_SHUTDOWN = "auto_shutdown"
+    CANCELLED = "cancelled"
+    FATAL = "fatal"
+    LIMIT = "limit"
+    ESCALATED = "escalated"
+    START_FAILED = "start_failed"
+    BROKEN = "broken"
+
+
+@define(eq=False)
+class Outcome:
+    """Why the supervisor ends, and which child's attempt was the reason, if one was."""
+
+    kind: OutcomeKind
+    reason: str
+    child: str | None = None
+    attempt: int = 0
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the supervisor ends with an error."""
+        return self.kind in _FAILURES
+
+
+_FAILURES = frozenset({OutcomeKind.LIMIT, OutcomeKind.ESCALATED, OutcomeKind.START_FAILED, OutcomeKind.BROKEN})
+
+
+@define(eq=False)
+class StartAttempt:
+    """Start this attempt of the child."""
+
+    name: str
+    attempt: int
+    generation: int
+
+
+@define(eq=False)
+class RequestStop:
+    """Ask the attempt to end. ``deadline`` (absolute) binds a nested supervisor."""
+
+    name: str
+    attempt: int
+    reason: str
+    deadline: float
+    fault: TaskExit | None
+
+
+@define(eq=False)
+class CancelAttempt:
+    """Cancel the attempt's scope."""
+
+    name: str
+    attempt: int
+    reason: str
+
+
+@define(eq=False)
+class ReportUnresponsive:
+    """The attempt was cancelled ``seconds`` ago and is still there: show where it hangs."""
+
+    name: str
+    attempt: int
+    seconds: float
+
+
+@define(eq=False)
+class FailStart:
+    """The start of a child that somebody waits for has failed; it is forgotten."""
+
+    name: str
+    attempt: int
+
+
+@define(eq=False)
+class Refuse:
+    """The command could not be accepted; nothing has changed."""
+
+    error: Exception
+
+
+@define(eq=False)
+class Emit:
+    """Record an event."""
+
+    event: type[Event]
+    path: str
+    attempt: int
+    fields: tuple[Any, ...]
+
+
+@define(eq=False)
+class Stopping:
+    """The orderly stop begins."""
+
+    outcome: Outcome
+
+
+@define(eq=False)
+class Finish:
+    """Nobody is alive, nobody is coming back."""
+
+    outcome: Outcome
+
+
+Order = (
+    StartAttempt | RequestStop | CancelAttempt | ReportUnresponsive | FailStart | Refuse | Emit | Stopping | Finish
+)

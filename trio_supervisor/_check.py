@@ -1,0 +1,125 @@
+"""Checks of declared values. Every complaint names field, value and what was expected."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
+
+from trio_supervisor._errors import SpecError
+
+if TYPE_CHECKING:
+    from enum import StrEnum
+
+_PLAIN: Final = 1 << 53  # up to here, every int has a float of its own
+E = TypeVar("E", bound="StrEnum")
+
+
+def refuse(owner: str, field: str, value: object, expected: str) -> Never:
+    """Raise the one kind of error that this module knows."""
+    raise SpecError(field, value, expected, owner=owner)
+
+
+def check_number(
+    owner: str,
+    field: str,
+    value: object,
+    *,
+    least: float = 0.0,
+    most: float = inf,
+    finite: bool = False,
+    positive: bool = False,
+    unit: str = "",
+) -> float:
+    """``value`` as a float, if it is a number within the bounds (`bool` and NaN are none).
+
+    Args:
+        owner: Whose field it is, for a complaint.
+        field: The option as one writes it.
+        value: What was given.
+        least: The smallest value that is allowed.
+        most: The largest that is allowed.
+        finite: Whether infinity is refused.
+        positive: Whether ``least`` itself is refused.
+        unit: What to call the number in a complaint (``"seconds"``).
+
+    Raises:
+        SpecError: Anything else was given.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = inf if value > 0 else -inf
+        # NaN fails each of these comparisons.
+        low_enough = number < inf if finite and most == inf else number <= most
+        if low_enough and (number > least if positive else number >= least):
+            return number
+    elif isinstance(value, timedelta):
+        unit = f"{unit or 'a number'}, as a number (.total_seconds())"
+    bounds = f"{'>' if positive else '>='} {least:g}"
+    if most < inf:
+        bounds = f"from {least:g} to {most:g}"
+    elif finite:
+        bounds += ", finite"
+    refuse(owner, field, value, f"{unit or 'a number'} {bounds}")
+
+
+def check_seconds(
+    owner: str, field: str, value: object, *, positive: bool = False, finite: bool = False
+) -> float:
+    """``value`` as a number of seconds; see `check_number`."""
+    if type(value) is float and 0.0 < value < inf:
+        return value
+    if type(value) is int and (0 < value < _PLAIN or (value == 0 and not positive)):
+        return float(value)
+    return check_number(owner, field, value, positive=positive, finite=finite, unit="seconds")
+
+
+def check_count(owner: str, field: str, value: object) -> int:
+    """``value``, if it is a whole number >= 0."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    refuse(owner, field, value, "a whole number >= 0")
+
+
+def check_bool(owner: str, field: str, value: object) -> bool:
+    """``value``, if it is True or False: a string such as "no" would otherwise count as yes."""
+    if value is True or value is False:
+        return value
+    refuse(owner, field, value, "True or False")
+
+
+def check_name(owner: str, value: object) -> str:
+    """``value``, if it can be one part of a path and one word of a log line."""
+    if isinstance(value, str) and value and "/" not in value and value.isprintable():
+        return value
+    refuse(owner, "name", value, "a non-empty str of printable characters without '/'")
+
+
+def check_choice(owner: str, field: str, value: object, enum: type[E]) -> E:
+    """``value`` as a member of ``enum``, given as the member or as its string."""
+    try:
+        # Members of a StrEnum hash as their strings, so that one table serves both.
+        return _choices(enum)[value]
+    except (KeyError, TypeError):
+        pass
+    expected = "one of " + ", ".join(repr(str(member)) for member in enum)
+    if isinstance(value, str):
+        from difflib import get_close_matches  # noqa: PLC0415 - only a mistake pays for it
+
+        wanted = value.strip().lower().replace("-", "_")
+        close = get_close_matches(wanted, [str(member) for member in enum], 1)
+        if close:
+            expected += f" (did you mean {close[0]!r}?)"
+    refuse(owner, field, value, expected)
+
+
+_CHOICES: Final[dict[type[StrEnum], dict[Any, Any]]] = {}
+
+
+def _choices(enum: type[E]) -> dict[Any, E]:
+    table = _CHOICES.get(enum)
+    if table is None:
+        table = _CHOICES[enum] = {str(member): member for member in enum}
+    return table

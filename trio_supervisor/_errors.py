@@ -1,0 +1,218 @@
+"""Every error that the library raises, and the one that a child raises to fail on purpose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trio_supervisor._exits import ChildRunReport, TaskExit
+    from trio_supervisor._policy import RestartLimit
+
+# All arguments after the message have defaults, and nothing is stored outside the instance's
+# dictionary: that is what makes an exception survive pickling and copying.
+
+_LONGEST_VALUE = 80
+
+
+def short_repr(value: object, longest: int = _LONGEST_VALUE) -> str:
+    """``repr(value)`` on one line of at most ``longest`` characters, whatever `repr` does."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__} object>"
+    text = " ".join(text.split())
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+class SupervisorError(Exception):
+    """Base of every error of this library.
+
+    Raised itself where a supervisor cannot keep its promises (its tasks were cancelled by somebody
+    else, say) or a context is used where it has no meaning; the message says which.
+    """
+
+
+@final
+class SpecError(SupervisorError, ValueError):
+    """A declaration that cannot work, found when it is made and before anything starts.
+
+    Attributes:
+        field: The option at fault, as one writes it (``"grace"``).
+        value: What was given.
+        expected: What would have been right, in words.
+        owner: Whose field it is (``"ChildSpec 'web'"``); may be empty.
+
+    Example:
+        ``ChildSpec 'web': grace=-1: expected seconds >= 0``
+    """
+
+    def __init__(
+        self, field: str, value: object = None, expected: str = "", *, owner: str = ""
+    ) -> None:
+        super().__init__(field, value, expected)
+        self.field = field
+        self.value = value
+        self.expected = expected
+        self.owner = owner
+
+    def __str__(self) -> str:
+        owner = f"{self.owner}: " if self.owner else ""
+        return f"{owner}{self.field}={short_repr(self.value)}: expected {self.expected}"
+
+
+@final
+class ChildNotFound(SupervisorError, LookupError):
+    """No child of that name or path; the message lists those there are."""
+
+
+@final
+class ChildNotReady(SupervisorError):
+    """A value was asked of a child that is not ready now; `ChildContext.wait_value` would wait."""
+
+
+class CommandRefused(SupervisorError):
+    """A command that the tree will not carry out as it stands; nothing was changed."""
+
+
+@final
+class ChildAlreadyExists(CommandRefused):
+    """The name of a child to be started is held by another one, alive or held down."""
+
+
+@final
+class TooManyChildren(CommandRefused):
+    """The supervisor already has ``max_children`` children who hold a name."""
+
+
+class _TreeError(SupervisorError):
+    """What ends a supervisor: knows where, and how the attempts behind it ended."""
+
+    def __init__(
+        self, message: str = "", *, path: str = "", reports: Sequence[ChildRunReport] = ()
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.reports = tuple(reports)
+
+    @property
+    def exceptions(self) -> tuple[BaseException, ...]:
+        """The exceptions behind the reports, oldest first; those without one are left out."""
+        found = (report.exit.error for report in self.reports)
+        return tuple(error for error in found if error is not None)
+
+
+@final
+class ChildStartError(_TreeError):
+    """A child failed before it was ever ready, and nobody had asked to try again.
+
+    What had been started with it was stopped again, in reverse order.
+
+    Attributes:
+        path: The child, as ``"app/store"``.
+        exit: How its attempt ended, if it got as far as an attempt.
+        reports: The attempts that failed, oldest first.
+        exceptions: The exceptions in them. ``__cause__`` is the child's own error.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        path: str = "",
+        exit: TaskExit | None = None,  # noqa: A002 - the word that every report uses
+        reports: Sequence[ChildRunReport] = (),
+    ) -> None:
+        super().__init__(message, path=path, reports=reports)
+        self.exit = exit if exit is not None or not self.reports else self.reports[-1].exit
+
+
+@final
+class RestartLimitExceeded(_TreeError):
+    """A child (or a whole supervisor) failed more often than its `RestartLimit` admits.
+
+    Raised by the supervisor after all its children have been stopped in order; for a nested
+    supervisor this is the crash that its parent sees. (OTP: the supervisor exits with
+    ``shutdown`` after reached_max_restart_intensity.)
+
+    Attributes:
+        path: The child whose failure was one too many.
+        limit: The limit that refused.
+        last_exit: How its last attempt ended.
+        reports: Its newest attempts, oldest first.
+        exceptions: The exceptions in them; the error is raised ``from`` a group of these.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        path: str = "",
+        limit: RestartLimit | None = None,
+        last_exit: TaskExit | None = None,
+        reports: Sequence[ChildRunReport] = (),
+    ) -> None:
+        super().__init__(message, path=path, reports=reports)
+        self.limit = limit
+        if last_exit is None and self.reports:
+            last_exit = self.reports[-1].exit
+        self.last_exit = last_exit
+
+
+@final
+class ChildEscalated(_TreeError):
+    """A child's ``decide`` answered `Escalate`: the supervisor stopped in order and says so.
+
+    Attributes:
+        path: The child.
+        reason: What ``decide`` gave as the reason.
+        reports: The attempts concerned, oldest first; ``exceptions`` are those in them.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        path: str = "",
+        reason: str = "",
+        reports: Sequence[ChildRunReport] = (),
+    ) -> None:
+        super().__init__(message, path=path, reports=reports)
+        self.reason = reason
+
+
+Escalated = ChildEscalated
+
+
+@final
+class SupervisorClosed(SupervisorError):
+    """The supervisor has ended or is about to: it takes no more commands, and waiting is over."""
+
+
+class TaskFailure(Exception):
+    """What a child raises to fail on purpose, without the look of a bug.
+
+    The attempt then ends as `Failed` instead of `Crashed`; restart policy treats both alike.
+
+    Args:
+        message: One line for the log.
+        category: A label with few values, for counting and for ``decide``.
+
+    Example:
+        ``raise TaskFailure("upstream answered 503", category="upstream")``
+    """
+
+    def __init__(self, message: str = "", *, category: str = "error") -> None:
+        super().__init__(message)
+        self.message = message
+        self.category = category
+
+
+@final
+class PastError(Exception):
+    """Stands in older reports for the exception that ended an attempt, as one line of text.
+
+    Only a child's newest report holds the exception itself: a live traceback keeps every local
+    variable of the dead attempt alive.
+    """

@@ -1,0 +1,225 @@
+"""What happens in a supervision tree, as typed, frozen, numbered facts.
+
+Snapshots, logs and the journal are folds of these. An event is identified by `Event.sequence`
+within one tree; an attempt by ``(run, path, attempt)``, since `Event.run` is unique per attempt of a
+supervisor. Heartbeats are neither events nor state.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from attrs import frozen
+
+
+@frozen
+class Event:
+    """What all events have in common.
+
+    Attributes:
+        sequence: Counts from 1 over the whole tree, without gaps.
+        time: Trio's clock, in seconds.
+        wall: Seconds since the epoch, for people; never used for decisions.
+        run: Number of the supervisor's run that this belongs to; unique in the tree.
+        path: Of the child or supervisor that it speaks of, such as ``"app/store"``.
+        attempt: Of the child, counted from 1; 0 where no attempt is meant.
+    """
+
+    sequence: int
+    time: float
+    wall: float
+    run: int
+    path: str
+    attempt: int
+
+
+@final
+@frozen
+class SupervisorStarted(Event):
+    """A supervisor began; ``children`` are the names declared for it, all waiting."""
+
+    children: tuple[str, ...]
+
+
+@final
+@frozen
+class SupervisorReady(Event):
+    """Its first start is complete: every declared child was ready, is done, or is held down."""
+
+
+@final
+@frozen
+class SupervisorIdle(Event):
+    """Nobody is alive, nobody comes back, and nothing was declared to end it: said once."""
+
+
+@final
+@frozen
+class SupervisorStopping(Event):
+    """The orderly stop began. ``cause`` is one of `OutcomeKind`."""
+
+    cause: str
+    reason: str
+
+
+@final
+@frozen
+class SupervisorFinished(Event):
+    """None of its children is alive any more. ``unresponsive`` counts those that overran their cancel."""
+
+    cause: str
+    reason: str
+    seconds: float
+    unresponsive: int
+
+
+@final
+@frozen
+class CommandAccepted(Event):
+    """An operator's wish was taken; its effect follows in other events."""
+
+    command: str
+    reason: str
+
+
+@final
+@frozen
+class ChildAdded(Event):
+    """A child was added to a running supervisor; it is waiting."""
+
+
+@final
+@frozen
+class ChildWaiting(Event):
+    """It should run and cannot yet: its turn in the order, or a requirement, is missing."""
+
+
+@final
+@frozen
+class ChildStarted(Event):
+    """An attempt was started. ``generation`` counts restarts by hand, from 0."""
+
+    generation: int
+
+
+@final
+@frozen
+class ChildReady(Event):
+    """The attempt said that it is ready, ``after`` seconds from its start."""
+
+    after: float
+
+
+@final
+@frozen
+class ChildNotReady(Event):
+    """The attempt withdrew its readiness."""
+
+    reason: str
+
+
+@final
+@frozen
+class ChildStopRequested(Event):
+    """The attempt was asked to end; after ``grace`` seconds it is cancelled."""
+
+    reason: str
+    grace: float
+
+
+@final
+@frozen
+class ChildCancelled(Event):
+    """The attempt's scope was cancelled."""
+
+    reason: str
+
+
+@final
+@frozen
+class ChildUnresponsive(Event):
+    """Cancelled, and still there: ``stack`` shows where each task inside hangs, one line per task."""
+
+    seconds: float
+    stack: tuple[str, ...]
+
+
+@final
+@frozen
+class ChildExited(Event):
+    """The attempt's scope has closed. ``kind`` is `TaskExit.kind`, ``detail`` one line about it."""
+
+    kind: str
+    detail: str
+    seconds: float
+    stop_reason: str | None
+
+
+@final
+@frozen
+class ExitJudged(Event):
+    """What follows from an exit, decided once.
+
+    Attributes:
+        action: ``restart done remove quarantine escalate shutdown start_failed``.
+        source: Who decided: ``table decide limit first_start``.
+        delay: Seconds until the restart is due.
+        used: Restarts in the child's own window, this one included.
+        limit: That window's ``max_restarts``, or `None` without one.
+        within: The window's length in seconds.
+        also: Names of the other children that share this fate.
+        error: What ``decide`` raised, if it did.
+    """
+
+    action: str
+    source: str
+    delay: float
+    used: int
+    limit: int | None
+    within: float
+    also: tuple[str, ...]
+    error: str
+
+
+@final
+@frozen
+class ChildBackingOff(Event):
+    """It will start again at ``until`` on Trio's clock."""
+
+    until: float
+
+
+@final
+@frozen
+class ChildDone(Event):
+    """It ended, and nothing is left to do."""
+
+
+@final
+@frozen
+class ChildStopped(Event):
+    """It is down by an operator's wish, or because its supervisor ends."""
+
+    reason: str
+
+
+@final
+@frozen
+class ChildQuarantined(Event):
+    """It is held down, by policy or by hand, until it is restarted by hand."""
+
+    reason: str
+
+
+@final
+@frozen
+class ChildRemoved(Event):
+    """It is forgotten; its name is free."""
+
+
+@final
+@frozen
+class EventGap:
+    """Stands in a subscription for ``lost`` events that a slow reader was too late for."""
+
+    lost: int

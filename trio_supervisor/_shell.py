@@ -1,0 +1,489 @@
+"""The Trio shell of one supervisor: carries out the brain's orders, and keeps what only Trio knows."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from logging import getLogger
+from time import time as wall_clock
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from trio_supervisor import _events as ev
+from trio_supervisor._attempt import Attempt, run_attempt
+from trio_supervisor._brain import orders as o
+from trio_supervisor._brain.commands import reason_to_refuse
+from trio_supervisor._brain.machine import SupervisionMachine
+from trio_supervisor._collector import ReportCollector
+from trio_supervisor._errors import (
+    ChildEscalated,
+    ChildNotFound,
+    ChildNotReady,
+    ChildStartError,
+    RestartLimitExceeded,
+    SupervisorClosed,
+    SupervisorError,
+)
+from trio_supervisor._journal import Journal
+from trio_supervisor._log import TreeLog
+from trio_supervisor._shutdown import ChildShutdown, ShutdownReport
+from trio_supervisor._slot import Slot
+from trio_supervisor._snapshot import ChildSnapshot, ChildState, SupervisorSnapshot
+from trio_supervisor._stacks import stacks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+    from random import Random
+
+    from trio_supervisor._context import ChildContext
+    from trio_supervisor._exits import TaskExit
+    from trio_supervisor._spec import SupervisorSpec
+    from trio_supervisor._supervisor import Supervisor
+
+
+@final
+class Tree:
+    """What the supervisors of one tree share."""
+
+    __slots__ = ("journal", "random", "root")
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.journal = Journal(wall=wall_clock)
+        self.journal.tap = TreeLog().on_event
+        self.root: Shell | None = None
+
+
+class Reply:
+    """What became of a command; whoever gave it may wait for that."""
+
+    __slots__ = ("answered", "error", "lonely", "slot")
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.error: Exception | None = None
+        self.slot: Slot | None = None
+        self.lonely = False  # nobody waits for it: a refusal goes to the log
+
+
+@final
+class Shell(ReportCollector):
+    """One run of one supervisor.
+
+    Attributes:
+        on_failure: Called once when the tree has failed, to end the block that stands on it.
+        error: What the supervisor ends with, if it failed.
+        report: How it ended, once it has.
+    """
+
+    def __init__(self, spec: SupervisorSpec, tree: Tree, path: str, parent: Shell | None, within: Attempt | None) -> None:
+        super().__init__(SupervisionMachine(spec, path, tree.random))
+        self.spec = spec
+        self.tree = tree
+        self.path = path
+        self.parent = parent
+        self.within = within
+        self.run = tree.journal.next_run()
+        self.slots: dict[str, Slot] = {}
+        self.watched: dict[str, Slot] = {}
+        self.error: SupervisorError | None = None
+        self.bug: BaseException | None = None
+        self.report: ShutdownReport | None = None
+        self.settled = trio.Event()
+        self.finished = trio.Event()
+        self.on_failure: Callable[[str], None] = _nothing
+        self.on_finish: Callable[[], None] = _nothing_at_all
+        self._context: Context = copy_context()
+        self._attempts: trio.Nursery | None = None
+        self._touched: list[Slot] = []
+        self._reply: Reply | None = None
+        self._gone: list[ChildShutdown] = []
+        self._stacks: dict[str, tuple[str, ...]] = {}
+        self._stopping_since: float | None = None
+        self._supervisor: Supervisor | None = None
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The public face."""
+        if self._supervisor is None:
+            from trio_supervisor._supervisor import Supervisor  # noqa: PLC0415  # the face leads here
+
+            self._supervisor = Supervisor._create(self)
+        return self._supervisor
+
+    # ------------------------------------------------------------ the tasks
+
+    @enable_ki_protection
+    async def serve(self) -> None:
+        """Run the children until the machine is finished. Cancellation does not reach in here."""
+        try:
+            with trio.CancelScope(shield=True):
+                async with trio.open_nursery() as inner:
+                    self._attempts = await inner.start(self._hold_attempts)
+                    inner.start_soon(self.keep_time, name=f"{self.path} timer")
+                    if self.within is not None and self.parent is not None:
+                        self.parent.slots[self.within.name].nested = self
+                    await self.collect()
+                    inner.cancel_scope.cancel("the supervisor has finished")
+        except BaseException as error:  # a bug of ours, or a Ctrl-C in the wrong place: never silent
+            self.bug = error
+            self.on_failure("the supervisor itself has failed")
+        finally:
+            self._close()
+
+    @enable_ki_protection
+    async def _hold_attempts(self, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+        async with trio.open_nursery() as attempts:
+            task_status.started(attempts)
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled:
+                if not self.is_over:
+                    self.post(Shell._take_breakage, attempts)
+                raise
+
+    def _take_breakage(self, attempts: trio.Nursery, now: float) -> None:
+        reason = "the nursery of the children's tasks was cancelled by somebody else"
+        self.feed(o.Shutdown(reason, grace=False, kind=o.OutcomeKind.BROKEN), now)
+
+    def _close(self) -> None:
+        """Nobody may wait for what never comes."""
+        self.is_over = True
+        closed = SupervisorClosed(f"{self.path} has ended")
+
+        def answer(subject: object) -> None:
+            if isinstance(subject, tuple) and isinstance(subject[-1], Reply):
+                subject[-1].error = closed
+                subject[-1].answered.set()
+
+        self.drain(answer)
+        for slot in list(self.watched.values()):
+            slot.refresh()
+        self.watched.clear()
+        self.settled.set()
+        self.finished.set()
+        self.on_finish()
+
+    # ------------------------------------------------------------ orders
+
+    def carry_out(self, orders: list[o.Order], now: float) -> None:
+        """Do what the brain says, in order."""
+        for order in orders:
+            kind = type(order)
+            if kind is o.Emit:
+                self._emit(order, now)  # type: ignore[arg-type]
+            elif kind is o.StartAttempt:
+                self._start(order, now)  # type: ignore[arg-type]
+            else:
+                _CARRY_OUT[kind](self, order, now)
+        if self._touched:
+            touched, self._touched = self._touched, []
+            for slot in touched:
+                slot.refresh()
+
+    def _emit(self, order: o.Emit, now: float) -> None:
+        event, path = order.event, order.path
+        error = None
+        if event is ev.ChildExited:
+            error = self._child_exited(path, order)
+        elif event is ev.ChildRemoved:
+            self._touch(self.slots.pop(path[len(self.path) + 1 :]))
+        elif event is ev.SupervisorReady:
+            self.settled.set()
+        elif event is ev.SupervisorStarted:
+            for name, life in self.machine.children.items():
+                self.slots[name] = Slot(self, life, self._context)
+        self.tree.journal.append(event, now, self.run, path, order.attempt, order.fields, error)
+        if self.watched and path in self.watched:
+            self._touch(self.watched[path])
+
+    def _touch(self, slot: Slot) -> None:
+        if slot.is_watched:
+            self._touched.append(slot)
+
+    def _child_exited(self, path: str, order: o.Emit) -> BaseException | None:
+        slot = self.slots[path[len(self.path) + 1 :]]
+        slot.attempt = None
+        kind, detail, seconds, _ = order.fields
+        if self._stopping_since is not None:
+            if slot.nested is not None and slot.nested.report is not None:
+                self._gone.extend(slot.nested.report.children)
+            seconds = trio.current_time() - self._stopping_since
+            self._gone.append(ChildShutdown(path, order.attempt, kind, detail, seconds, self._stacks.pop(path, ())))
+        else:
+            self._stacks.pop(path, None)
+        slot.nested = None
+        if kind == "fatal":
+            return self.fatal[-1]
+        return None if slot.exit is None else slot.exit.error
+
+    def _start(self, order: o.StartAttempt, now: float) -> None:
+        slot = self.slots[order.name]
+        spec = slot.life.spec
+        attempt = Attempt(
+            spec,
+            slot.life.path,
+            order.attempt,
+            order.generation,
+            self,
+            started_at=now,
+            call=None if spec.supervisor is None else self._run_nested,
+            watched=spec.stale_after < _NEVER,
+        )
+        slot.attempt = attempt
+        assert self._attempts is not None
+        slot.context.run(
+            self._attempts.start_soon, run_attempt, attempt, name=f"{slot.life.path}#{order.attempt}"
+        )
+
+    def _attempt_of(self, name: str, number: int) -> Attempt | None:
+        attempt = self.slots[name].attempt
+        return attempt if attempt is not None and attempt.number == number else None
+
+    def _request_stop(self, order: o.RequestStop, now: float) -> None:
+        attempt = self._attempt_of(order.name, order.attempt)
+        if attempt is not None:
+            attempt.fault = order.fault
+            attempt.request_stop(order.reason, order.deadline)
+
+    def _cancel(self, order: o.CancelAttempt, now: float) -> None:
+        attempt = self._attempt_of(order.name, order.attempt)
+        if attempt is not None:
+            attempt.cancel(order.reason)
+
+    def _report_unresponsive(self, order: o.ReportUnresponsive, now: float) -> None:
+        attempt = self._attempt_of(order.name, order.attempt)
+        stack = () if attempt is None else stacks_of(attempt)
+        path = self.slots[order.name].life.path
+        self._stacks[path] = stack or ("between its tasks",)
+        self._emit(o.Emit(ev.ChildUnresponsive, path, order.attempt, (order.seconds, stack)), now)
+
+    def _fail_start(self, order: o.FailStart, now: float) -> None:
+        slot = self.slots[order.name]
+        slot.failed_start = slot.last_report
+        self._touch(slot)
+
+    def _refuse(self, order: o.Refuse, now: float) -> None:
+        if self._reply is not None:
+            self._reply.error = order.error
+            if self._reply.lonely:
+                _LOG.error("%s refused a command that nobody waits for: %s", self.path, order.error)
+
+    def _stopping(self, order: o.Stopping, now: float) -> None:
+        self._stopping_since = now
+        outcome = order.outcome
+        if outcome.is_failure:
+            self.error = self._error_of(outcome)
+        if outcome.is_failure or outcome.kind is o.OutcomeKind.FATAL:
+            self.on_failure(outcome.reason)
+        self.settled.set()
+
+    def _finish(self, order: o.Finish, now: float) -> None:
+        self.is_over = True
+        outcome = order.outcome
+        began = now if self._stopping_since is None else self._stopping_since
+        gone = {entry.path for entry in self._gone}
+        rested = tuple(
+            ChildShutdown(life.path, life.attempt, life.state.value, life.last_exit)
+            for life in self.machine.children.values()
+            if life.path not in gone
+        )
+        children = (*rested, *self._gone)
+        self.report = ShutdownReport(self.path, self.run, outcome.kind.value, outcome.reason, now - began, children)
+
+    def _error_of(self, outcome: o.Outcome) -> SupervisorError:
+        if outcome.child is None:
+            return SupervisorError(f"{self.path}: {outcome.reason}")
+        slot = self.slots[outcome.child]
+        reports, path = slot.reports, slot.life.path
+        error: SupervisorError
+        if outcome.kind is o.OutcomeKind.LIMIT:
+            window = slot.life.window
+            own = window is not None and not window.has_room(trio.current_time())
+            limit = window.limit if own and window is not None else self.spec.restart_limit
+            error = RestartLimitExceeded(outcome.reason, path=path, limit=limit, reports=reports)
+        elif outcome.kind is o.OutcomeKind.START_FAILED:
+            error = ChildStartError(outcome.reason, path=path, reports=reports)
+        else:
+            error = ChildEscalated(outcome.reason, path=path, reason=outcome.reason, reports=reports)
+        error.__cause__ = None if slot.exit is None else slot.exit.error
+        return error
+
+    # ------------------------------------------------------------ commands
+
+    def command(self, signal: o.Command) -> Reply:
+        """Post a command; the reply is answered within one turn of the collector."""
+        reply = Reply()
+        if self.is_over:
+            reply.error = SupervisorClosed(f"{self.path} has ended")
+            reply.answered.set()
+        else:
+            context = copy_context() if isinstance(signal, o.AddChild) else None
+            self.post(Shell._take_command, (signal, context, reply))
+        return reply
+
+    def command_soon(self, signal: o.AddChild) -> None:
+        """Post a command that nobody waits for; what can be refused now is refused now."""
+        if self.is_over:
+            raise SupervisorClosed(f"{self.path} has ended")
+        error = reason_to_refuse(self.machine, signal.spec)
+        if error is not None:
+            raise error
+        self.command(signal).lonely = True
+
+    def _take_command(self, subject: tuple[Any, Context | None, Reply], now: float) -> None:
+        signal, context, reply = subject
+        name = signal.spec.name if context is not None else signal.name
+        self._reply = reply
+        try:
+            orders = self.machine.receive(signal, now)
+            if context is not None and not isinstance(orders[0], o.Refuse):
+                self.slots[name] = Slot(self, self.machine.children[name], context)
+            reply.slot = self.slots.get(name)
+            self.carry_out(orders, now)
+        finally:
+            self._reply = None
+            reply.answered.set()
+
+    def shut_down(self, signal: o.Shutdown) -> None:
+        """Post the wish that everything ends."""
+        if not self.is_over:
+            self.post(Shell._take_shutdown, signal)
+
+    def _take_shutdown(self, signal: o.Shutdown, now: float) -> None:
+        self.feed(signal, now)
+
+    def forfeit_grace(self, attempt: Attempt) -> None:
+        """Post that ``attempt``, one of ours, waits for its own end."""
+        self.post(Shell._take_forfeit, attempt)
+
+    def _take_forfeit(self, attempt: Attempt, now: float) -> None:
+        self.feed(o.GraceForfeited(attempt.name, attempt.number), now)
+
+    # ------------------------------------------------------------ reports and values
+
+    def attempt_ended(self, attempt: Attempt, how: TaskExit, detail: str) -> None:
+        """Keep the report."""
+        self.slots[attempt.name].record(attempt, how, detail)
+
+    def value_of(self, attempt: Attempt, name: str) -> object:
+        """The ready value of a sibling of ``attempt``, or of one in an enclosing supervisor."""
+        slot, shell = self._provider(name)
+        found, value = slot.ready_value
+        if not found:
+            raise ChildNotReady(f"{slot.life.path} is {slot.life.state}: it has no value now")
+        del shell
+        return value
+
+    async def wait_value_of(self, attempt: Attempt, name: str) -> object:
+        """The same, as soon as there is one."""
+        slot, shell = self._provider(name)
+        while True:
+            view = await slot.observe().wait(lambda view: view.closed or view.state in _ENDS_WAIT)
+            found, value = slot.ready_value
+            if found:
+                return value
+            if view.closed or shell.is_over:
+                raise SupervisorClosed(f"{shell.path} has ended")
+            if view.state is ChildState.REMOVED:
+                raise ChildNotFound(f"{slot.life.path} was removed")
+            await trio.lowlevel.checkpoint()
+
+    def _provider(self, name: str) -> tuple[Slot, Shell]:
+        shell: Shell | None = self
+        while shell is not None:
+            slot = shell.slots.get(name)
+            if slot is not None:
+                return slot, shell
+            shell = shell.parent
+        raise ChildNotFound(f"neither {self.path} nor a supervisor above it has a child {name!r}")
+
+    # ------------------------------------------------------------ nesting
+
+    async def _run_nested(self, context: ChildContext) -> ShutdownReport:
+        """The body of a nested supervisor: an attempt that runs a machine of its own."""
+        from trio_supervisor._enclosure import Enclosure  # noqa: PLC0415  # it encloses shells
+
+        attempt = context._attempt
+        spec = attempt.spec.supervisor
+        assert spec is not None
+        shell = Shell(spec, self.tree, attempt.path, self, attempt)
+
+        def stop_asked(attempt: Attempt) -> None:
+            shell.shut_down(o.Shutdown(attempt.stop_reason or "", deadline=attempt.stop_deadline))
+
+        attempt.on_stop = stop_asked
+        if attempt.stop_requested:
+            stop_asked(attempt)
+        async with Enclosure(shell):
+            if not shell.is_stopping:
+                context.ready(shell.supervisor)
+            await shell.finished.wait()
+        assert shell.report is not None
+        return shell.report
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the end has begun."""
+        return self._stopping_since is not None or self.is_over
+
+    # ------------------------------------------------------------ state
+
+    def snapshot(self) -> SupervisorSnapshot:
+        """The tree as it is, built from the machine."""
+        machine = self.machine
+        children = tuple(self._child_snapshot(slot) for slot in self.slots.values())
+        return SupervisorSnapshot(
+            machine.spec.name if self.parent is None else self.path.rpartition("/")[2],
+            self.path,
+            self.run,
+            machine.state,
+            machine.since,
+            machine.reason,
+            children,
+        )
+
+    def _child_snapshot(self, slot: Slot) -> ChildSnapshot:
+        life = slot.life
+        waits = life.shown is ChildState.WAITING and self.machine.accepts
+        return ChildSnapshot(
+            name=life.name,
+            path=life.path,
+            state=life.shown,
+            attempt=life.attempt,
+            generation=life.shown_generation,
+            since=life.since,
+            until=life.shown_until,
+            reason=life.shown_reason,
+            unresponsive=life.is_unresponsive,
+            restarts=life.restarts,
+            last_exit=life.last_exit,
+            supervisor=None if slot.nested is None else slot.nested.snapshot(),
+            waiting_for=self.machine.order.waits_for(life) if waits else (),
+        )
+
+
+_LOG = getLogger("trio_supervisor")
+_NEVER = float("inf")
+_ENDS_WAIT = frozenset({ChildState.READY, ChildState.REMOVED})
+
+
+def _nothing(reason: str) -> None:
+    """No block stands on this tree."""
+
+
+def _nothing_at_all() -> None:
+    """Nobody waits for the end."""
+
+
+_CARRY_OUT: dict[type, Callable[[Any, Any, float], None]] = {
+    o.RequestStop: Shell._request_stop,
+    o.CancelAttempt: Shell._cancel,
+    o.ReportUnresponsive: Shell._report_unresponsive,
+    o.FailStart: Shell._fail_start,
+    o.Refuse: Shell._refuse,
+    o.Stopping: Shell._stopping,
+    o.Finish: Shell._finish,
+}

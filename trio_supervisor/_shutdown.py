@@ -1,0 +1,91 @@
+"""The proof of a stop: what became of every child, and how long each took."""
+
+from __future__ import annotations
+
+from typing import final
+
+import attrs
+
+
+@final
+@attrs.frozen
+class ChildShutdown:
+    """What became of one child when its supervisor ended.
+
+    Attributes:
+        path: The child.
+        attempt: Its last attempt; 0 if it never ran.
+        outcome: How that attempt ended (`TaskExit.kind`, or ``"fatal"``) if it was alive when the
+            stop began; else the state that it was resting in, such as ``"done"`` or ``"stopped"``.
+        detail: One line about it.
+        seconds: From the beginning of the supervisor's stop until it was gone; 0 if it rested.
+        stack: Where its tasks hung, if it had to be called unresponsive.
+    """
+
+    path: str
+    attempt: int
+    outcome: str
+    detail: str = ""
+    seconds: float = 0.0
+    stack: tuple[str, ...] = ()
+
+    @property
+    def unresponsive(self) -> bool:
+        """Whether it was still there ``report_after`` seconds after its cancel."""
+        return bool(self.stack)
+
+
+@final
+@attrs.frozen
+class ShutdownReport:
+    """How a supervisor ended. `children` lists every child, those of nested supervisors too.
+
+    Attributes:
+        path: The supervisor.
+        run: Its run, as in its events.
+        cause: Why it ended: ``shutdown auto_shutdown cancelled fatal limit escalated start_failed
+            broken``.
+        reason: In words.
+        seconds: From the beginning of the stop until nobody was alive.
+        children: In the order in which they were gone, those that rested first.
+    """
+
+    path: str
+    run: int
+    cause: str
+    reason: str
+    seconds: float
+    children: tuple[ChildShutdown, ...]
+
+    @property
+    def unresponsive(self) -> tuple[ChildShutdown, ...]:
+        """Those that ignored their cancel for longer than ``report_after``."""
+        return tuple(child for child in self.children if child.unresponsive)
+
+    def child(self, path: str) -> ChildShutdown:
+        """The entry of one child, by its path or its path below this supervisor.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for child in self.children:
+            if child.path in (path, f"{self.path}/{path}"):
+                return child
+        raise KeyError(path)
+
+    def render(self) -> str:
+        """The report as lines of text."""
+        count, stuck = len(self.children), len(self.unresponsive)
+        lines = [
+            f"{self.path} ended in {self.seconds:.2f}s: {self.cause}"
+            f" ({count} children, {stuck} unresponsive) reason={self.reason!r}"
+        ]
+        for child in self.children:
+            line = f"  {child.path} {child.outcome}"
+            if child.seconds:
+                line += f" after {child.seconds:.2f}s"
+            if child.detail and child.detail != child.outcome:
+                line += f" ({child.detail})"
+            lines.append(line)
+            lines.extend(f"    at {place}" for place in child.stack)
+        return "\n".join(lines)

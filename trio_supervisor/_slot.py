@@ -1,0 +1,156 @@
+"""What the shell keeps of one child: its live attempt, its latest exit, and who watches it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from trio_supervisor._errors import PastError, TaskFailure
+from trio_supervisor._exits import ChildRunReport, Crashed, Failed, Succeeded, TaskExit
+from trio_supervisor._observable import Observable
+from trio_supervisor._snapshot import ChildState
+
+if TYPE_CHECKING:
+    from contextvars import Context
+
+    from trio_supervisor._attempt import Attempt
+    from trio_supervisor._brain.lifecycle import ChildLife
+    from trio_supervisor._handle import ChildHandle
+    from trio_supervisor._shell import Shell
+
+_REPORTS_KEPT = 8
+
+
+class View(NamedTuple):
+    """What waiting is about: a child as it is after a signal was dealt with."""
+
+    state: ChildState
+    attempt: int
+    generation: int
+    live: bool
+    closed: bool = False
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is down, and stays so without help."""
+        return not self.live and self.state in _AT_REST
+
+
+_AT_REST = frozenset({ChildState.DONE, ChildState.STOPPED, ChildState.QUARANTINED, ChildState.REMOVED})
+
+
+class Slot:
+    """One child's life in the shell; what is seldom asked for is made when it is."""
+
+    __slots__ = (
+        "_detail",
+        "_handle",
+        "_older",
+        "_view",
+        "attempt",
+        "context",
+        "ended",
+        "exit",
+        "failed_start",
+        "life",
+        "nested",
+        "shell",
+    )
+
+    def __init__(self, shell: Shell, life: ChildLife, context: Context) -> None:
+        self.shell = shell
+        self.life = life
+        self.context = context
+        self.attempt: Attempt | None = None
+        self.nested: Shell | None = None
+        self.ended: Attempt | None = None
+        self.exit: TaskExit | None = None
+        self.failed_start: ChildRunReport | None = None
+        self._detail = ""
+        self._older: list[tuple[Attempt, TaskExit]] | None = None
+        self._view: Observable[View] | None = None
+        self._handle: ChildHandle | None = None
+
+    @property
+    def handle(self) -> ChildHandle:
+        """The child's one public handle."""
+        if self._handle is None:
+            from trio_supervisor._handle import ChildHandle  # noqa: PLC0415  # a handle leads to a slot
+
+            self._handle = ChildHandle._create(self)
+        return self._handle
+
+    # ------------------------------------------------------------ watching
+
+    @property
+    def now(self) -> View:
+        """The child as it is."""
+        life = self.life
+        return View(life.state, life.attempt, life.shown_generation, life.live, self.shell.is_over)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody may be waiting."""
+        return self._view is not None
+
+    def observe(self) -> Observable[View]:
+        """To wait for something about the child."""
+        if self._view is None:
+            self._view = Observable(self.now)
+            self.shell.watched[self.life.path] = self
+        return self._view
+
+    def refresh(self) -> None:
+        """Let those who wait look again."""
+        if self._view is not None:
+            self._view.set(self.now)
+
+    # ------------------------------------------------------------ values and reports
+
+    @property
+    def ready_value(self) -> tuple[bool, object]:
+        """Whether there is a ready attempt that is not ending, and its value."""
+        attempt = self.attempt
+        if attempt is None or not attempt.is_ready or self.life.stage:
+            return False, None
+        return True, attempt.ready_value
+
+    def record(self, attempt: Attempt, how: TaskExit, detail: str) -> None:
+        """Keep the newest exit as it is, and of the one before only what a line can hold.
+
+        A live exception holds on to every local variable of the dead attempt.
+        """
+        if self.ended is not None and self.exit is not None:
+            if self._older is None:
+                self._older = []
+            elif len(self._older) >= _REPORTS_KEPT - 1:
+                del self._older[0]
+            self._older.append((self.ended, _summarised(self.exit, self._detail)))
+        attempt.ready_value = None
+        self.ended = attempt
+        self.exit = how
+        self._detail = detail
+
+    @property
+    def last_report(self) -> ChildRunReport | None:
+        """Of the newest attempt that has ended."""
+        if self.ended is None or self.exit is None:
+            return None
+        return self.ended.report(self.exit)
+
+    @property
+    def reports(self) -> tuple[ChildRunReport, ...]:
+        """Of the newest attempts, oldest first."""
+        older = tuple(attempt.report(how) for attempt, how in self._older or ())
+        last = self.last_report
+        return older if last is None else (*older, last)
+
+
+def _summarised(how: TaskExit, detail: str) -> TaskExit:
+    """The same exit without the objects of the attempt that ended with it."""
+    if isinstance(how, Crashed):
+        return Crashed(PastError(detail.removeprefix("crashed: ")))
+    if isinstance(how, Failed):
+        return Failed(TaskFailure(how.error.message, category=how.error.category))
+    if isinstance(how, Succeeded):
+        return Succeeded(None)
+    return how

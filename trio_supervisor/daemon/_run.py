@@ -1,0 +1,208 @@
+"""`run`: a tree from the first start to the exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from enum import IntEnum
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from trio_supervisor._errors import SpecError, SupervisorClosed, TaskFailure
+from trio_supervisor._spec import SupervisorSpec
+from trio_supervisor._supervisor import open_supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from trio_supervisor._supervisor import ShutdownReport, Supervisor
+
+_log = logging.getLogger("trio_supervisor.daemon")
+
+
+@final
+class ExitCode(IntEnum):
+    """How `run` ends the process, as the operator sees it; the table is in `run`."""
+
+    ORDERLY = 0
+    FAILED = 1
+    BAD_SPEC = 2
+    START_FAILED = 3
+    UNRESPONSIVE = 4
+    SIGNAL = 128
+    """Not a code itself: 128 + the number of the signal."""
+
+
+def run(
+    spec: SupervisorSpec | Callable[[], SupervisorSpec], *, log_level: int | str = logging.INFO
+) -> None:
+    """Run a tree as this process until it has ended; then return, or exit with a code saying how.
+
+    SIGINT (Ctrl-C) and SIGTERM stop the tree in order, each child with its grace. A second signal
+    drops the grace: whatever is left is cancelled. From the third on the log says what is still
+    there and where it hangs, for Trio cannot abandon a task; SIGKILL ends any process. Signals are
+    heard during the first start too, and nobody hears them while a child blocks the event loop.
+
+    | exit code | how it ended |
+    |---|---|
+    | 0 | in order: stopped by one signal, or by ``auto_shutdown``; `run` returns |
+    | 1 | the tree failed: a restart limit, an escalation, a crash of the supervisor; it is logged |
+    | 2 | the declaration cannot work (`SpecError`), nothing was started; logged as one line |
+    | 3 | the first start failed; logged, with a traceback unless the child raised `TaskFailure` |
+    | 4 | stopped by one signal or ``auto_shutdown``, but a child did not end when cancelled |
+    | 128 + n | stopped, but it took a second signal, of number n: 130 for SIGINT, 143 for SIGTERM |
+    | any other | a child raised ``SystemExit(code)`` |
+
+    Where two apply, what comes first in this list counts: a child's ``SystemExit``, 2, 3, 1,
+    128 + n, 4. A child's `KeyboardInterrupt` ends the tree and is raised as it is.
+
+    If nobody has configured logging, everything from ``log_level`` up goes to standard error.
+
+    Args:
+        spec: The tree, or a function that declares it. Only with the function can an error in the
+            declaration become exit code 2: otherwise it is raised before `run` is even called.
+        log_level: As for `logging.basicConfig`; ignored if logging is configured already.
+
+    Raises:
+        SystemExit: For every exit code but 0.
+        RuntimeError: Not called in the main thread, where alone Python delivers signals; or called
+            while Trio runs (there, use `run_supervisor`).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError(
+            "daemon.run() must be called in the main thread: Python delivers signals only there. "
+            "Elsewhere, run the tree with trio.run() and run_supervisor(), and stop it with "
+            "request_shutdown()"
+        )
+    _configure_logging(log_level)
+    ending = _Ending()
+    try:
+        tree = _declared(spec)
+        trio.run(_main, tree, ending)
+    except SpecError as error:
+        if ending.opened:  # a child's own, found at run time
+            ending.error = error
+        else:
+            _log.critical("bad declaration: %s", error)
+            raise SystemExit(ExitCode.BAD_SPEC) from None
+    except Exception as error:
+        ending.error = error
+    code = ending.conclude()
+    if code:
+        raise SystemExit(code)
+
+
+def _declared(spec: SupervisorSpec | Callable[[], SupervisorSpec]) -> SupervisorSpec:
+    tree: object = spec if isinstance(spec, SupervisorSpec) or not callable(spec) else spec()
+    if not isinstance(tree, SupervisorSpec):
+        raise SpecError(
+            "spec", tree, "a SupervisorSpec, or a function that returns one", owner="run()"
+        )
+    return tree
+
+
+def _configure_logging(level: int | str) -> None:
+    ours = logging.getLogger("trio_supervisor")
+    configured = [*logging.root.handlers, *ours.handlers]
+    if all(isinstance(handler, logging.NullHandler) for handler in configured):
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)-8s %(message)s")
+
+
+@final
+class _Ending:
+    """What is known, bit by bit, about how the tree ends."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.opened = False
+        self.was_ready = False
+        self.signals: list[signal.Signals] = []
+        self.report: ShutdownReport | None = None
+        self.error: Exception | None = None
+
+    def conclude(self) -> int:
+        """Log what the supervisor has not logged, and say what the exit code is."""
+        if self.error is not None:
+            return self._conclude_error(self.error)
+        if len(self.signals) > 1:
+            return ExitCode.SIGNAL + self.signals[1]
+        if self.report is not None and self.report.unresponsive:
+            return ExitCode.UNRESPONSIVE
+        return ExitCode.ORDERLY
+
+    def _conclude_error(self, error: Exception) -> ExitCode:
+        code = ExitCode.FAILED if self.was_ready else ExitCode.START_FAILED
+        what = "failed" if self.was_ready else "could not be started"
+        # A child that fails on purpose has said all there is to say: no traceback.
+        on_purpose = isinstance(error.__cause__, TaskFailure)
+        _log.critical(
+            "%s %s: %s: %s (exit code %d)",
+            self.name,
+            what,
+            type(error).__name__,
+            error,
+            code,
+            exc_info=None if on_purpose else error,
+        )
+        return code
+
+
+async def _main(spec: SupervisorSpec, ending: _Ending) -> None:
+    ending.name = spec.name
+    failed: BaseException | None = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        # Outside of the supervisor's block, which a failing tree cancels: its stop can take long,
+        # and the operator must be heard as long as it takes.
+        async with trio.open_nursery() as nursery:
+            try:
+                async with open_supervisor(spec, wait_ready=False) as supervisor:
+                    ending.opened = True
+                    nursery.start_soon(_obey, signals, supervisor, ending)
+                    await _attend(supervisor, ending)
+            except BaseException as error:
+                failed = error
+            nursery.cancel_scope.cancel("the tree has ended")
+    if failed is not None:
+        raise failed
+
+
+async def _attend(supervisor: Supervisor, ending: _Ending) -> None:
+    begun = trio.current_time()
+    try:
+        await supervisor.wait_ready()
+    except SupervisorClosed:
+        pass  # stopped before it was ready
+    else:
+        ending.was_ready = True
+        _log.info(
+            "%s is up after %.2fs, pid %d; SIGINT (Ctrl-C) or SIGTERM stops it",
+            ending.name,
+            trio.current_time() - begun,
+            os.getpid(),
+        )
+    ending.report = await supervisor.wait_finished()
+
+
+async def _obey(signals: AsyncIterator[int], supervisor: Supervisor, ending: _Ending) -> None:
+    """Carry out what the operator wants."""
+    async for number in signals:
+        received = signal.Signals(number)
+        ending.signals.append(received)
+        match len(ending.signals):
+            case 1:
+                _log.info("%s: stopping in order; a second signal drops the grace", received.name)
+                supervisor.request_shutdown(received.name)
+            case 2:
+                _log.warning("%s again: stopping without grace", received.name)
+                supervisor.request_shutdown(received.name, grace=False)
+            case _:
+                _log.warning(
+                    "%s: still waiting for what cannot be abandoned; only SIGKILL (kill -9 %d)"
+                    " ends it sooner\n%s",
+                    received.name,
+                    os.getpid(),
+                    supervisor.state().render(),
+                )
