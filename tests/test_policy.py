@@ -219,7 +219,7 @@ class TestDecisions:
         assert isinstance(RestartAfter(2), policy.Restart)
         assert RestartAfter(2).delay == 2
         assert policy.Restart().delay is None
-        assert repr(RestartAfter(delay=2)) == "RestartAfter(delay=2)"
+        assert repr(RestartAfter(delay=2)) == "RestartAfter(delay=2.0)"
 
     @pytest.mark.parametrize("bad", [-1, nan, inf, True, "soon", None])
     def test_a_delay_is_checked(self, bad: Any) -> None:

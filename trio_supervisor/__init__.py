@@ -1,8 +1,7 @@
-"""Supervision for Trio: children that are run, watched, and restarted by declared policy, or given up loudly."""
+"""Supervision for Trio: children that are run, watched, and restarted by policy or given up."""
 
 from __future__ import annotations
 
-from trio_supervisor import _events as events
 from trio_supervisor._attempt import Heartbeat as Heartbeat
 from trio_supervisor._body import Body as Body
 from trio_supervisor._context import ChildContext as ChildContext
@@ -21,8 +20,29 @@ from trio_supervisor._errors import SupervisorClosed as SupervisorClosed
 from trio_supervisor._errors import SupervisorError as SupervisorError
 from trio_supervisor._errors import TaskFailure as TaskFailure
 from trio_supervisor._errors import TooManyChildren as TooManyChildren
+from trio_supervisor._events import ChildAdded as ChildAdded
+from trio_supervisor._events import ChildBackingOff as ChildBackingOff
+from trio_supervisor._events import ChildCancelled as ChildCancelled
+from trio_supervisor._events import ChildDone as ChildDone
+from trio_supervisor._events import ChildExited as ChildExited
+from trio_supervisor._events import ChildLostReadiness as ChildLostReadiness
+from trio_supervisor._events import ChildQuarantined as ChildQuarantined
+from trio_supervisor._events import ChildReady as ChildReady
+from trio_supervisor._events import ChildRemoved as ChildRemoved
+from trio_supervisor._events import ChildStarted as ChildStarted
+from trio_supervisor._events import ChildStopped as ChildStopped
+from trio_supervisor._events import ChildStopRequested as ChildStopRequested
+from trio_supervisor._events import ChildUnresponsive as ChildUnresponsive
+from trio_supervisor._events import ChildWaiting as ChildWaiting
+from trio_supervisor._events import CommandAccepted as CommandAccepted
 from trio_supervisor._events import Event as Event
 from trio_supervisor._events import EventGap as EventGap
+from trio_supervisor._events import ExitJudged as ExitJudged
+from trio_supervisor._events import SupervisorFinished as SupervisorFinished
+from trio_supervisor._events import SupervisorIdle as SupervisorIdle
+from trio_supervisor._events import SupervisorReady as SupervisorReady
+from trio_supervisor._events import SupervisorStarted as SupervisorStarted
+from trio_supervisor._events import SupervisorStopping as SupervisorStopping
 from trio_supervisor._exits import Aborted as Aborted
 from trio_supervisor._exits import ChildRunReport as ChildRunReport
 from trio_supervisor._exits import Crashed as Crashed
@@ -38,8 +58,8 @@ from trio_supervisor._handle import ChildHandle as ChildHandle
 from trio_supervisor._journal import Journal as Journal
 from trio_supervisor._policy import AutoShutdown as AutoShutdown
 from trio_supervisor._policy import BackoffPolicy as BackoffPolicy
-from trio_supervisor._policy import DoNotRestart as DoNotRestart
 from trio_supervisor._policy import Done as Done
+from trio_supervisor._policy import DoNotRestart as DoNotRestart
 from trio_supervisor._policy import Escalate as Escalate
 from trio_supervisor._policy import OnLimit as OnLimit
 from trio_supervisor._policy import Ordering as Ordering
@@ -67,7 +87,9 @@ from trio_supervisor._spec import SupervisorSpec as SupervisorSpec
 from trio_supervisor._subscription import Subscription as Subscription
 from trio_supervisor._supervisor import ChildCounts as ChildCounts
 from trio_supervisor._supervisor import Supervisor as Supervisor
+from trio_supervisor.children import ThreadChild as ThreadChild
 from trio_supervisor.children import holding as holding
 from trio_supervisor.children import in_thread as in_thread
 from trio_supervisor.children import plain as plain
 from trio_supervisor.children import serving as serving
+from trio_supervisor.children import thread_child as thread_child

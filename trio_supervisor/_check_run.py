@@ -88,7 +88,9 @@ def _check_other(owner: str, run: object) -> None:
     name = label_of(run)
     if isinstance(run, type):
         refuse(owner, "run", run, f"{_WANTED}, not a class")
-    if callable(run):
+    # These can be called, as decorators, which is not what is meant here.
+    decorator = isinstance(run, contextlib.ContextDecorator | contextlib.AsyncContextDecorator)
+    if callable(run) and not decorator:
         if isasyncgenfunction(run) or isasyncgenfunction(getattr(run, "__call__", None)):  # noqa: B004
             refuse(owner, "run", run, f"{_WANTED}; {name} is an async generator function")
         return
@@ -98,7 +100,7 @@ def _check_other(owner: str, run: object) -> None:
         refuse(owner, "run", run, f"{_WANTED}: pass the function, do not call it")
     if isasyncgen(run) or isawaitable(run):
         refuse(owner, "run", run, f"{_WANTED}: pass the function, not what it returns")
-    if hasattr(run, "__aenter__"):
+    if decorator or hasattr(run, "__aenter__"):
         advice = "for a context manager, write holding(function, *args)"
         refuse(owner, "run", run, f"{_WANTED}; {advice}")
     if hasattr(run, "as_child"):

@@ -1,8 +1,8 @@
 """ReportCollector: reads the memory channel, classifies exits, feeds the brain.
 
 All attempts of a supervisor share one unbounded channel: an exit can be posted on it from anywhere
-without waiting. What is posted is dealt with by one task, one thing after the other, in the order of
-posting; deadlines come after everything that was posted at the same instant.
+without waiting. What is posted is dealt with by one task, one thing after the other, in the order
+of posting; deadlines come after everything that was posted at the same instant.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class ReportCollector(ABC):
         self.post(ReportCollector._take_exit, attempt)
 
     def post(self, handler: Callable[[Any, Any, float], None], subject: object) -> None:
-        """Let ``handler(self, subject, now)`` run in the collector's task. Never waits, never raises."""
+        """Have ``handler(self, subject, now)`` run in the collector's task. Never waits or raises."""
         self._waiting += 1
         self._send.send_nowait((handler, subject))
 
@@ -111,8 +111,7 @@ class ReportCollector(ABC):
             # Those who act at this very instant have their say first.
             await trio.lowlevel.cancel_shielded_checkpoint()
             await trio.lowlevel.cancel_shielded_checkpoint()
-            self._rang = True
-            self.post(ReportCollector._take_nothing, None)
+            self.post(ReportCollector._take_ring, None)
 
     def _set_alarm(self) -> None:
         # Moved only when it has to ring earlier: one that rings for nothing is cheaper than moving.
@@ -134,8 +133,8 @@ class ReportCollector(ABC):
         """Tell the brain, and do what it says."""
         self.carry_out(self.machine.receive(signal, now), now)
 
-    def _take_nothing(self, _: None, now: float) -> None:
-        """Only to wake up."""
+    def _take_ring(self, _: None, now: float) -> None:
+        self._rang = True
 
     def _take_ready(self, attempt: Attempt, now: float) -> None:
         self.feed(o.BecameReady(attempt.name, attempt.number), now)
@@ -201,6 +200,7 @@ def _call_decide(decide: Callable[[Any], Decision | None], report: object) -> De
     decision = decide(report)
     if decision is not None and not isinstance(decision, DECISIONS):
         raise TypeError(
-            f"decide returned {short_repr(decision)}: expected Restart, Done, Quarantine, Escalate, Shutdown or None"
+            f"decide returned {short_repr(decision)}: "
+            "expected Restart, Done, Quarantine, Escalate, Shutdown or None"
         )
     return decision

@@ -11,8 +11,9 @@ from trio.lowlevel import enable_ki_protection
 from trio_supervisor._brain import orders as o
 from trio_supervisor._check import refuse
 from trio_supervisor._exits import leaves
-from trio_supervisor._shell import Shell, Tree
+from trio_supervisor._shell import Shell
 from trio_supervisor._spec import SupervisorSpec
+from trio_supervisor._tree import Tree
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -37,13 +38,14 @@ class Enclosure:
         self._wait_ready = wait_ready
         self._manager = trio.open_nursery()
         self._block = trio.CancelScope()
+        self._doorbell = trio.CancelScope()
 
     @enable_ki_protection
     async def __aenter__(self) -> Supervisor:
         shell = self._shell
         nursery = await self._manager.__aenter__()
         shell.on_failure = self._block.cancel
-        shell.on_finish = lambda: nursery.cancel_scope.cancel("the supervisor has finished")
+        shell.on_finish = lambda: self._doorbell.cancel("the supervisor has finished")
         nursery.start_soon(self._ring_doorbell, name=f"{shell.path} doorbell")
         nursery.start_soon(shell.serve, name=f"{shell.path} supervisor")
         self._block.__enter__()
@@ -68,27 +70,35 @@ class Enclosure:
 
     @enable_ki_protection
     async def _ring_doorbell(self) -> None:
-        try:
-            await trio.sleep_forever()
-        except trio.Cancelled as cancelled:
-            reason = getattr(cancelled, "reason", None) or "cancelled from outside"
-            self._shell.shut_down(o.Shutdown(reason, grace=False, kind=o.OutcomeKind.CANCELLED))
-            raise
+        with self._doorbell:
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled as cancelled:
+                reason = getattr(cancelled, "reason", None) or "cancelled from outside"
+                self._shell.shut_down(o.Shutdown(reason, grace=False, kind=o.OutcomeKind.CANCELLED))
+                raise
 
     async def _leave(self, exc: BaseException | None) -> bool:
         """Stop the tree, wait for it, and raise what is due; true if ``exc`` is dealt with."""
         shell = self._shell
         raised: BaseException | None = exc
         try:
-            if self._block.__exit__(None if exc is None else type(exc), exc, None if exc is None else exc.__traceback__):
+            if self._block.__exit__(
+                None if exc is None else type(exc), exc, None if exc is None else exc.__traceback__
+            ):
                 raised = None
         except BaseException as rest:  # what a scope leaves over of a group
             raised = rest
         if raised is None or isinstance(raised, Exception):
-            reason = "the block has ended" if raised is None else f"the block raised {type(raised).__name__}"
+            reason = (
+                "the block has ended"
+                if raised is None
+                else f"the block raised {type(raised).__name__}"
+            )
             shell.shut_down(o.Shutdown(reason))
         else:
-            reason = f"the block was ended by {type(raised).__name__}"
+            reason = getattr(raised, "reason", None)  # a `Cancelled` may have one
+            reason = reason or f"the block was ended by {type(raised).__name__}"
             shell.shut_down(o.Shutdown(reason, grace=False, kind=o.OutcomeKind.CANCELLED))
         passing: BaseException | None = None
         try:
@@ -108,12 +118,14 @@ class Enclosure:
             del final_error, raised, passing, exc, context
 
 
-def _compose(shell: Shell, raised: BaseException | None, passing: BaseException | None) -> BaseException | None:
-    """What leaving the block raises: bare where there is one thing, a group where there are several."""
+def _compose(
+    shell: Shell, raised: BaseException | None, passing: BaseException | None
+) -> BaseException | None:
+    """What leaving the block raises: bare if it is one thing, a group if there are several."""
     fatal: list[BaseException] = []
     errors: list[BaseException] = []
     cancelled: BaseException | None = None
-    for error in (*shell.fatal, shell.bug, raised, passing, shell.error):
+    for error in (*shell.fatal, _bare(shell.bug), raised, _bare(passing), shell.error):
         if error is None:
             continue
         if isinstance(error, Exception):
@@ -121,18 +133,21 @@ def _compose(shell: Shell, raised: BaseException | None, passing: BaseException 
         elif all(isinstance(leaf, trio.Cancelled) for leaf in leaves(error)):
             cancelled = error if cancelled is None or error is raised else cancelled
         elif not any(error is known for known in fatal):
-            fatal.append(next(leaves(error)) if _is_lone(error) else error)
+            fatal.append(error)
     found = fatal + errors
     if len(found) == 1:
         return found[0]
     if found:
         return BaseExceptionGroup(f"{shell.path}: several things went wrong", found)
-    return next(leaves(cancelled)) if cancelled is not None and cancelled is not raised else cancelled
+    return (
+        next(leaves(cancelled)) if cancelled is not None and cancelled is not raised else cancelled
+    )
 
 
-def _is_lone(error: BaseException) -> bool:
-    found = list(leaves(error))
-    return len(found) == 1
+def _bare(error: BaseException | None) -> BaseException | None:
+    """What our own nurseries have wrapped, if it is one thing."""
+    found = [] if error is None else list(leaves(error))
+    return found[0] if len(found) == 1 else error
 
 
 def open_supervisor(

@@ -1,8 +1,8 @@
 """What happens in a supervision tree, as typed, frozen, numbered facts.
 
 Snapshots, logs and the journal are folds of these. An event is identified by `Event.sequence`
-within one tree; an attempt by ``(run, path, attempt)``, since `Event.run` is unique per attempt of a
-supervisor. Heartbeats are neither events nor state.
+within one tree; an attempt by ``(run, path, attempt)``, since `Event.run` is unique per attempt of
+a supervisor. Heartbeats are neither events nor state.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class SupervisorStopping(Event):
 @final
 @frozen
 class SupervisorFinished(Event):
-    """None of its children is alive any more. ``unresponsive`` counts those that overran their cancel."""
+    """None of its children is alive. ``unresponsive`` counts those that overran their cancel."""
 
     cause: str
     reason: str
@@ -112,7 +112,7 @@ class ChildReady(Event):
 
 @final
 @frozen
-class ChildNotReady(Event):
+class ChildLostReadiness(Event):
     """The attempt withdrew its readiness."""
 
     reason: str
@@ -138,7 +138,7 @@ class ChildCancelled(Event):
 @final
 @frozen
 class ChildUnresponsive(Event):
-    """Cancelled, and still there: ``stack`` shows where each task inside hangs, one line per task."""
+    """Cancelled, and still there: ``stack`` shows where it hangs, one line per task inside."""
 
     seconds: float
     stack: tuple[str, ...]

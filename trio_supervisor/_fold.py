@@ -243,7 +243,7 @@ _CHILD_RULES: Final[dict[type[ev.Event], Callable[[_Child, RawEvent], None]]] = 
     ev.ChildWaiting: _enter(ChildState.WAITING),
     ev.ChildStarted: _started,
     ev.ChildReady: _ready,
-    ev.ChildNotReady: _enter(ChildState.NOT_READY, has_reason=True),
+    ev.ChildLostReadiness: _enter(ChildState.NOT_READY, has_reason=True),
     ev.ChildStopRequested: _enter(ChildState.STOPPING, has_reason=True),
     ev.ChildUnresponsive: _unresponsive,
     ev.ChildExited: _exited,

@@ -8,13 +8,18 @@ import trio
 
 from trio_supervisor._brain import orders as o
 from trio_supervisor._check import refuse
-from trio_supervisor._errors import ChildNotReady, SupervisorClosed, SupervisorError
+from trio_supervisor._errors import (
+    ChildNotFound,
+    ChildNotReady,
+    SupervisorClosed,
+    SupervisorError,
+)
 from trio_supervisor._snapshot import ChildState
 from trio_supervisor._waiting import await_effect, give
 
 if TYPE_CHECKING:
     from trio_supervisor._exits import ChildRunReport
-    from trio_supervisor._slot import Slot
+    from trio_supervisor._slot import Slot, View
     from trio_supervisor._spec import ChildSpec
 
 T_co = TypeVar("T_co", covariant=True)
@@ -32,7 +37,9 @@ class ChildHandle(Generic[T_co]):
     _slot: Slot
 
     def __init__(self) -> None:
-        raise TypeError("a ChildHandle cannot be made; start_child() and child() of a Supervisor give it")
+        raise TypeError(
+            "a ChildHandle cannot be made; start_child() and child() of a Supervisor give it"
+        )
 
     @classmethod
     def _create(cls, slot: Slot) -> ChildHandle[T_co]:
@@ -136,7 +143,7 @@ class ChildHandle(Generic[T_co]):
             found, value = slot.ready_value
             if found:
                 return cast("T_co", value)
-            if view.closed or slot.shell.is_stopping:
+            if slot.shell.is_stopping or (view.closed and not slot.life.gone):
                 raise SupervisorClosed(f"{self.path} is {view.state}: its supervisor has ended")
             if view.is_at_rest:
                 why = slot.life.last_exit
@@ -144,20 +151,25 @@ class ChildHandle(Generic[T_co]):
             await trio.lowlevel.checkpoint()
 
     async def wait_state(self, *states: ChildState | str) -> ChildState:
-        """Wait until it is in one of ``states``; returns which. States that pass in no time can be missed.
+        """Wait until it is in one of ``states``; returns which.
+
+        States that pass in no time can be missed.
 
         Raises:
             SpecError: A state that does not exist, or none given.
+            ChildNotFound: It was removed first.
             SupervisorClosed: Its supervisor ended first.
         """
         wanted = _check_states(states)
         view = await self._slot.observe().wait(lambda view: view.closed or view.state in wanted)
         if view.state not in wanted:
+            if view.state is ChildState.REMOVED and not self._slot.shell.is_stopping:
+                raise ChildNotFound(f"{self.path} was removed")
             raise SupervisorClosed(f"{self.path} is {view.state}: its supervisor has ended")
         return view.state
 
     async def wait_finished(self) -> ChildRunReport:
-        """Wait until it is at rest (done, stopped, quarantined or removed); returns its last report.
+        """Wait until it is done, stopped, quarantined or removed; returns its last report.
 
         Raises:
             SupervisorError: It came to rest without ever having run.
@@ -177,8 +189,8 @@ class ChildHandle(Generic[T_co]):
         await restart(self._slot, reason)
 
 
-def _is_down(slot: Slot) -> bool:
-    return not slot.life.live
+def _is_down(view: View) -> bool:
+    return not view.live
 
 
 async def restart(slot: Slot, reason: str) -> None:
@@ -188,7 +200,10 @@ async def restart(slot: Slot, reason: str) -> None:
     wanted = slot.life.generation
     await await_effect(
         reply,
-        lambda view: view.generation >= wanted and view.live and view.state is ChildState.READY or view.is_at_rest,
+        lambda view: (
+            (view.generation >= wanted and view.live and view.state is ChildState.READY)
+            or view.is_at_rest
+        ),
     )
 
 

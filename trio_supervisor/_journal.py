@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, final
 
-from trio_supervisor._check import refuse
+from trio_supervisor._errors import SpecError
 from trio_supervisor._fold import SnapshotBuilder, event_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def check_room(owner: str, field: str, value: object) -> int:
     """``value``, if that many events can be kept."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
-    refuse(owner, field, value, "a whole number of events >= 1")
+    raise SpecError(field, value, "a whole number of events >= 1", owner=owner)
 
 
 @final

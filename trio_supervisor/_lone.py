@@ -126,7 +126,9 @@ class LoneRun:
             assert self._alarm is not None
             with self._alarm:
                 await trio.sleep_forever()
-            # What the child says in the very instant of a deadline counts.
+            # What the child says in the very instant of a deadline counts, and if that is that it
+            # has ended, then its nursery takes another step to close.
+            await trio.lowlevel.cancel_shielded_checkpoint()
             await trio.lowlevel.cancel_shielded_checkpoint()
             self._look()
             self._alarm = trio.CancelScope(deadline=self._vitals.due(spec))

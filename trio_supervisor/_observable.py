@@ -1,7 +1,7 @@
 """Observable values: the one place that knows trio-util, which is untyped.
 
-Predicates run in the task that sets the value. They are ours, never a user's, and they look at plain
-states only, so that nobody can slow supervision or raise in it.
+Predicates run in the task that sets the value. They are ours, never a user's, and they look at
+plain states only, so that nobody can slow supervision or raise in it.
 """
 
 from __future__ import annotations

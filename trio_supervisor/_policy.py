@@ -147,7 +147,8 @@ class RestartLimit:
 
     def __attrs_post_init__(self) -> None:
         check_count("RestartLimit", "max_restarts", self.max_restarts)
-        check_seconds("RestartLimit", "within", self.within, positive=True)
+        within = check_seconds("RestartLimit", "within", self.within, positive=True)
+        object.__setattr__(self, "within", within)
 
     def __repr__(self) -> str:
         return f"RestartLimit({self.max_restarts}, within={_show(self.within)})"
@@ -201,14 +202,18 @@ class BackoffPolicy:
 
     def __attrs_post_init__(self) -> None:
         owner = "BackoffPolicy"
-        check_seconds(owner, "initial", self.initial, finite=True)
-        check_number(owner, "factor", self.factor, least=1.0, finite=True)
-        check_seconds(owner, "maximum", self.maximum)
-        check_number(owner, "jitter", self.jitter, most=1.0)
-        check_seconds(owner, "reset_after", self.reset_after)
+        initial = self.initial  # as it was written, for the complaint
+        put = object.__setattr__  # the class is frozen
+        # All as floats: an int raised to the number of failures would grow without bound.
+        put(self, "initial", check_seconds(owner, "initial", self.initial, finite=True))
+        factor = check_number(owner, "factor", self.factor, least=1.0, finite=True)
+        put(self, "factor", factor)
+        put(self, "maximum", check_seconds(owner, "maximum", self.maximum))
+        put(self, "jitter", check_number(owner, "jitter", self.jitter, most=1.0))
+        put(self, "reset_after", check_seconds(owner, "reset_after", self.reset_after))
         if self.initial > self.maximum:
             expected = f"at most maximum={_show(self.maximum)}"
-            raise SpecError("initial", self.initial, expected, owner=owner)
+            raise SpecError("initial", initial, expected, owner=owner)
 
     @classmethod
     def delays(cls, *seconds: float, jitter: float = 0.0, reset_after: float = 60) -> Self:
@@ -288,7 +293,7 @@ class Restart:
 
     def __attrs_post_init__(self) -> None:
         if self.delay is not None:
-            check_seconds(type(self).__name__, "delay", self.delay, finite=True)
+            check_seconds("Restart", "delay", self.delay, finite=True)
 
 
 @final
@@ -307,7 +312,7 @@ class RestartAfter(Restart):
     """
 
     def __init__(self, delay: float) -> None:
-        super().__init__(delay)
+        super().__init__(check_seconds("RestartAfter", "delay", delay, finite=True))
 
 
 @final

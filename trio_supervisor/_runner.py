@@ -42,6 +42,8 @@ class ChildRunner:
     ) -> None:
         self._spawn_fault = spawn_fault
 
+    # An interrupt between two steps of `async with` would leave the nursery open for ever.
+    @enable_ki_protection
     async def run_once(
         self, spec: ChildSpec[Any], *, attempt: int = 1, generation: int = 0
     ) -> ChildRunReport:

@@ -1,10 +1,10 @@
-"""The Trio shell of one supervisor: carries out the brain's orders, and keeps what only Trio knows."""
+"""The Trio shell of one supervisor: carries out orders, and keeps what only Trio knows."""
 
 from __future__ import annotations
 
 from contextvars import copy_context
+from functools import partial
 from logging import getLogger
-from time import time as wall_clock
 from typing import TYPE_CHECKING, Any, final
 
 import trio
@@ -16,56 +16,23 @@ from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.commands import reason_to_refuse
 from trio_supervisor._brain.machine import SupervisionMachine
 from trio_supervisor._collector import ReportCollector
-from trio_supervisor._errors import (
-    ChildEscalated,
-    ChildNotFound,
-    ChildNotReady,
-    ChildStartError,
-    RestartLimitExceeded,
-    SupervisorClosed,
-    SupervisorError,
-)
-from trio_supervisor._journal import Journal
-from trio_supervisor._log import TreeLog
+from trio_supervisor._errors import ChildNotFound, ChildNotReady, SupervisorClosed, SupervisorError
+from trio_supervisor._outlook import error_of, snapshot_of
 from trio_supervisor._shutdown import ChildShutdown, ShutdownReport
 from trio_supervisor._slot import Slot
-from trio_supervisor._snapshot import ChildSnapshot, ChildState, SupervisorSnapshot
+from trio_supervisor._snapshot import ChildState
 from trio_supervisor._stacks import stacks_of
+from trio_supervisor._tree import Reply, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
-    from random import Random
 
     from trio_supervisor._context import ChildContext
     from trio_supervisor._exits import TaskExit
+    from trio_supervisor._snapshot import SupervisorSnapshot
     from trio_supervisor._spec import SupervisorSpec
     from trio_supervisor._supervisor import Supervisor
-
-
-@final
-class Tree:
-    """What the supervisors of one tree share."""
-
-    __slots__ = ("journal", "random", "root")
-
-    def __init__(self, random: Random) -> None:
-        self.random = random
-        self.journal = Journal(wall=wall_clock)
-        self.journal.tap = TreeLog().on_event
-        self.root: Shell | None = None
-
-
-class Reply:
-    """What became of a command; whoever gave it may wait for that."""
-
-    __slots__ = ("answered", "error", "lonely", "slot")
-
-    def __init__(self) -> None:
-        self.answered = trio.Event()
-        self.error: Exception | None = None
-        self.slot: Slot | None = None
-        self.lonely = False  # nobody waits for it: a refusal goes to the log
 
 
 @final
@@ -78,7 +45,14 @@ class Shell(ReportCollector):
         report: How it ended, once it has.
     """
 
-    def __init__(self, spec: SupervisorSpec, tree: Tree, path: str, parent: Shell | None, within: Attempt | None) -> None:
+    def __init__(
+        self,
+        spec: SupervisorSpec,
+        tree: Tree,
+        path: str,
+        parent: Shell | None,
+        within: Attempt | None,
+    ) -> None:
         super().__init__(SupervisionMachine(spec, path, tree.random))
         self.spec = spec
         self.tree = tree
@@ -127,7 +101,9 @@ class Shell(ReportCollector):
                         self.parent.slots[self.within.name].nested = self
                     await self.collect()
                     inner.cancel_scope.cancel("the supervisor has finished")
-        except BaseException as error:  # a bug of ours, or a Ctrl-C in the wrong place: never silent
+        except (
+            BaseException
+        ) as error:  # a bug of ours, or a Ctrl-C in the wrong place: never silent
             self.bug = error
             self.on_failure("the supervisor itself has failed")
         finally:
@@ -190,6 +166,7 @@ class Shell(ReportCollector):
             error = self._child_exited(path, order)
         elif event is ev.ChildRemoved:
             self._touch(self.slots.pop(path[len(self.path) + 1 :]))
+            self.watched.pop(path, None)  # or whoever was removed would be kept for ever
         elif event is ev.SupervisorReady:
             self.settled.set()
         elif event is ev.SupervisorStarted:
@@ -211,7 +188,11 @@ class Shell(ReportCollector):
             if slot.nested is not None and slot.nested.report is not None:
                 self._gone.extend(slot.nested.report.children)
             seconds = trio.current_time() - self._stopping_since
-            self._gone.append(ChildShutdown(path, order.attempt, kind, detail, seconds, self._stacks.pop(path, ())))
+            self._gone.append(
+                ChildShutdown(
+                    path, order.attempt, kind, detail, seconds, self._stacks.pop(path, ())
+                )
+            )
         else:
             self._stacks.pop(path, None)
         slot.nested = None
@@ -234,9 +215,8 @@ class Shell(ReportCollector):
         )
         slot.attempt = attempt
         assert self._attempts is not None
-        slot.context.run(
-            self._attempts.start_soon, run_attempt, attempt, name=f"{slot.life.path}#{order.attempt}"
-        )
+        start = partial(self._attempts.start_soon, name=f"{slot.life.path}#{order.attempt}")
+        slot.context.run(start, run_attempt, attempt)
 
     def _attempt_of(self, name: str, number: int) -> Attempt | None:
         attempt = self.slots[name].attempt
@@ -275,7 +255,7 @@ class Shell(ReportCollector):
         self._stopping_since = now
         outcome = order.outcome
         if outcome.is_failure:
-            self.error = self._error_of(outcome)
+            self.error = error_of(self, outcome)
         if outcome.is_failure or outcome.kind is o.OutcomeKind.FATAL:
             self.on_failure(outcome.reason)
         self.settled.set()
@@ -291,25 +271,9 @@ class Shell(ReportCollector):
             if life.path not in gone
         )
         children = (*rested, *self._gone)
-        self.report = ShutdownReport(self.path, self.run, outcome.kind.value, outcome.reason, now - began, children)
-
-    def _error_of(self, outcome: o.Outcome) -> SupervisorError:
-        if outcome.child is None:
-            return SupervisorError(f"{self.path}: {outcome.reason}")
-        slot = self.slots[outcome.child]
-        reports, path = slot.reports, slot.life.path
-        error: SupervisorError
-        if outcome.kind is o.OutcomeKind.LIMIT:
-            window = slot.life.window
-            own = window is not None and not window.has_room(trio.current_time())
-            limit = window.limit if own and window is not None else self.spec.restart_limit
-            error = RestartLimitExceeded(outcome.reason, path=path, limit=limit, reports=reports)
-        elif outcome.kind is o.OutcomeKind.START_FAILED:
-            error = ChildStartError(outcome.reason, path=path, reports=reports)
-        else:
-            error = ChildEscalated(outcome.reason, path=path, reason=outcome.reason, reports=reports)
-        error.__cause__ = None if slot.exit is None else slot.exit.error
-        return error
+        self.report = ShutdownReport(
+            self.path, self.run, outcome.kind.value, outcome.reason, now - began, children
+        )
 
     # ------------------------------------------------------------ commands
 
@@ -343,6 +307,9 @@ class Shell(ReportCollector):
                 self.slots[name] = Slot(self, self.machine.children[name], context)
             reply.slot = self.slots.get(name)
             self.carry_out(orders, now)
+        except BaseException:  # a bug of ours: whoever waits must not take it for an effect
+            reply.error = SupervisorClosed(f"{self.path} broke down")
+            raise
         finally:
             self._reply = None
             reply.answered.set()
@@ -385,10 +352,10 @@ class Shell(ReportCollector):
             found, value = slot.ready_value
             if found:
                 return value
-            if view.closed or shell.is_over:
-                raise SupervisorClosed(f"{shell.path} has ended")
             if view.state is ChildState.REMOVED:
                 raise ChildNotFound(f"{slot.life.path} was removed")
+            if view.closed or shell.is_over:
+                raise SupervisorClosed(f"{shell.path} has ended")
             await trio.lowlevel.checkpoint()
 
     def _provider(self, name: str) -> tuple[Slot, Shell]:
@@ -429,40 +396,9 @@ class Shell(ReportCollector):
         """Whether the end has begun."""
         return self._stopping_since is not None or self.is_over
 
-    # ------------------------------------------------------------ state
-
     def snapshot(self) -> SupervisorSnapshot:
         """The tree as it is, built from the machine."""
-        machine = self.machine
-        children = tuple(self._child_snapshot(slot) for slot in self.slots.values())
-        return SupervisorSnapshot(
-            machine.spec.name if self.parent is None else self.path.rpartition("/")[2],
-            self.path,
-            self.run,
-            machine.state,
-            machine.since,
-            machine.reason,
-            children,
-        )
-
-    def _child_snapshot(self, slot: Slot) -> ChildSnapshot:
-        life = slot.life
-        waits = life.shown is ChildState.WAITING and self.machine.accepts
-        return ChildSnapshot(
-            name=life.name,
-            path=life.path,
-            state=life.shown,
-            attempt=life.attempt,
-            generation=life.shown_generation,
-            since=life.since,
-            until=life.shown_until,
-            reason=life.shown_reason,
-            unresponsive=life.is_unresponsive,
-            restarts=life.restarts,
-            last_exit=life.last_exit,
-            supervisor=None if slot.nested is None else slot.nested.snapshot(),
-            waiting_for=self.machine.order.waits_for(life) if waits else (),
-        )
+        return snapshot_of(self)
 
 
 _LOG = getLogger("trio_supervisor")

@@ -77,8 +77,10 @@ class ShutdownReport:
         """The report as lines of text."""
         count, stuck = len(self.children), len(self.unresponsive)
         lines = [
-            f"{self.path} ended in {self.seconds:.2f}s: {self.cause}"
-            f" ({count} children, {stuck} unresponsive) reason={self.reason!r}"
+            (
+                f"{self.path} ended in {self.seconds:.2f}s: {self.cause}"
+                f" ({count} children, {stuck} unresponsive) reason={self.reason!r}"
+            )
         ]
         for child in self.children:
             line = f"  {child.path} {child.outcome}"

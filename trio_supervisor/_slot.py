@@ -35,7 +35,9 @@ class View(NamedTuple):
         return not self.live and self.state in _AT_REST
 
 
-_AT_REST = frozenset({ChildState.DONE, ChildState.STOPPED, ChildState.QUARANTINED, ChildState.REMOVED})
+_AT_REST = frozenset(
+    {ChildState.DONE, ChildState.STOPPED, ChildState.QUARANTINED, ChildState.REMOVED}
+)
 
 
 class Slot:
@@ -68,10 +70,13 @@ class Slot:
         self._detail = ""
         self._older: list[tuple[Attempt, TaskExit]] | None = None
         self._view: Observable[View] | None = None
-        self._handle: ChildHandle | None = None
+        self._handle: ChildHandle[Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"{self.life.path} ({self.life.state})"
 
     @property
-    def handle(self) -> ChildHandle:
+    def handle(self) -> ChildHandle[Any]:
         """The child's one public handle."""
         if self._handle is None:
             from trio_supervisor._handle import ChildHandle  # noqa: PLC0415  # a handle leads to a slot
@@ -85,7 +90,8 @@ class Slot:
     def now(self) -> View:
         """The child as it is."""
         life = self.life
-        return View(life.state, life.attempt, life.shown_generation, life.live, self.shell.is_over)
+        closed = self.shell.is_over or life.gone  # nothing will change any more
+        return View(life.state, life.attempt, life.shown_generation, life.live, closed)
 
     @property
     def is_watched(self) -> bool:
@@ -95,8 +101,10 @@ class Slot:
     def observe(self) -> Observable[View]:
         """To wait for something about the child."""
         if self._view is None:
-            self._view = Observable(self.now)
-            self.shell.watched[self.life.path] = self
+            now = self.now
+            self._view = Observable(now)
+            if not now.closed:
+                self.shell.watched[self.life.path] = self
         return self._view
 
     def refresh(self) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @final
 class ChildState(StrEnum):
-    """Where a child stands. (That one is unresponsive is said beside its state.)"""
+    """Where a child stands. To be unresponsive is no state: it is said beside this one."""
 
     WAITING = "waiting"
     """It should run and cannot yet, or is on its way from one state to the next."""
@@ -127,7 +127,7 @@ class SupervisorSnapshot:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain dictionaries, lists, strings and numbers, ready for JSON."""
-        return attrs.asdict(self, value_serializer=_plain, retain_collection_types=False)
+        return attrs.asdict(self, value_serializer=_plain)
 
     def render(self, *, now: float | None = None) -> str:
         """A tree for people, one line for each supervisor and each child.
@@ -140,7 +140,9 @@ class SupervisorSnapshot:
 
 
 def _plain(_owner: object, _field: object, value: Any) -> Any:
-    return value.value if isinstance(value, StrEnum) else value
+    if isinstance(value, StrEnum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def name_of(path: str) -> str:

@@ -20,7 +20,7 @@ def stacks_of(attempt: Attempt) -> tuple[str, ...]:
     """One line per task inside the attempt: ``handler.py:88 in flush() [task name]``."""
     if attempt.task is None:
         return ()
-    lines = []
+    lines: list[str] = []
     for task in _tasks_inside(attempt.task):
         if len(lines) == _MOST_TASKS:
             lines.append("... and more tasks")

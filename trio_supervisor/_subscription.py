@@ -66,7 +66,12 @@ class Subscription:
     )
 
     def __init__(
-        self, journal: Journal, state: Callable[[], SupervisorSnapshot], *, max_buffer: int = 1024
+        self,
+        journal: Journal,
+        state: Callable[[], SupervisorSnapshot],
+        *,
+        path: str,
+        max_buffer: int = 1024,
     ) -> None:
         self.lost = 0
         self._journal = journal
@@ -77,7 +82,7 @@ class Subscription:
         self._snapshot: SupervisorSnapshot | None = None
         self._lot = trio.lowlevel.ParkingLot()
         self._ended = self._left = self._reading = False
-        self._prefix = ""
+        self._prefix = f"{path}/"
         self._run = 0
 
     async def __aenter__(self) -> Self:
@@ -91,7 +96,6 @@ class Subscription:
         await trio.lowlevel.checkpoint()
         # No checkpoint from here: nothing may happen between the snapshot and the first event.
         self._snapshot = snapshot = self._state()
-        self._prefix = f"{snapshot.path}/"
         self._run = snapshot.run
         if snapshot.state is SupervisorState.FINISHED:
             self._ended = True

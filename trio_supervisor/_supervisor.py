@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final, overload
 
 import attrs
 import trio
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from trio_supervisor._shutdown import ShutdownReport
     from trio_supervisor._slot import Slot, View
     from trio_supervisor._snapshot import SupervisorSnapshot
+    from trio_supervisor._tree import Reply
 
 T = TypeVar("T")
+Named: TypeAlias = "ChildSpec[Any] | SupervisorSpec | str"
 
 
 @final
@@ -49,7 +51,7 @@ class ChildCounts:
 
 @final
 class Supervisor:
-    """A running supervisor. `open_supervisor` and `run_supervisor` give it; none can be made by hand.
+    """A running supervisor; `open_supervisor` and `run_supervisor` give it.
 
     Every command is accepted or refused within one turn, whoever else hangs; the awaited ones then
     wait for the effect. Cancelled while waiting, the wish stands (but see `start_child`). All of
@@ -117,7 +119,9 @@ class Supervisor:
         for step in above:
             nested = shell.slots[step].nested if step in shell.slots else None
             if nested is None:
-                raise ChildNotFound(f"{shell.path} has no running supervisor {step!r} among its children")
+                raise ChildNotFound(
+                    f"{shell.path} has no running supervisor {step!r} among its children"
+                )
             shell = nested
         slot = shell.slots.get(name)
         if slot is None:
@@ -144,7 +148,7 @@ class Supervisor:
         return ChildCounts(total, machine.live, ready, supervisors, total - supervisors)
 
     def subscribe(self, *, max_buffer: int = 1024) -> Subscription:
-        """``async with supervisor.subscribe() as events:`` gives a snapshot and all events after it.
+        """``async with supervisor.subscribe() as events:`` a snapshot, and all events after it.
 
         Args:
             max_buffer: How many events wait for a slow reader; beyond that the oldest are lost, and
@@ -153,7 +157,8 @@ class Supervisor:
         Raises:
             SpecError: ``max_buffer`` is not a whole number of at least 1.
         """
-        return Subscription(self._shell.tree.journal, self.state, path=self.path, max_buffer=max_buffer)
+        journal = self._shell.tree.journal
+        return Subscription(journal, self.state, path=self.path, max_buffer=max_buffer)
 
     async def wait_ready(self) -> None:
         """Wait until its first start is complete.
@@ -214,23 +219,25 @@ class Supervisor:
         if slot.failed_start is not None:
             report = slot.failed_start
             slot.failed_start = None
-            message = f"{slot.life.path} failed to start: {report.exit.describe()}"
-            raise ChildStartError(message, path=slot.life.path, reports=[report]) from report.exit.error
+            path, how = slot.life.path, report.exit
+            message = f"{path} failed to start: {how.describe()}"
+            raise ChildStartError(message, path=path, reports=[report]) from how.error
         if slot.last_report is None and not slot.life.live:
-            raise SupervisorClosed(f"{slot.life.path} is {slot.life.state}: it was stopped before it was ready")
+            raise SupervisorClosed(f"{slot!r} was stopped before it was ready")
         return slot.handle
 
-    async def _withdraw(self, reply: Any) -> None:
+    async def _withdraw(self, reply: Reply) -> None:
         shell = self._shell
         with trio.CancelScope(shield=True):
             await reply.answered.wait()
             slot = reply.slot
-            if reply.error is not None or slot is None or shell.slots.get(slot.life.name) is not slot:
+            if slot is None or shell.slots.get(slot.life.name) is not slot:
                 return
-            removal = shell.command(o.RemoveChild(slot.life.name, "whoever started it was cancelled"))
+            name = slot.life.name
+            removal = shell.command(o.RemoveChild(name, "whoever started it was cancelled"))
             await removal.answered.wait()
             if removal.error is None:
-                await slot.observe().wait(lambda view: view.state is ChildState.REMOVED or view.closed)
+                await slot.observe().wait(_is_gone)
 
     def start_child_soon(self, spec: ChildSpec[Any], *, reason: str = "") -> None:
         """Add a child and do not wait. A failure to start is an ordinary failure: policy applies.
@@ -243,23 +250,23 @@ class Supervisor:
         """
         self._shell.command_soon(o.AddChild(_as_child(spec), o.FirstStart.ORDINARY, reason))
 
-    async def stop_child(self, name: ChildSpec[Any] | SupervisorSpec | str, *, reason: str = "") -> None:
-        """Stop a child with its grace, and hold it down until `restart_child`; wait until it is gone.
+    async def stop_child(self, name: Named, *, reason: str = "") -> None:
+        """Stop a child with its grace, wait for that, and hold it down until `restart_child`.
 
         Raises:
             ChildNotFound: There is no such child.
         """
-        await self._give(name, o.StopChild, reason, lambda view: not view.live)
+        await self._give(name, o.StopChild, reason, _is_down)
 
-    async def quarantine_child(self, name: ChildSpec[Any] | SupervisorSpec | str, *, reason: str = "") -> None:
+    async def quarantine_child(self, name: Named, *, reason: str = "") -> None:
         """Like `stop_child`, and visible as a case for inspection.
 
         Raises:
             ChildNotFound: There is no such child.
         """
-        await self._give(name, o.QuarantineChild, reason, lambda view: not view.live)
+        await self._give(name, o.QuarantineChild, reason, _is_down)
 
-    async def remove_child(self, name: ChildSpec[Any] | SupervisorSpec | str, *, reason: str = "") -> None:
+    async def remove_child(self, name: Named, *, reason: str = "") -> None:
         """Stop a child and forget it; its name is free when this returns.
 
         Raises:
@@ -268,8 +275,10 @@ class Supervisor:
         """
         await self._give(name, o.RemoveChild, reason, lambda view: view.state is ChildState.REMOVED)
 
-    async def restart_child(self, name: ChildSpec[Any] | SupervisorSpec | str, *, reason: str = "") -> None:
-        """A new attempt, now, whatever held the child down; clears its backoff. Waits until it is ready.
+    async def restart_child(self, name: Named, *, reason: str = "") -> None:
+        """A new attempt, now, whatever held the child down; waits until it is ready.
+
+        Its backoff is cleared.
 
         A live attempt is stopped with its grace first. If the new one fails, that is an ordinary
         failure, and this goes on waiting while policy goes on trying; it returns as well when the
@@ -297,8 +306,8 @@ class Supervisor:
 
         Args:
             reason: For events, reports and the log.
-            grace: If false, each child is cancelled at its turn without grace; also when a stop with
-                grace is under way.
+            grace: If false, each child is cancelled at its turn without grace; also when a stop
+                with grace is under way.
         """
         self._shell.shut_down(o.Shutdown(reason or "shutdown requested", grace=grace))
 
@@ -321,7 +330,17 @@ def _as_child(spec: Any) -> ChildSpec[Any]:
 
 
 def _has_started(slot: Slot, view: View) -> bool:
-    return view.state is ChildState.READY or view.is_at_rest or view.closed or slot.failed_start is not None
+    if slot.failed_start is not None or view.closed:
+        return True
+    return view.state is ChildState.READY or view.is_at_rest
+
+
+def _is_down(view: View) -> bool:
+    return not view.live
+
+
+def _is_gone(view: View) -> bool:
+    return view.state is ChildState.REMOVED or view.closed
 
 
 @final
@@ -341,4 +360,3 @@ class _Children(Mapping[str, ChildHandle[Any]]):
 
     def __len__(self) -> int:
         return len(self._shell.slots)
-

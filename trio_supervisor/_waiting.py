@@ -13,19 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_supervisor._brain import orders as o
-    from trio_supervisor._shell import Reply, Shell
+    from trio_supervisor._shell import Shell
     from trio_supervisor._slot import Slot, View
+    from trio_supervisor._tree import Reply
 
 
 def forfeit_grace_if_inside(shell: Shell, path: str) -> None:
-    """If the caller runs inside of what ``path`` names, it must not be given time to wait for itself."""
+    """Whoever runs inside of what ``path`` names must not be given time to wait for itself."""
     attempt = current_attempt.get(None)
     if attempt is None or attempt.ended_at is not None:
         return
     if attempt.path == path or attempt.path.startswith(f"{path}/"):
         host = attempt.host
-        if type(host) is type(shell) and host.tree is shell.tree:  # type: ignore[attr-defined]
-            host.forfeit_grace(attempt)  # type: ignore[attr-defined]
+        if isinstance(host, type(shell)) and host.tree is shell.tree:
+            host.forfeit_grace(attempt)
 
 
 async def give(

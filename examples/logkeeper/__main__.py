@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -33,15 +35,12 @@ USUAL_LOGS: Final = tuple(
 
 def main() -> None:
     """Parse the command line and run the tree until it is stopped."""
-    parser = _parser()
-    given = parser.parse_args()
+    given = _parser().parse_args()
     logs: list[Path] = given.logs or _usual_log()
-    if not logs:
-        looked = ", ".join(map(str, USUAL_LOGS))
-        parser.error(f"none of the usual log files can be read ({looked}); name one: FILE")
-    for log in logs:
-        if (problem := _problem_with(log)) is not None:
-            parser.error(problem)
+    problem = _problem_with(logs) or _problem_with_address(given.host, given.port)
+    if problem is not None:
+        print(f"logkeeper: {problem}", file=sys.stderr)
+        raise SystemExit(daemon.ExitCode.BAD_SPEC)
     with tempfile.TemporaryDirectory(prefix="logkeeper-") as directory:
         database: Path = given.db or Path(directory, "lines.db")
         print(f"following {', '.join(map(str, logs))}\nstoring lines in {database}", flush=True)
@@ -87,14 +86,28 @@ def _usual_log() -> list[Path]:
     return list(usable)[:1]
 
 
-def _problem_with(log: Path) -> str | None:
-    if log.exists() and not log.is_file():
-        return f"{log} is not a regular file"
-    if log.exists() and not os.access(log, os.R_OK):
-        return f"{log} cannot be read: permission denied"
-    if not log.exists() and not log.absolute().parent.is_dir():
-        return f"{log}: there is no such directory"
+def _problem_with(logs: Sequence[Path]) -> str | None:
+    if not logs:
+        looked = ", ".join(map(str, USUAL_LOGS))
+        return f"none of the usual log files can be read ({looked}); name one: FILE"
+    for log in logs:
+        if log.exists() and not log.is_file():
+            return f"{log} is not a regular file"
+        if log.exists() and not os.access(log, os.R_OK):
+            return f"{log} cannot be read: permission denied"
+        if not log.absolute().parent.is_dir():
+            return f"{log}: there is no such directory"
     return None  # a file that is not there yet is waited for
+
+
+def _problem_with_address(host: str, port: int) -> str | None:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        socket.create_server(address[:2], family=family).close()
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        return f"cannot listen on {host}, port {port}: {reason}; choose another with --port"
+    return None
 
 
 def _announcer(logs: Sequence[Path]) -> Callable[[str, int], None]:

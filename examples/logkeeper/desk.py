@@ -102,7 +102,7 @@ class Desk:
                         f"{x.lines:>9} lines {x.offset:>12} bytes  {x.path}" for x in rows
                     )
                 case ["state" | "tree"]:
-                    return self._child.supervisor.state().render()
+                    return self._child.supervisor.state().render(now=trio.current_time())
                 case ["crash", name] if name in self._saboteur.victims:
                     return f"crashing {name}"
                 case ["crash", *_]:

@@ -109,21 +109,24 @@ class LogReader:
         self.path = Path(path)
         self.position = position
         self.notes: list[str] = []
+        self._noted: Position | None = None
         self._file: BinaryIO | None = None
-        # Where the next line begins in the open file. That may be the beginning of one in which
-        # nothing was read yet, when `position` is still at the end of the one before: a position
-        # without any bytes around it would not be recognised later.
-        self._here: Position | None = None
+        self._here: Position | None = None  # where the next line begins in the open file
         self._linger = linger
         self._clock = clock
         self._quiet: tuple[int, float] | None = None  # unread bytes, and since when so many
 
     def close(self) -> None:
         """Close the file. The reader may be used again, and finds it anew."""
+        self._forget()
+        self._quiet = None
+
+    def _forget(self) -> None:
+        # Also done with a new file of which nothing was read yet: without known bytes before it, a
+        # position cannot be recognised. Until then the end of the file before is where we are.
         if self._file is not None:
             self._file.close()
             self._file = None
-        self._quiet = None
 
     def read(self) -> Batch | None:
         """The next lines, or None if there are none now.
@@ -144,6 +147,8 @@ class LogReader:
             self._quiet = None
             return self._take(data[: used or LONGEST_LINE])
         if not self._is_complete(len(data)):
+            if self._here is not None and not self._here.offset and self.position is not None:
+                self._forget()
             return None
         if data:
             return self._take(data)
@@ -184,7 +189,6 @@ class LogReader:
         except FileNotFoundError:
             return False  # renamed, and the new one is not there yet
         if os.path.samestat(there, os.fstat(self._file.fileno())):
-            self._quiet = None
             return False
         now = self._clock()
         if self._quiet is None or self._quiet[0] != unread:
@@ -199,7 +203,6 @@ class LogReader:
         if not self._open_successor(self._here):
             return False
         old.close()
-        self._quiet = None
         return True
 
     def _find(self) -> bool:
@@ -218,10 +221,12 @@ class LogReader:
             return True
         if not self._open_successor(self.position):
             return False
-        self.notes.append(
-            f"{self.path}: the file that was read up to byte {self.position.offset} is gone or was"
-            " truncated; if lines were written to it after the last look, they are lost"
-        )
+        if self._noted != self.position:
+            self._noted = self.position
+            self.notes.append(
+                f"{self.path}: the file that was read up to byte {self.position.offset} is gone or"
+                " was truncated; if lines were written to it after the last look, they are lost"
+            )
         return True
 
     def _open_successor(self, old: Position) -> bool:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def _find(machine: SupervisionMachine, name: str) -> ChildLife | None:
     child = machine.children.get(name)
     if child is None:
-        machine.refuse(ChildNotFound(f"{machine.path} has no child {name!r}; it has: {_names(machine)}"))
+        machine.refuse(
+            ChildNotFound(f"{machine.path} has no child {name!r}; it has: {_names(machine)}")
+        )
     return child
 
 
@@ -114,9 +116,13 @@ def reason_to_refuse(machine: SupervisionMachine, spec: ChildSpec[Any]) -> Excep
         return ChildAlreadyExists(f"{existing.path} exists already (it is {existing.state})")
     most = machine.spec.max_children
     if most is not None and len(machine.children) >= most:
-        return TooManyChildren(f"{machine.path} is full: max_children={most}; cannot start {spec.name}")
+        return TooManyChildren(
+            f"{machine.path} is full: max_children={most}; cannot start {spec.name}"
+        )
     try:
-        required = {name: machine.children[name].spec for name in spec.requires if name in machine.children}
+        required = {
+            name: machine.children[name].spec for name in spec.requires if name in machine.children
+        }
         check_child_of(spec, machine.spec, required)
     except SpecError as error:
         return error
@@ -129,4 +135,6 @@ def reason_to_refuse(machine: SupervisionMachine, spec: ChildSpec[Any]) -> Excep
 def shutdown(machine: SupervisionMachine, command: o.Shutdown, now: float) -> None:
     """Everybody down, in order."""
     kind = command.kind or o.OutcomeKind.SHUTDOWN
-    machine.close(o.Outcome(kind, command.reason), now, grace=command.grace, deadline=command.deadline)
+    machine.close(
+        o.Outcome(kind, command.reason), now, grace=command.grace, deadline=command.deadline
+    )

@@ -26,10 +26,17 @@ if TYPE_CHECKING:
     from trio_supervisor._policy import Decision, RestartLimit
 
 
-_ACTIONS = {DoNotRestart: "done", Quarantine: "quarantine", Escalate: "escalate", ShutdownTree: "shutdown"}
+_ACTIONS = {
+    DoNotRestart: "done",
+    Quarantine: "quarantine",
+    Escalate: "escalate",
+    ShutdownTree: "shutdown",
+}
 
 
-def judge(machine: SupervisionMachine, child: ChildLife, signal: o.Exited, how: TaskExit, now: float) -> None:
+def judge(
+    machine: SupervisionMachine, child: ChildLife, signal: o.Exited, how: TaskExit, now: float
+) -> None:
     """Decide what follows from an exit that no wish explains."""
     if not how.is_success and machine.is_first_start(child):
         _fail_first_start(machine, child, signal, now)
@@ -62,20 +69,27 @@ def judge(machine: SupervisionMachine, child: ChildLife, signal: o.Exited, how: 
         _ended(machine, child, now, counts=True)
 
 
-def _fail_first_start(machine: SupervisionMachine, child: ChildLife, signal: o.Exited, now: float) -> None:
+def _fail_first_start(
+    machine: SupervisionMachine, child: ChildLife, signal: o.Exited, now: float
+) -> None:
     _emit_verdict(machine, child, "start_failed", "first_start", signal)
     if child.first_start is o.FirstStart.FAILS_TREE:
         reason = f"{child.path} failed to start: {signal.detail}"
         machine.close(o.Outcome(o.OutcomeKind.START_FAILED, reason, child.name, child.attempt), now)
         return
     machine.fail_start(child)
-    # Somebody may have been added meanwhile who requires it; then the name stays, and the reason with it.
+    # Somebody who requires it may have been added meanwhile: then name and reason stay.
     wish = Wish.STOPPED if child.dependents else Wish.REMOVED
     machine.hold_down(child, wish, f"failed to start: {signal.detail}")
 
 
 def _restart(
-    machine: SupervisionMachine, child: ChildLife, signal: o.Exited, now: float, delay: float | None, source: str
+    machine: SupervisionMachine,
+    child: ChildLife,
+    signal: o.Exited,
+    now: float,
+    delay: float | None,
+    source: str,
 ) -> None:
     limit = child_limit(machine, child)
     if limit is not None:
@@ -104,7 +118,17 @@ def _restart(
         hold = Hold(until, radius)
         machine.timers.arm(hold, until)
     also = tuple([m.name for m in radius if m is not child and m.wish in _TAKE_PART])
-    _emit_verdict(machine, child, "restart", source, signal, delay=until - now, limit=limit, also=also, now=now)
+    _emit_verdict(
+        machine,
+        child,
+        "restart",
+        source,
+        signal,
+        delay=until - now,
+        limit=limit,
+        also=also,
+        now=now,
+    )
     if len(radius) == 1:
         child.hold = hold
         if machine.order.grouped:
@@ -118,7 +142,13 @@ def _restart(
 _TAKE_PART = frozenset({Wish.UP, Wish.DONE})
 
 
-def _recycle(machine: SupervisionMachine, member: ChildLife, failed: ChildLife, hold: Hold | None, reason: str) -> None:
+def _recycle(
+    machine: SupervisionMachine,
+    member: ChildLife,
+    failed: ChildLife,
+    hold: Hold | None,
+    reason: str,
+) -> None:
     """Let a member of the radius share the fate of the one that failed."""
     temporary = member.spec.restart is RestartPolicy.TEMPORARY and member is not failed
     if member.wish not in _TAKE_PART:
@@ -148,7 +178,9 @@ def _refuse(
         _give_up(machine, child, signal, now, limit)
         return
     _emit_verdict(machine, child, "quarantine", "limit", signal, limit=limit, now=now)
-    machine.hold_down(child, Wish.QUARANTINED, f"{limit.max_restarts} restarts in {limit.within:g}s")
+    machine.hold_down(
+        child, Wish.QUARANTINED, f"{limit.max_restarts} restarts in {limit.within:g}s"
+    )
     _ended(machine, child, now, counts=False)
 
 
@@ -156,7 +188,8 @@ def _give_up(
     machine: SupervisionMachine, child: ChildLife, signal: o.Exited, now: float, limit: RestartLimit
 ) -> None:
     _emit_verdict(machine, child, "escalate", "limit", signal, limit=limit, now=now)
-    reason = f"{child.path} gave up: {limit.max_restarts} restarts in {limit.within:g}s; last: {signal.detail}"
+    often = f"{limit.max_restarts} restarts in {limit.within:g}s"
+    reason = f"{child.path} gave up: {often}; last: {signal.detail}"
     machine.close(o.Outcome(o.OutcomeKind.LIMIT, reason, child.name, child.attempt), now)
 
 
@@ -174,8 +207,15 @@ def _ended(machine: SupervisionMachine, child: ChildLife, now: float, *, counts:
     if mode is AutoShutdown.ALL_DONE and machine.is_idle:
         reason = "all children are done"
     if reason:
-        machine.close(o.Outcome(o.OutcomeKind.AUTO_SHUTDOWN, reason, child.name, child.attempt), now)
-    elif mode is AutoShutdown.NEVER and not machine.said_idle and not child.dynamic and machine.is_idle:
+        machine.close(
+            o.Outcome(o.OutcomeKind.AUTO_SHUTDOWN, reason, child.name, child.attempt), now
+        )
+    elif (
+        mode is AutoShutdown.NEVER
+        and not machine.said_idle
+        and not child.dynamic
+        and machine.is_idle
+    ):
         machine.say_idle()
 
 

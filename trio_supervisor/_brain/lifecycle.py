@@ -6,8 +6,8 @@ a fault, that is time or health (then the decision table does). A wish overrides
 other way round; the condemnation dies with the attempt.
 
 `RULE` is the one rule of the machine: it says for each situation which gate must be open and which
-step is then taken. `TRANSITIONS` lists every change of state that this can amount to; the diagram in
-the documentation is made from it, and a test holds the machine to it.
+step is then taken. `TRANSITIONS` lists every change of state that this can amount to; the diagram
+in the documentation is made from it, and a test holds the machine to it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,13 @@ _DOWN = tuple(
 )
 _START = tuple(
     (state, "start", ChildState.STARTING)
-    for state in (ChildState.WAITING, ChildState.BACKING_OFF, ChildState.DONE, ChildState.STOPPED, ChildState.QUARANTINED)
+    for state in (
+        ChildState.WAITING,
+        ChildState.BACKING_OFF,
+        ChildState.DONE,
+        ChildState.STOPPED,
+        ChildState.QUARANTINED,
+    )
 )
 TRANSITIONS: frozenset[tuple[ChildState, str, ChildState]] = frozenset(_LIVE + _DOWN + _START)
 
@@ -169,7 +175,13 @@ class ChildLife(Vitals):
     )
 
     def __init__(
-        self, spec: ChildSpec[Any], path: str, index: int, dynamic: bool, first_start: FirstStart, now: float
+        self,
+        spec: ChildSpec[Any],
+        path: str,
+        index: int,
+        dynamic: bool,
+        first_start: FirstStart,
+        now: float,
     ) -> None:
         super().__init__()
         self.spec = spec

@@ -6,14 +6,15 @@ rule, applied to every child that a signal affects, until nothing moves any more
     **move the child from where it is towards where it should be, as far as the ordering allows.**
 
 Where it *is*: has it a live attempt, and how far has the ending of that one got (`Vitals.stage`).
-Where it *should be*: its wish (`Wish`), and whether its live attempt is condemned (`Doom`). What the
-*ordering* allows: the line of those who start and the set of those who leave (`Order`). `RULE` in
-``lifecycle`` is the whole rule as a table.
+Where it *should be*: its wish (`Wish`), and whether its live attempt is condemned (`Doom`). What
+the *ordering* allows: the line of those who start and the set of those who leave (`Order`). `RULE`
+in ``lifecycle`` is the whole rule as a table.
 
 The first start puts every declared child into the line. A group restart condemns the live ones of
 the radius, puts all of them into the line, and may lay a shared hold over them. Quarantine, a stop
-and a removal change one wish; a shutdown changes all of them. So a stop in the middle of a backoff in
-the middle of a group restart needs no code of its own: it changes wishes, and the rule does the rest.
+and a removal change one wish; a shutdown changes all of them. So a stop in the middle of a backoff
+in the middle of a group restart needs no code of its own: it changes wishes, and the rule does the
+rest.
 
 Work per signal is proportional to the children affected. They are worked off from a list, never by
 recursion, so a sequence of any length starts and stops in constant stack.
@@ -27,7 +28,6 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from trio_supervisor import _events as ev
@@ -36,6 +36,7 @@ from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.lifecycle import RULE, ChildLife, Doom, Gate, Step, Wish
 from trio_supervisor._brain.ordering import GraphOrder, Order, SequenceOrder
 from trio_supervisor._brain.restart import Hold, Window
+from trio_supervisor._brain.telling import Teller
 from trio_supervisor._brain.timers import DeadlineHeap
 from trio_supervisor._brain.vitals import Stage
 from trio_supervisor._policy import Ordering, ReadinessPolicy
@@ -43,6 +44,7 @@ from trio_supervisor._snapshot import ChildState, SupervisorState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
     from trio_supervisor._spec import ChildSpec, SupervisorSpec
 
@@ -59,7 +61,7 @@ class Closing:
         self.queued = inf
 
 
-class SupervisionMachine:
+class SupervisionMachine(Teller):
     """One supervisor's decisions.
 
     Args:
@@ -69,8 +71,8 @@ class SupervisionMachine:
     """
 
     def __init__(self, spec: SupervisorSpec, path: str, random: Random) -> None:
+        super().__init__(path)
         self.spec = spec
-        self.path = path
         self.random = random
         self.state = SupervisorState.STARTING
         self.since = 0.0
@@ -85,20 +87,20 @@ class SupervisionMachine:
         self.significant: dict[ChildLife, None] = {}
         self.live = 0
         self.unresponsive = 0
-        self.said_idle = False
         self.is_started = False
         self._next_index = 0
         self._hurry = False
         self._closing = Closing()
         self._closing_since = 0.0
-        self._orders: list[o.Order] = []
 
     # ------------------------------------------------------------ the outside
 
     def start(self, now: float) -> list[o.Order]:
         """Begin the first start."""
         self.since = now
-        self._emit(ev.SupervisorStarted, self.path, 0, tuple(spec.name for spec in self.spec.children))
+        self._emit(
+            ev.SupervisorStarted, self.path, 0, tuple(spec.name for spec in self.spec.children)
+        )
         for spec in self.spec.children:
             child = self.adopt(spec, o.FirstStart.FAILS_TREE, now, dynamic=False)
             self.order.join_line(child)
@@ -166,7 +168,9 @@ class SupervisionMachine:
             return
         gate, step = RULE[child.situation]
         if gate is Gate.NONE or (
-            self._may_start(child) if gate is Gate.TURN_TO_START else child.urgent or self.order.may_stop(child)
+            self._may_start(child)
+            if gate is Gate.TURN_TO_START
+            else child.urgent or self.order.may_stop(child)
         ):
             if step is Step.START:
                 self._start(child, now)
@@ -177,7 +181,7 @@ class SupervisionMachine:
                 if step is Step.FORGET:
                     self._forget(child)
         if child.shown is not child.state or child.shown is ChildState.BACKING_OFF:
-            self._show(child, now)
+            self.show(child, now)
 
     def _may_start(self, child: ChildLife) -> bool:
         return self.accepts and self.order.may_start(child)
@@ -217,7 +221,13 @@ class SupervisionMachine:
         self.enter_child(child, ChildState.STOPPING, now, child.stop_reason)
         self._emit(ev.ChildStopRequested, child.path, child.attempt, child.stop_reason, grace)
         self._orders.append(
-            o.RequestStop(child.name, child.attempt, child.stop_reason, self._closing.wake_at, child.fault_exit)
+            o.RequestStop(
+                child.name,
+                child.attempt,
+                child.stop_reason,
+                self._closing.wake_at,
+                child.fault_exit,
+            )
         )
         if grace > 0:
             self.timers.arm(child, child.step_due)
@@ -240,11 +250,15 @@ class SupervisionMachine:
 
     # ------------------------------------------------------------ what changes wishes
 
-    def adopt(self, spec: ChildSpec[Any], first_start: o.FirstStart, now: float, *, dynamic: bool) -> ChildLife:
+    def adopt(
+        self, spec: ChildSpec[Any], first_start: o.FirstStart, now: float, *, dynamic: bool
+    ) -> ChildLife:
         """A new child, which should be up."""
         if spec.retry_first_start:
             first_start = o.FirstStart.ORDINARY
-        child = ChildLife(spec, f"{self.path}/{spec.name}", self._next_index, dynamic, first_start, now)
+        child = ChildLife(
+            spec, f"{self.path}/{spec.name}", self._next_index, dynamic, first_start, now
+        )
         self._next_index += 1
         self.children[spec.name] = child
         self.order.add(child, tuple(self.children[name] for name in spec.requires))
@@ -255,7 +269,15 @@ class SupervisionMachine:
         self.todo.append(child)
         return child
 
-    def condemn(self, child: ChildLife, doom: Doom, reason: str, *, urgent: bool = False, ordered: bool = False) -> None:
+    def condemn(
+        self,
+        child: ChildLife,
+        doom: Doom,
+        reason: str,
+        *,
+        urgent: bool = False,
+        ordered: bool = False,
+    ) -> None:
         """The live attempt, if there is one, has to end."""
         if child.live:
             if child.condemned is not Doom.WISH:
@@ -268,7 +290,15 @@ class SupervisionMachine:
                 self.order.join_leaving(child)
         self.todo.append(child)
 
-    def hold_down(self, child: ChildLife, wish: Wish, reason: str, *, urgent: bool = False, ordered: bool = False) -> None:
+    def hold_down(
+        self,
+        child: ChildLife,
+        wish: Wish,
+        reason: str,
+        *,
+        urgent: bool = False,
+        ordered: bool = False,
+    ) -> None:
         """It should be down; a removal is never taken back."""
         if child.wish is not Wish.REMOVED:
             child.wish = wish
@@ -279,7 +309,9 @@ class SupervisionMachine:
         self.order.wake_watchers(child)
         self.condemn(child, Doom.WISH, reason, urgent=urgent, ordered=ordered)
 
-    def close(self, outcome: o.Outcome, now: float, *, grace: bool = True, deadline: float = inf) -> None:
+    def close(
+        self, outcome: o.Outcome, now: float, *, grace: bool = True, deadline: float = inf
+    ) -> None:
         """All of them should be down, in order; ``deadline`` is absolute."""
         if self.accepts:
             self.outcome = outcome
@@ -312,7 +344,9 @@ class SupervisionMachine:
         elif child.stage is Stage.CANCELLED:
             child.give_up_waiting()
             self.unresponsive += 1
-            self._orders.append(o.ReportUnresponsive(child.name, child.attempt, self.spec.report_after))
+            self._orders.append(
+                o.ReportUnresponsive(child.name, child.attempt, self.spec.report_after)
+            )
         elif child.stage is Stage.RUNNING and child.condemned is None:
             fault = child.fault(child.spec, now)
             if fault is None:
@@ -343,29 +377,6 @@ class SupervisionMachine:
             elif child.live and child.stage is Stage.ASKED:
                 self.cancel(child, now)
 
-    # ------------------------------------------------------------ telling
-
-    def emit(self, child: ChildLife, event: type[ev.Event], *fields: object) -> None:
-        """Record something about ``child``."""
-        self._emit(event, child.path, child.attempt, *fields)
-
-    def command_accepted(self, child: ChildLife, command: str, reason: str) -> None:
-        """Record an operator's wish."""
-        self._emit(ev.CommandAccepted, child.path, child.attempt, command, reason)
-
-    def say_idle(self) -> None:
-        """Nothing is left to do, and nobody declared that this should end the supervisor: said once."""
-        self.said_idle = True
-        self._emit(ev.SupervisorIdle, self.path, 0)
-
-    def refuse(self, error: Exception) -> None:
-        """The command at hand is not accepted."""
-        self._orders.append(o.Refuse(error))
-
-    def fail_start(self, child: ChildLife) -> None:
-        """Whoever waits for the start of ``child`` must hear that it failed."""
-        self._orders.append(o.FailStart(child.name, child.attempt))
-
     def attempt_is_gone(self, child: ChildLife, now: float, detail: str) -> None:
         """Clear everything that belonged to the attempt."""
         child.live = False
@@ -383,36 +394,10 @@ class SupervisionMachine:
         self.enter_child(child, ChildState.WAITING, now)
         self.todo.append(child)
 
-    def _emit(self, event: type[ev.Event], path: str, attempt: int, *fields: object) -> None:
-        self._orders.append(o.Emit(event, path, attempt, fields))
-
     def _enter(self, state: SupervisorState, now: float, reason: str = "") -> None:
         self.state = state
         self.since = now
         self.reason = reason
-
-    def enter_child(self, child: ChildLife, state: ChildState, now: float, reason: str = "") -> None:
-        """The child's state, as the event that follows tells it."""
-        child.shown = state
-        child.since = now
-        child.shown_reason = reason
-        child.shown_until = None
-
-    def _show(self, child: ChildLife, now: float) -> None:
-        """Record the state that no event of its own has told yet."""
-        state = child.state
-        until = child.hold.until if child.hold is not None and not child.live else None
-        if state is child.shown and until == child.shown_until:
-            return
-        reason = child.reason if state in (ChildState.STOPPED, ChildState.QUARANTINED) else ""
-        self.enter_child(child, state, now, reason)
-        child.shown_until = until
-        if until is not None:
-            self.emit(child, ev.ChildBackingOff, until)
-        elif state in _STATE_EVENTS_WITH_REASON:
-            self.emit(child, _STATE_EVENTS_WITH_REASON[state], reason)
-        else:
-            self.emit(child, _STATE_EVENTS[state])
 
     def _finish(self, now: float) -> None:
         outcome = self.outcome
@@ -420,7 +405,15 @@ class SupervisionMachine:
         self._enter(SupervisorState.FINISHED, now, outcome.reason)
         self.timers.arm(self._closing, inf)
         seconds = now - self._closing_since
-        self._emit(ev.SupervisorFinished, self.path, 0, outcome.kind.value, outcome.reason, seconds, self.unresponsive)
+        self._emit(
+            ev.SupervisorFinished,
+            self.path,
+            0,
+            outcome.kind.value,
+            outcome.reason,
+            seconds,
+            self.unresponsive,
+        )
         self._orders.append(o.Finish(outcome))
 
     def is_judged(self, child: ChildLife) -> bool:
@@ -431,19 +424,11 @@ class SupervisionMachine:
     def is_first_start(child: ChildLife) -> bool:
         """Whether a failure now would be a failure to start, which nobody retries."""
         return (
-            not child.ever_ready and not child.generation and child.first_start is not o.FirstStart.ORDINARY
+            not child.ever_ready
+            and not child.generation
+            and child.first_start is not o.FirstStart.ORDINARY
         )
 
-
-_STATE_EVENTS: dict[ChildState, type[ev.Event]] = {
-    ChildState.WAITING: ev.ChildWaiting,
-    ChildState.DONE: ev.ChildDone,
-    ChildState.REMOVED: ev.ChildRemoved,
-}
-_STATE_EVENTS_WITH_REASON: dict[ChildState, type[ev.Event]] = {
-    ChildState.STOPPED: ev.ChildStopped,
-    ChildState.QUARANTINED: ev.ChildQuarantined,
-}
 
 _HANDLERS: dict[type, Callable[[SupervisionMachine, Any, float], None]] = {
     o.BecameReady: signals.became_ready,

@@ -120,7 +120,12 @@ class Order(ABC):
 
     def may_start(self, child: ChildLife) -> bool:
         """Whether it is the child's turn; if not, it is looked at again when that may change."""
-        if not child.in_line and not child.requires and not self.static_leaving and not self.dynamic_leaving:
+        if (
+            not child.in_line
+            and not child.requires
+            and not self.static_leaving
+            and not self.dynamic_leaving
+        ):
             return True
         if self._line_blocker(child) is not None:
             return False
@@ -133,7 +138,7 @@ class Order(ABC):
                     required.watchers = {}
                 required.watchers[child] = None
                 if required.wish is not Wish.UP:
-                    # Nobody will bring it back soon; those behind it in the line do not wait for that.
+                    # Nobody will bring it back soon; those behind it do not wait for that.
                     self.leave_line(child)
                 return False
         return True

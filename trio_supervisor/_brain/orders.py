@@ -65,8 +65,8 @@ class GraceForfeited:
 class Exited:
     """The attempt's scope has closed.
 
-    ``exit`` is None when a fatal exception came out. ``decision`` is what the child's `decide` said,
-    if it was asked, and ``decide_error`` what it raised.
+    ``exit`` is None when a fatal exception came out. ``decision`` is what the child's `decide`
+    said, if it was asked, and ``decide_error`` what it raised.
     """
 
     name: str
@@ -144,7 +144,16 @@ class Shutdown:
 
 
 Command = AddChild | StopChild | QuarantineChild | RestartChild | RemoveChild
-Signal = BecameReady | LostReadiness | Beat | StartExtended | GraceForfeited | Exited | Command | Shutdown
+Signal = (
+    BecameReady
+    | LostReadiness
+    | Beat
+    | StartExtended
+    | GraceForfeited
+    | Exited
+    | Command
+    | Shutdown
+)
 
 
 # ---------------------------------------------------------------- orders
@@ -178,7 +187,9 @@ class Outcome:
         return self.kind in _FAILURES
 
 
-_FAILURES = frozenset({OutcomeKind.LIMIT, OutcomeKind.ESCALATED, OutcomeKind.START_FAILED, OutcomeKind.BROKEN})
+_FAILURES = frozenset(
+    {OutcomeKind.LIMIT, OutcomeKind.ESCALATED, OutcomeKind.START_FAILED, OutcomeKind.BROKEN}
+)
 
 
 @define(eq=False)
@@ -259,5 +270,13 @@ class Finish:
 
 
 Order = (
-    StartAttempt | RequestStop | CancelAttempt | ReportUnresponsive | FailStart | Refuse | Emit | Stopping | Finish
+    StartAttempt
+    | RequestStop
+    | CancelAttempt
+    | ReportUnresponsive
+    | FailStart
+    | Refuse
+    | Emit
+    | Stopping
+    | Finish
 )

@@ -1,4 +1,4 @@
-"""What follows from an exit: the decision table, the sliding windows, and the shared backoff hold."""
+"""What follows from an exit: the decision table, sliding windows, the shared backoff hold."""
 
 from __future__ import annotations
 

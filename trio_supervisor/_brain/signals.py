@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 
 def _running(machine: SupervisionMachine, name: str, attempt: int) -> ChildLife | None:
-    """The child, if this attempt is its live one and was not asked to end; else the word is too late."""
+    """The child, if this is its live attempt and was not asked to end; else it is too late."""
     child = machine.children.get(name)
-    if child is None or not child.live or child.attempt != attempt or child.stage is not Stage.RUNNING:
+    if (
+        child is None
+        or not child.live
+        or child.attempt != attempt
+        or child.stage is not Stage.RUNNING
+    ):
         return None
     return child
 
@@ -38,11 +43,11 @@ def lost_readiness(machine: SupervisionMachine, signal: o.LostReadiness, now: fl
         child.ready = False
         machine.rearm(child)
         machine.enter_child(child, ChildState.NOT_READY, now, signal.reason)
-        machine.emit(child, ev.ChildNotReady, signal.reason)
+        machine.emit(child, ev.ChildLostReadiness, signal.reason)
 
 
 def beat(machine: SupervisionMachine, signal: o.Beat, now: float) -> None:
-    """A sign of life; the deadline over silence is looked at when it comes, unless it came nearer."""
+    """A sign of life; the deadline over silence is looked at when due, unless it came nearer."""
     child = _running(machine, signal.name, signal.attempt)
     if child is not None:
         child.beat_at = max(child.beat_at, signal.at)
@@ -76,10 +81,14 @@ def exited(machine: SupervisionMachine, signal: o.Exited, now: float) -> None:
     if child.ready:
         forget_failures_if_stable(child, now)
     kind = "fatal" if signal.exit is None else signal.exit.kind
-    machine.emit(child, ev.ChildExited, kind, signal.detail, now - child.started_at, signal.stop_reason)
+    machine.emit(
+        child, ev.ChildExited, kind, signal.detail, now - child.started_at, signal.stop_reason
+    )
     machine.attempt_is_gone(child, now, signal.detail)
     if signal.exit is None:
-        outcome = o.Outcome(o.OutcomeKind.FATAL, f"{child.path} {signal.detail}", child.name, child.attempt)
+        outcome = o.Outcome(
+            o.OutcomeKind.FATAL, f"{child.path} {signal.detail}", child.name, child.attempt
+        )
         machine.close(outcome, now, grace=False)
     elif judged:
         judge(machine, child, signal, signal.exit, now)
@@ -89,5 +98,3 @@ def forget_failures_if_stable(child: ChildLife, now: float) -> None:
     """Having been ready for long enough starts the backoff anew."""
     if child.streak and now - child.ready_at >= child.spec.backoff.reset_after:
         child.streak = 0
-
-

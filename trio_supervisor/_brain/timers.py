@@ -16,7 +16,7 @@ _SPARE = 64
 
 
 class Due(Protocol):
-    """Something with a deadline: ``wake_at`` is when, ``queued`` the time of its entry in the heap."""
+    """Something with a deadline: ``wake_at`` is when, ``queued`` the time of its entry."""
 
     wake_at: float
     queued: float

@@ -1,4 +1,4 @@
-"""What time may do to one live attempt: deadlines of start, run time, health and of the steps of a stop.
+"""What time may do to one live attempt: start, run time, health, and the steps of a stop.
 
 No clock is read here: whoever owns the attempt passes ``now`` and asks `Vitals.due` when to look
 again. The supervision machine keeps one of these per child, `ChildRunner` one per attempt, so that
@@ -66,7 +66,7 @@ class Vitals:
         self.start_due = inf
 
     def extend_start(self, until: float) -> None:
-        """Allow the start to last until ``until``; never shortens, and never re-arms a done start."""
+        """Allow the start to last until ``until``; never shortens, never re-arms a done one."""
         if not self.was_ready and until > self.start_due:
             self.start_due = until
 
@@ -76,7 +76,7 @@ class Vitals:
         self.step_due = now + grace
 
     def cancel(self, now: float, report_after: float) -> None:
-        """The scope was cancelled; after ``report_after`` seconds the attempt is called unresponsive."""
+        """The scope was cancelled; after ``report_after`` seconds it is called unresponsive."""
         self.stage = Stage.CANCELLED
         self.step_due = now + report_after
 

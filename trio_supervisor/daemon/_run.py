@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
+from trio_supervisor._enclosure import open_supervisor
 from trio_supervisor._errors import SpecError, SupervisorClosed, TaskFailure
 from trio_supervisor._spec import SupervisorSpec
-from trio_supervisor._supervisor import open_supervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from trio_supervisor._supervisor import ShutdownReport, Supervisor
+    from trio_supervisor._shutdown import ShutdownReport
+    from trio_supervisor._supervisor import Supervisor
 
 _log = logging.getLogger("trio_supervisor.daemon")
 
@@ -76,6 +77,10 @@ def run(
             "daemon.run() must be called in the main thread: Python delivers signals only there. "
             "Elsewhere, run the tree with trio.run() and run_supervisor(), and stop it with "
             "request_shutdown()"
+        )
+    if trio.lowlevel.in_trio_run():
+        raise RuntimeError(
+            "daemon.run() starts Trio itself; in a Trio program use run_supervisor()"
         )
     _configure_logging(log_level)
     ending = _Ending()
@@ -191,18 +196,19 @@ async def _obey(signals: AsyncIterator[int], supervisor: Supervisor, ending: _En
     async for number in signals:
         received = signal.Signals(number)
         ending.signals.append(received)
+        who = ending.name, received.name
         match len(ending.signals):
             case 1:
-                _log.info("%s: stopping in order; a second signal drops the grace", received.name)
+                _log.info("%s %s: stopping in order; a second signal drops the grace", *who)
                 supervisor.request_shutdown(received.name)
             case 2:
-                _log.warning("%s again: stopping without grace", received.name)
+                _log.warning("%s %s: stopping without grace", *who)
                 supervisor.request_shutdown(received.name, grace=False)
             case _:
                 _log.warning(
-                    "%s: still waiting for what cannot be abandoned; only SIGKILL (kill -9 %d)"
+                    "%s %s: still waiting for what cannot be abandoned; only SIGKILL (kill -9 %d)"
                     " ends it sooner\n%s",
-                    received.name,
+                    *who,
                     os.getpid(),
-                    supervisor.state().render(),
+                    supervisor.state().render(now=trio.current_time()),
                 )

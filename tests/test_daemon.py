@@ -1,0 +1,313 @@
+"""daemon.run: real processes that get real signals, and the exit code that says how they ended."""
+
+from __future__ import annotations
+
+import threading
+from signal import SIGINT, SIGTERM
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from processes import Program
+
+from trio_supervisor import SupervisorSpec
+from trio_supervisor.daemon import ExitCode, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from signal import Signals
+
+    Start = Callable[[str], Program]
+
+PREAMBLE = """\
+import logging, sys, threading, time
+import trio
+from trio_supervisor import *
+from trio_supervisor.daemon import run
+
+def say(*words):
+    print(*words, flush=True)
+
+async def obedient(child, name=""):
+    say(name, "runs")
+    try:
+        await child.wait_stop_requested()
+        await trio.sleep(0.01)
+    finally:
+        say(name, "stopped", child.stop_requested)
+
+async def slow(child, seconds):
+    try:
+        await child.wait_stop_requested()
+        say("saying goodbye")
+        await trio.sleep(seconds)
+        say("said goodbye")
+    except trio.Cancelled:
+        say("cut short")
+        raise
+
+async def stubborn(child, seconds):
+    with trio.CancelScope(shield=True):
+        await child.wait_stop_requested()
+        await trio.sleep(seconds)
+
+async def crash(child, error, after=0.0):
+    await trio.sleep(after)
+    raise error
+
+HASTY = BackoffPolicy(initial=0.001, jitter=0)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started: list[Program] = []
+
+    def start_script(source: str) -> Program:
+        script = tmp_path / "script.py"
+        script.write_text(PREAMBLE + dedent(source))
+        program = Program(tmp_path, str(script), cwd=tmp_path)
+        started.append(program)
+        return program
+
+    yield start_script
+    for program in started:
+        program.__exit__()
+
+
+TWO_OBEDIENT = """
+run(SupervisorSpec("app", [
+    ChildSpec("a", obedient, "a", grace=5), ChildSpec("b", obedient, "b", grace=5),
+]))
+say("run returned")
+"""
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+def test_one_signal_stops_the_tree_in_order_and_run_returns(start: Start, number: Signals) -> None:
+    program = start(TWO_OBEDIENT)
+    program.wait_for("app is up")
+    program.signal(number)
+    assert program.ended() == 0
+    assert program.out.split("\n")[-4:] == ["b stopped True", "a stopped True", "run returned", ""]
+    assert "Traceback" not in program.err
+    assert f"pid {program.process.pid}" in program.err
+    assert number.name in program.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(SIGINT, 130), (SIGTERM, 143)])
+def test_a_second_signal_drops_the_grace(start: Start, number: Signals, code: int) -> None:
+    program = start("""
+        run(SupervisorSpec("app", [ChildSpec("a", slow, 100, grace=1000)]))
+    """)
+    program.wait_for("app is up")
+    program.signal(SIGTERM)
+    program.wait_for("saying goodbye")
+    program.signal(number)
+    assert program.ended() == code
+    assert program.out == "saying goodbye\ncut short\n"
+    assert "Traceback" not in program.err
+
+
+def test_one_signal_leaves_the_grace(start: Start) -> None:
+    program = start("""
+        run(SupervisorSpec("app", [ChildSpec("a", slow, 0.3, grace=1000)]))
+    """)
+    program.wait_for("app is up")
+    program.signal(SIGTERM)
+    assert program.ended() == 0
+    assert program.out == "saying goodbye\nsaid goodbye\n"
+
+
+def test_the_third_signal_shows_what_is_still_there(start: Start) -> None:
+    program = start("""
+        run(SupervisorSpec("app", [ChildSpec("mule", stubborn, 2)], report_after=0.1))
+    """)
+    program.wait_for("app is up")
+    program.signal(SIGTERM)
+    program.wait_for("stopping in order")
+    program.signal(SIGTERM)
+    program.wait_for("without grace")
+    program.signal(SIGINT)
+    program.wait_for("kill -9")
+    program.wait_for("mule")
+    assert program.ended() == 143
+
+
+def test_what_does_not_end_when_cancelled_shows_in_the_exit_code(start: Start) -> None:
+    program = start("""
+        run(SupervisorSpec("app", [ChildSpec("mule", stubborn, 0.5)], report_after=0.05))
+    """)
+    program.wait_for("app is up")
+    program.signal(SIGTERM)
+    assert program.ended() == ExitCode.UNRESPONSIVE
+    assert "app/mule unresponsive" in program.err
+
+
+def test_a_signal_during_the_first_start_is_heard(start: Start) -> None:
+    program = start("""
+        async def never_ready(child):
+            say("starting")
+            await child.wait_stop_requested()
+            say("asked")
+        run(SupervisorSpec("app", [ChildSpec("a", never_ready, readiness="explicit", grace=5)]))
+    """)
+    program.wait_for("starting")
+    program.signal(SIGTERM)
+    assert program.ended() == 0
+    assert program.out == "starting\nasked\n"
+
+
+def test_auto_shutdown_is_an_orderly_end(start: Start) -> None:
+    program = start("""
+        async def work(child): await trio.sleep(0.01)
+        spec = ChildSpec("a", work, restart="transient", significant=True)
+        run(SupervisorSpec("app", [spec], auto_shutdown="any_significant"))
+        say("run returned")
+    """)
+    assert program.ended() == 0
+    assert program.out == "run returned\n"
+
+
+def test_a_tree_that_fails_says_why_in_one_line_with_traceback(start: Start) -> None:
+    program = start("""
+        spec = ChildSpec("a", crash, OSError("disk on fire"), 0.01, backoff=HASTY)
+        run(SupervisorSpec("app", [spec], child_restart_limit=RestartLimit(2, within=60)))
+    """)
+    assert program.ended() == ExitCode.FAILED
+    assert "app failed: RestartLimitExceeded: " in program.err
+    assert "Traceback" in program.err
+    assert "disk on fire" in program.err
+
+
+def test_a_signal_while_the_tree_fails_does_not_hide_the_failure(start: Start) -> None:
+    program = start("""
+        run(SupervisorSpec("app", [
+            ChildSpec("a", slow, 100, grace=1000),
+            ChildSpec("b", crash, OSError("disk on fire"), 0.01, backoff=HASTY),
+        ], child_restart_limit=RestartLimit(1, within=60)))
+    """)
+    program.wait_for("saying goodbye")
+    program.signal(SIGTERM)
+    program.wait_for("SIGTERM")
+    program.signal(SIGTERM)
+    program.wait_for("cut short")
+    assert program.ended() == ExitCode.FAILED
+    assert "RestartLimitExceeded" in program.err
+
+
+def test_a_first_start_that_fails_has_its_own_code(start: Start) -> None:
+    program = start("""
+        spec = ChildSpec("a", crash, OSError("no disk"), readiness="explicit")
+        run(SupervisorSpec("app", [ChildSpec("z", obedient, "z", grace=5), spec]))
+    """)
+    assert program.ended() == ExitCode.START_FAILED
+    assert "app could not be started: ChildStartError: " in program.err
+    assert "no disk" in program.err
+    assert "Traceback" in program.err
+    assert program.out == "z runs\nz stopped True\n"
+
+
+def test_a_start_that_fails_on_purpose_needs_no_traceback(start: Start) -> None:
+    program = start("""
+        error = TaskFailure("cannot listen on port 80")
+        run(SupervisorSpec("app", [ChildSpec("a", crash, error, readiness="explicit")]))
+    """)
+    assert program.ended() == ExitCode.START_FAILED
+    assert "cannot listen on port 80" in program.err.splitlines()[-1]
+    assert "Traceback" not in program.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("run(lambda: SupervisorSpec('app', [ChildSpec('a', obedient, grace=-1)]))", "grace=-1"),
+        ("run(lambda: None)", "spec=None: expected a SupervisorSpec"),
+        ("run('app')", "spec='app': expected a SupervisorSpec"),
+        ("run(ChildSpec('a', obedient))", "expected a SupervisorSpec"),
+    ],
+)
+def test_a_bad_declaration_is_one_readable_line(start: Start, source: str, said: str) -> None:
+    program = start(source)
+    assert program.ended() == ExitCode.BAD_SPEC
+    assert said in program.err
+    assert program.err.count("\n") == 1
+
+
+def test_a_spec_error_at_run_time_is_no_bad_declaration(start: Start) -> None:
+    program = start("""
+        async def body(child): child.supervisor.child("a").spec.replace(grace=-1)
+        run(SupervisorSpec("app", [ChildSpec("a", body, backoff=HASTY)],
+            child_restart_limit=RestartLimit(1, within=60)))
+    """)
+    assert program.ended() == ExitCode.FAILED
+    assert "grace=-1" in program.err
+
+
+@pytest.mark.parametrize("where", ["crash, SystemExit(7), 0.01", "in_thread(sys.exit, 7)"])
+def test_system_exit_of_a_child_is_the_exit_code(start: Start, where: str) -> None:
+    program = start(f"""
+        run(SupervisorSpec("app", [
+            ChildSpec("a", obedient, "a", grace=5), ChildSpec("b", {where}),
+        ]))
+    """)
+    assert program.ended() == 7
+    assert "a stopped" in program.out
+
+
+def test_keyboard_interrupt_of_a_child_passes(start: Start) -> None:
+    program = start("""
+        try:
+            run(SupervisorSpec("app", [ChildSpec("b", crash, KeyboardInterrupt(), 0.01)]))
+        except KeyboardInterrupt as error:
+            say("passed", type(error).__name__)
+    """)
+    assert program.ended() == 0
+    assert program.out == "passed KeyboardInterrupt\n"
+
+
+def test_logging_that_is_configured_is_left_alone(start: Start) -> None:
+    program = start("""
+        logging.basicConfig(stream=sys.stdout, format="mine %(message)s", level="INFO")
+        run(SupervisorSpec("app", [ChildSpec("a", obedient, "a", grace=5)]))
+    """)
+    program.wait_for("mine app is up")
+    program.signal(SIGTERM)
+    assert program.ended() == 0
+    assert program.err == ""
+
+
+def test_log_level_is_heeded(start: Start) -> None:
+    program = start("""
+        run(SupervisorSpec("app", [ChildSpec("a", obedient, "a", grace=5)]), log_level="ERROR")
+    """)
+    program.wait_for("a runs")
+    program.signal(SIGTERM)
+    assert program.ended() == 0
+    assert program.err == ""
+
+
+def test_a_thread_other_than_the_main_one_is_refused_clearly() -> None:
+    caught: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            run(SupervisorSpec("app"))
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert isinstance(caught[0], RuntimeError)
+    assert "main thread" in str(caught[0])
+
+
+def test_a_running_trio_is_refused_clearly() -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="run_supervisor"):
+            run(SupervisorSpec("app"))
+
+    trio.run(main)

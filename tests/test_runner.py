@@ -1,0 +1,356 @@
+"""`ChildRunner` and its handle beyond the numbered behaviours: time, watchers, Ctrl-C at any moment."""
+
+from __future__ import annotations
+
+import gc
+import random
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from support import run_virtual
+from trio.testing import wait_all_tasks_blocked
+
+from trio_supervisor._errors import ChildNotReady, SupervisorError
+from trio_supervisor._exits import Aborted, ChildRunReport, Stopped, Succeeded, TimedOut, Unhealthy
+from trio_supervisor._policy import ReadinessState
+from trio_supervisor._runner import ChildRunHandle, ChildRunner
+from trio_supervisor._spec import ChildSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_supervisor._context import ChildContext
+
+    Handle = ChildRunHandle[Any]
+
+RUNNER = ChildRunner()
+
+
+def supervise(
+    script: Callable[[Handle], Awaitable[None]],
+    body: Callable[..., Awaitable[object]],
+    *args: Any,
+    **options: Any,
+) -> ChildRunReport:
+    """The report of ``body`` while ``script`` acts on its handle."""
+    spec = ChildSpec("c", body, *args, **options)
+
+    async def main() -> ChildRunReport:
+        async with trio.open_nursery() as nursery:
+            handle = RUNNER.spawn_once(nursery, spec)
+            await script(handle)
+            report = await handle.wait()
+            await wait_all_tasks_blocked()
+            assert not nursery.child_tasks, "the timer has outlived the attempt"
+        return report
+
+    return run_virtual(main)
+
+
+async def leave_alone(handle: Handle) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+async def sleeper(child: ChildContext) -> None:
+    await trio.sleep_forever()
+
+
+def test_a_handle_cannot_be_made_by_hand() -> None:
+    with pytest.raises(TypeError, match="spawn_once returns one"):
+        ChildRunHandle()
+
+
+def test_a_closed_nursery_takes_no_child() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            pass
+        with pytest.raises(RuntimeError, match="closed"):
+            RUNNER.spawn_once(nursery, ChildSpec("c", sleeper))
+
+    run_virtual(main)
+
+
+def test_a_lone_child_has_no_supervisor_and_no_siblings() -> None:
+    async def body(child: ChildContext) -> None:
+        with pytest.raises(SupervisorError, match="run by a ChildRunner"):
+            _ = child.supervisor
+        with pytest.raises(SupervisorError, match="'other'.*no siblings"):
+            child.value("other")
+        with pytest.raises(SupervisorError, match="'other'.*no siblings"):
+            await child.wait_value("other")
+
+    assert supervise(leave_alone, body).exit == Succeeded(None)
+
+
+def test_a_fault_that_is_one_of_our_errors_is_raised_as_it_is() -> None:
+    refusal = SupervisorError("not today")
+
+    async def main() -> None:
+        with pytest.raises(SupervisorError) as caught:
+            await ChildRunner(spawn_fault=lambda _: refusal).run_once(ChildSpec("c", sleeper))
+        assert caught.value is refusal
+
+    run_virtual(main)
+
+
+# ---------------------------------------------------------------- time
+
+
+def test_a_stop_moves_the_timer_up_and_is_followed_by_the_cancel() -> None:
+    async def stop(handle: Handle) -> None:
+        await trio.sleep(2)
+        handle.request_stop("first")
+        await trio.sleep(1)
+        handle.request_stop("second")
+
+    report = supervise(stop, sleeper, max_runtime=1000, grace=5)
+    assert (report.exit, report.seconds) == (Aborted("first"), 7)
+
+
+def test_an_abort_does_not_wait_for_the_grace() -> None:
+    async def stop(handle: Handle) -> None:
+        await trio.sleep(2)
+        handle.request_stop("first")
+        await trio.sleep(1)
+        handle.abort("second")
+
+    report = supervise(stop, sleeper, grace=50)
+    assert (report.exit, report.seconds) == (Aborted("first"), 3)
+
+
+def test_an_endless_grace_is_endless() -> None:
+    async def body(child: ChildContext) -> None:
+        await child.wait_stop_requested()
+        await trio.sleep(90_000)
+
+    async def stop(handle: Handle) -> None:
+        handle.request_stop("take your time")
+
+    report = supervise(stop, body, grace=float("inf"))
+    assert (report.exit, report.seconds) == (Stopped("take your time"), 90_000)
+
+
+def test_time_goes_on_during_a_stop_but_is_no_fault_then() -> None:
+    async def stop(handle: Handle) -> None:
+        await trio.sleep(2)
+        handle.request_stop("operator")
+
+    report = supervise(stop, sleeper, max_runtime=3, grace=5)
+    assert (report.exit, report.seconds) == (Aborted("operator"), 7)
+
+
+def test_a_stop_after_a_fault_does_not_hide_the_fault() -> None:
+    async def stop(handle: Handle) -> None:
+        await trio.sleep(4)
+        handle.request_stop("operator")
+
+    report = supervise(stop, sleeper, max_runtime=3, grace=5)
+    assert (report.exit, report.seconds) == (TimedOut("run", 3), 8)
+    assert report.stop_reason == "timed out: still running after 3s"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_the_child_says_in_the_very_instant_of_a_deadline_counts(seed: int) -> None:
+    """Whichever of the two tasks Trio wakes first."""
+
+    async def starts(child: ChildContext) -> None:
+        await trio.sleep(5)
+        child.ready()
+
+    async def beats(child: ChildContext) -> None:
+        for _ in range(10):
+            await trio.sleep(5)
+            child.heartbeat()
+
+    async def returns(child: ChildContext) -> None:
+        await trio.sleep(5)
+
+    random.seed(seed)
+    report = supervise(leave_alone, starts, readiness="explicit", start_timeout=5)
+    assert report.exit == Succeeded(None)
+    assert supervise(leave_alone, beats, stale_after=5).exit == Succeeded(None)
+    assert supervise(leave_alone, returns, max_runtime=5).exit == Succeeded(None)
+
+
+def test_health_is_watched_only_while_the_child_is_ready() -> None:
+    async def body(child: ChildContext) -> None:
+        await trio.sleep(4)
+        child.not_ready("reconnecting")
+        await trio.sleep(40)
+        child.ready()
+        await trio.sleep_forever()
+
+    report = supervise(leave_alone, body, stale_after=5)
+    assert (report.exit, report.seconds) == (Unhealthy(5), 49)
+
+
+def test_a_silence_that_was_announced_is_no_symptom_until_it_lasts_longer() -> None:
+    async def body(child: ChildContext) -> None:
+        await trio.sleep(1)
+        with child.busy(20):
+            await trio.sleep_forever()
+
+    report = supervise(leave_alone, body, stale_after=5)
+    assert report.seconds == 21
+    assert report.exit.kind == "unhealthy"
+
+
+def test_many_heartbeats_cost_no_timer_and_keep_it_alive() -> None:
+    async def body(child: ChildContext) -> None:
+        for _ in range(1000):
+            await trio.sleep(4)
+            child.heartbeat()
+
+    report = supervise(leave_alone, body, stale_after=5)
+    assert report.exit == Succeeded(None)
+
+
+def test_a_timer_goes_down_with_the_nursery_around_it() -> None:
+    async def main() -> None:
+        with trio.move_on_after(3) as scope:
+            async with trio.open_nursery() as nursery:
+                RUNNER.spawn_once(nursery, ChildSpec("c", sleeper, max_runtime=10))
+        assert scope.cancelled_caught
+        assert trio.current_effective_deadline() == float("inf")
+
+    run_virtual(main)
+
+
+# ---------------------------------------------------------------- watchers
+
+
+def test_a_slow_reader_gets_the_latest_state_and_the_present_one_first() -> None:
+    async def body(child: ChildContext) -> None:
+        for _ in range(10):
+            await trio.sleep(1)
+            child.not_ready()
+            child.ready()
+            child.heartbeat("last")
+
+    async def read(handle: Handle) -> None:
+        await trio.sleep(2.5)
+        assert (await handle.heartbeats.receive()).count == 2
+        assert await handle.readiness.receive() is ReadinessState.READY
+        await trio.sleep(5)
+        assert handle.readiness.receive_nowait() is ReadinessState.READY
+        assert handle.heartbeats.receive_nowait().count == 7
+        with pytest.raises(trio.WouldBlock):
+            handle.readiness.receive_nowait()
+
+    supervise(read, body)
+
+
+def test_several_may_wait_for_readiness_and_a_cancelled_one_changes_nothing() -> None:
+    got: list[object] = []
+
+    async def body(child: ChildContext) -> None:
+        await trio.sleep(5)
+        child.ready("value")
+
+    async def script(handle: Handle) -> None:
+        async def wait() -> None:
+            got.append(await handle.wait_ready())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            nursery.start_soon(wait)
+            with trio.move_on_after(1):
+                await handle.wait_ready()
+            with trio.move_on_after(1):
+                await handle.wait()
+            assert handle.report is None
+
+    supervise(script, body, readiness="explicit")
+    assert got == ["value", "value"]
+
+
+def test_who_waits_for_readiness_that_was_taken_back_waits_on() -> None:
+    async def body(child: ChildContext) -> None:
+        await trio.sleep(1)
+        child.ready("one")
+        child.not_ready()
+        await trio.sleep(1)
+        child.ready("two")
+        await trio.sleep(1)
+        child.not_ready()
+
+    async def script(handle: Handle) -> None:
+        start = trio.current_time()
+        assert await handle.wait_ready() == "two"
+        assert trio.current_time() == start + 2
+        await handle.wait()
+        with pytest.raises(ChildNotReady, match="was not ready: succeeded"):
+            await handle.wait_ready()
+
+    supervise(script, body, readiness="explicit")
+
+
+def test_a_runner_keeps_nothing_of_what_it_has_run() -> None:
+    async def body(child: ChildContext) -> None:
+        child.heartbeat(bytearray(100))
+        raise ValueError(bytearray(100))
+
+    async def main() -> int:
+        async def once() -> None:
+            report = await RUNNER.run_once(ChildSpec("c", body, max_runtime=5))
+            assert report.exit.kind == "crashed"
+
+        await once()
+        gc.collect()
+        await once()
+        return gc.collect()
+
+    gc.disable()
+    gc.freeze()
+    try:
+        assert run_virtual(main) == 0
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+# ---------------------------------------------------------------- Ctrl-C at any moment
+
+
+# The interrupt may well hit between making a coroutine and awaiting it.
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timer signals")
+def test_a_ctrl_c_at_any_moment_gets_through_and_leaves_nothing() -> None:
+    """The signal hits after a random while, so any line of the body, the runner or Trio."""
+    open_bodies = 0
+    hit_at = []
+
+    async def body(child: ChildContext) -> None:
+        nonlocal open_bodies
+        open_bodies += 1
+        try:
+            with child.stop_scope(), child.busy(1):
+                await trio.sleep(0)
+            child.heartbeat()
+            raise ValueError
+        finally:
+            open_bodies -= 1
+
+    async def main() -> None:
+        spec = ChildSpec("c", body, max_runtime=1000, stale_after=1000)
+        await trio.lowlevel.checkpoint()
+        signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.0001, 0.01))
+        while True:
+            report = await RUNNER.run_once(spec)
+            hit_at.append(report.ended_at)
+            assert report.exit.kind == "crashed"
+
+    draw = random.Random(7)
+    for _ in range(200):
+        old = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                trio.run(main)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, old)
+        assert open_bodies == 0
+    assert hit_at

@@ -1,0 +1,407 @@
+"""The tree's log: one line per fact, and one line for a failure that goes on and on.
+
+A child that crashes, restarts and crashes again writes four events each time. Formatting one
+traceback costs more than all of that, and after the second one nobody reads them. So the first
+failure of a kind is logged with its traceback; the same one again within a minute is counted,
+without so much as asking the logger; and once a minute, or as soon as the story ends, one line says
+how often. While that lasts, nothing is said about the child (or others who restart with it) being
+ready again and again; if it is ready at the end, that is said then.
+
+All times are the events' own. There is no timer: a minute is over when the next event comes, or
+when somebody who has a timer calls `TreeLog.tick`.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections import OrderedDict
+from logging import DEBUG, ERROR, INFO, WARNING
+from math import inf
+from typing import TYPE_CHECKING, Final, final
+
+from trio_supervisor import _events as ev
+from trio_supervisor import _log_lines as lines
+from trio_supervisor._events import ChildExited, ExitJudged
+from trio_supervisor._log_repeats import DEEPEST, Child, Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from trio_supervisor._fold import RawEvent
+
+WINDOW: Final = 60.0
+"""Seconds for which repeats of a failure are only counted."""
+
+_MOST_KINDS = 8  # of failures that one child is remembered for at a time
+
+
+@final
+class _Supervisor:
+    """What the log remembers of a supervisor that runs."""
+
+    __slots__ = ("children", "size", "started", "told")
+
+    def __init__(self, size: int, started: float) -> None:
+        self.size = size
+        self.started = started
+        self.children: dict[str, Child] = {}  # those who need one
+        self.told: set[str] = set()  # whose coming rest was told with the verdict
+
+
+@final
+class TreeLog:
+    """Writes the events of one tree as lines of a log.
+
+    Meant as the `Journal.tap`; never raises, and never keeps an exception for longer than until the
+    event after the exit that it caused (or `flush`).
+
+    Args:
+        logger: Where the lines go. Left to Python's defaults, warnings and errors reach stderr.
+    """
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._logger = logging.getLogger("trio_supervisor") if logger is None else logger
+        self._due = inf
+        self._exited: RawEvent | None = None  # waits for the verdict, or for none to come
+        self._error: BaseException | None = None
+        self._children: dict[str, Child] = {}
+        self._supervisors: dict[str, _Supervisor] = {}
+        self._open: OrderedDict[Failure, None] = OrderedDict()  # by the end of their windows
+
+    def on_event(self, raw: RawEvent, error: BaseException | None = None) -> None:
+        """Take note of the next event of the tree.
+
+        Args:
+            raw: The event.
+            error: The exception behind it, for `ChildExited`.
+        """
+        if raw[2] >= self._due:
+            self.tick(raw[2])
+        cls = raw[0]
+        exited = self._exited
+        if exited is not None:
+            if cls is ExitJudged:
+                child = self._children.get(raw[5])
+                if child is None or not child.failures or not self._is_same(child, exited, raw):
+                    self._judged(exited, raw)
+                return
+            self.flush()
+        if cls is ChildExited:
+            self._exited = raw
+            self._error = error
+            return
+        write = _WRITERS.get(cls)
+        if write is not None:
+            write(self, raw, exited)
+
+    def flush(self) -> None:
+        """No verdict follows the last exit: write what there is to say of it."""
+        exited, error = self._exited, self._error
+        self._exited = self._error = None
+        if exited is None:
+            return
+        child = self._children.get(exited[5])
+        if child is not None:
+            child.unsaid = None
+        kind = exited[7][0]
+        if kind in lines.CALM:
+            return
+        if kind == "fatal":  # goes on to whoever runs the tree, traceback and all
+            self._say(WARNING, exited[5], lines.fatal_line(exited))
+            return
+        failure = None if child is None else child.find(kind, error, None)
+        if failure is None:
+            self._say(WARNING, exited[5], lines.unjudged_line(exited), error)
+            self._remember(exited, error, None, ())
+        else:
+            self._count(failure, exited[2])
+
+    def close(self, now: float) -> None:
+        """Leave nothing unsaid: the tree has broken down and will not say that it has finished."""
+        self.flush()
+        for path in list(self._supervisors):
+            self._end(path, now)
+
+    @property
+    def due(self) -> float:
+        """When `tick` has something to do, on Trio's clock; `inf` for never."""
+        return self._due
+
+    def tick(self, now: float) -> None:
+        """Sum up the failures whose window is over."""
+        while self._open:
+            failure = next(iter(self._open))
+            if now < failure.began + WINDOW:
+                self._due = failure.began + WINDOW
+                return
+            self._sum_up(failure, now)
+            if now < failure.last + WINDOW:  # it goes on: one more window
+                failure.began = now
+                self._open.move_to_end(failure)
+            else:
+                self._close([failure], now)
+        self._due = inf
+
+    # ------------------------------------------------------------ failures
+
+    def _is_same(self, child: Child, exited: RawEvent, judged: RawEvent) -> bool:
+        """Count the failure, if it is the one that this child was counted for the last time.
+
+        Does nothing that `_judged` does not: it is the short way for a child that fails hundreds of
+        times a second, and finds the place of the error as `place_of` does.
+        """
+        failure = child.failures[0]
+        error = self._error
+        if not failure.muted or error is None or type(error) is not failure.type:
+            return False
+        here = error.__traceback__
+        if here is None:
+            return False
+        for _ in DEEPEST:
+            deeper = here.tb_next
+            if deeper is None:
+                break
+            here = deeper
+        verdict = judged[7]
+        if (
+            here.tb_lasti != failure.at
+            or here.tb_frame.f_code is not failure.code
+            or exited[7][0] != failure.kind
+            or verdict[7] != failure.note
+            or verdict[0] != "restart"
+        ):
+            return False
+        failure.count += 1
+        failure.last = exited[2]
+        self._exited = self._error = child.unsaid = None
+        return True
+
+    def _judged(self, exited: RawEvent, judged: RawEvent) -> None:
+        error, self._error = self._error, None
+        self._exited = None
+        note = judged[7][7]
+        if note:  # of what `decide` raised the type alone: the text may be a new one each time
+            note = note.partition(":")[0]
+        child = self._children.get(judged[5])
+        known = None
+        if child is not None:
+            child.unsaid = None
+            known = child.find(exited[7][0], error, note)
+            if judged[7][0] != "restart":
+                self._close(child.failures, exited[2])
+            elif known is not None:
+                self._count(known, exited[2])
+                return
+        if known is not None:
+            error = None  # its traceback was logged a moment ago
+        self._tell_verdict(exited, error, judged, note, child)
+
+    def _tell_verdict(
+        self,
+        exited: RawEvent,
+        error: BaseException | None,
+        judged: RawEvent,
+        note: str,
+        child: Child | None,
+    ) -> None:
+        path, fields = judged[5], judged[7]
+        restarts = fields[0] == "restart"
+        if fields[7]:
+            self._say(ERROR, path, f"decide() raised {fields[7]}; the restart policy decides")
+        returned = restarts and exited[7][0] == "succeeded" and fields[1] == "table"
+        warn = returned and (child is None or not child.returned)
+        level, line = lines.verdict_line(exited, judged, warn_returned=warn)
+        self._say(level, path, line, error)
+        if restarts:
+            self._remember(exited, error, note, fields[6], returned=returned)
+        else:
+            self._supervisor_of(path).told.add(path)
+
+    def _count(self, failure: Failure, now: float) -> None:
+        failure.count += 1
+        failure.last = now
+        if not failure.muted:  # the first repeat: from here on nothing is said about these
+            parent = lines.parent_of(failure.child.path)
+            others = [self._child_at(f"{parent}/{name}") for name in failure.also]
+            failure.muted = [failure.child, *others]
+            for child in failure.muted:
+                child.quiet += 1
+
+    def _remember(
+        self,
+        exited: RawEvent,
+        error: BaseException | None,
+        note: str | None,
+        also: tuple[str, ...],
+        *,
+        returned: bool = False,
+    ) -> None:
+        child = self._child_at(exited[5])
+        child.returned |= returned
+        if len(child.failures) == _MOST_KINDS:
+            self._close(child.failures[-1:], exited[2])
+        failure = Failure(child, exited, error, note, also)
+        child.failures.insert(0, failure)
+        self._open[failure] = None
+        self._due = min(self._due, failure.began + WINDOW)
+
+    def _sum_up(self, failure: Failure, now: float) -> None:
+        count, failure.count = failure.count, 0
+        if count:
+            elapsed = min(now - failure.began, WINDOW)
+            traced = failure.type is not type(None)
+            level = INFO if failure.kind == "succeeded" else WARNING
+            line = lines.summary_line(failure.kind, count, elapsed, failure.attempt, traced=traced)
+            self._say(level, failure.child.path, line)
+
+    def _close(self, failures: Iterable[Failure], now: float) -> None:
+        """Their stories are over."""
+        for failure in list(failures):
+            self._sum_up(failure, now)
+            self._open.pop(failure, None)
+            failure.child.failures.remove(failure)
+            for child in failure.muted:
+                child.quiet -= 1
+                if not child.quiet and child.unsaid is not None:
+                    unsaid, child.unsaid = child.unsaid, None
+                    self._child_said(unsaid, None)
+                self._tidy(child)
+            self._tidy(failure.child)
+
+    def _tidy(self, child: Child) -> None:
+        idle = not (child.failures or child.quiet or child.returned)
+        if idle and self._children.get(child.path) is child:
+            self._forget(child.path)
+
+    # ------------------------------------------------------------ who is who
+
+    def _child_at(self, path: str) -> Child:
+        child = self._children.get(path)
+        if child is None:
+            child = self._children[path] = self._supervisor_of(path).children[path] = Child(path)
+        return child
+
+    def _forget(self, path: str) -> None:
+        child = self._children.pop(path, None)
+        if child is not None:
+            child.unsaid = None
+            self._supervisor_of(path).children.pop(path, None)
+
+    def _supervisor_of(self, path: str) -> _Supervisor:
+        parent = lines.parent_of(path)
+        supervisor = self._supervisors.get(parent)
+        if supervisor is None:  # it had started before the log began
+            supervisor = self._supervisors[parent] = _Supervisor(0, 0.0)
+        return supervisor
+
+    # ------------------------------------------------------------ the lines
+
+    def _say(self, level: int, path: str, line: str, error: BaseException | None = None) -> None:
+        exc_info = None if error is None else (type(error), error, error.__traceback__)
+        try:
+            self._logger.log(level, "%s %s", path, line, exc_info=exc_info)
+        except Exception:  # a broken handler is no reason to end a tree
+            if logging.raiseExceptions:
+                traceback.print_exc()
+
+    def _supervisor_started(self, raw: RawEvent, _: RawEvent | None) -> None:
+        path, size = raw[5], len(raw[7][0])
+        self._end(path, raw[2])  # an earlier run that broke, if there was one
+        self._supervisors[path] = _Supervisor(size, raw[2])
+        if self._logger.isEnabledFor(DEBUG):
+            self._say(DEBUG, path, f"started with {lines.counted(size)}")
+
+    def _supervisor_ready(self, raw: RawEvent, _: RawEvent | None) -> None:
+        path = raw[5]
+        supervisor = self._supervisors.get(path)
+        if supervisor is not None:
+            # Of a nested one its child's own line says the same.
+            level = DEBUG if "/" in path else INFO
+            after = lines.seconds(raw[2] - supervisor.started)
+            self._say(level, path, f"ready after={after} ({lines.counted(supervisor.size)})")
+
+    def _supervisor_idle(self, raw: RawEvent, _: RawEvent | None) -> None:
+        self._say(INFO, raw[5], "has nothing left to do, and nothing was declared to end it")
+
+    def _supervisor_stopping(self, raw: RawEvent, _: RawEvent | None) -> None:
+        self._close_all(raw[5], raw[2])
+        self._say(INFO, raw[5], lines.stopping_line(raw))
+
+    def _supervisor_finished(self, raw: RawEvent, _: RawEvent | None) -> None:
+        supervisor = self._end(raw[5], raw[2])
+        level = WARNING if raw[7][3] else INFO
+        self._say(level, raw[5], lines.finished_line(raw, supervisor.size if supervisor else 0))
+
+    def _end(self, path: str, now: float) -> _Supervisor | None:
+        self._close_all(path, now)
+        supervisor = self._supervisors.pop(path, None)
+        if supervisor is not None:
+            for child in supervisor.children:
+                self._children.pop(child, None)
+        return supervisor
+
+    def _close_all(self, path: str, now: float) -> None:
+        supervisor = self._supervisors.get(path)
+        if supervisor is not None:
+            for child in list(supervisor.children.values()):
+                self._close(child.failures, now)
+
+    def _command_accepted(self, raw: RawEvent, _: RawEvent | None) -> None:
+        command, reason = raw[7]
+        self._say(INFO, raw[5], f"accepted {command}{lines.because(reason)}")
+
+    def _child_added(self, raw: RawEvent, _: RawEvent | None) -> None:
+        self._supervisor_of(raw[5]).size += 1
+
+    def _child_started(self, raw: RawEvent, _: RawEvent | None) -> None:
+        child = self._children.get(raw[5])
+        if (child is None or not child.quiet) and self._logger.isEnabledFor(DEBUG):
+            self._say(DEBUG, raw[5], f"started attempt={raw[6]}")
+
+    def _child_said(self, raw: RawEvent, _: RawEvent | None) -> None:
+        child = self._children.get(raw[5])
+        if child is not None and child.quiet:
+            child.unsaid = raw
+        elif self._logger.isEnabledFor(INFO):
+            self._say(INFO, raw[5], lines.readiness_line(raw))
+
+    def _child_unresponsive(self, raw: RawEvent, _: RawEvent | None) -> None:
+        self._say(WARNING, raw[5], lines.unresponsive_line(raw))
+
+    def _child_down(self, raw: RawEvent, exited: RawEvent | None) -> None:
+        path = raw[5]
+        child = self._children.get(path)
+        if child is not None:
+            child.unsaid = None
+            self._close(child.failures, raw[2])
+        told = self._supervisor_of(path).told
+        if path in told:
+            told.remove(path)
+        elif self._logger.isEnabledFor(INFO):
+            self._say(INFO, path, lines.down_line(raw, exited))
+
+    def _child_removed(self, raw: RawEvent, exited: RawEvent | None) -> None:
+        self._child_down(raw, exited)
+        self._forget(raw[5])
+        self._end(raw[5], raw[2])
+        self._supervisor_of(raw[5]).size -= 1
+
+
+_WRITERS: Final[dict[type[ev.Event], Callable[[TreeLog, RawEvent, RawEvent | None], None]]] = {
+    ev.SupervisorStarted: TreeLog._supervisor_started,
+    ev.SupervisorReady: TreeLog._supervisor_ready,
+    ev.SupervisorIdle: TreeLog._supervisor_idle,
+    ev.SupervisorStopping: TreeLog._supervisor_stopping,
+    ev.SupervisorFinished: TreeLog._supervisor_finished,
+    ev.CommandAccepted: TreeLog._command_accepted,
+    ev.ChildAdded: TreeLog._child_added,
+    ev.ChildStarted: TreeLog._child_started,
+    ev.ChildReady: TreeLog._child_said,
+    ev.ChildLostReadiness: TreeLog._child_said,
+    ev.ChildUnresponsive: TreeLog._child_unresponsive,
+    ev.ChildDone: TreeLog._child_down,
+    ev.ChildStopped: TreeLog._child_down,
+    ev.ChildQuarantined: TreeLog._child_down,
+    ev.ChildRemoved: TreeLog._child_removed,
+}

@@ -1,0 +1,120 @@
+"""What the log remembers in order to tell a failure from one that it has told already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, final
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from trio_supervisor._fold import RawEvent
+
+DEEPEST: Final = range(200)
+"""How far to look for the place where an exception was raised."""
+
+_MOST_LEAVES = 8
+
+
+def place_of(error: BaseException | None) -> tuple[CodeType | None, object]:
+    """Where ``error`` was raised: the code and the instruction; line numbers would cost a search.
+
+    Of a group, no code, and the types and places of its first leaves.
+    """
+    if error is None:
+        return None, None
+    if type(error) is ExceptionGroup:
+        leaves = error.exceptions[:_MOST_LEAVES]
+        return None, tuple([(type(leaf), *place_of(leaf)) for leaf in leaves])
+    here = deeper = error.__traceback__
+    if here is None:
+        return None, None
+    # Bounded: one exception object raised again and again has a traceback that grows and grows.
+    for _ in DEEPEST:
+        deeper = here.tb_next
+        if deeper is None:
+            break
+        here = deeper
+    return here.tb_frame.f_code, here.tb_lasti
+
+
+@final
+class Failure:
+    """A way in which a child fails, for as long as its repeats are counted.
+
+    Attributes:
+        note: The type of what ``decide`` raised, if it did; `None` if the exit was not judged.
+        attempt: The one that was logged.
+        began: The start of the present window.
+        last: The newest time that it happened.
+        muted: The children of whom nothing is said meanwhile; empty before the first repeat.
+    """
+
+    __slots__ = (
+        "also",
+        "at",
+        "attempt",
+        "began",
+        "child",
+        "code",
+        "count",
+        "kind",
+        "last",
+        "muted",
+        "note",
+        "type",
+    )
+
+    def __init__(
+        self,
+        child: Child,
+        exited: RawEvent,
+        error: BaseException | None,
+        note: str | None,
+        also: tuple[str, ...],
+    ) -> None:
+        self.child = child
+        self.kind: str = exited[7][0]
+        self.type = type(error)
+        self.code, self.at = place_of(error)
+        self.note = note
+        self.also = also
+        self.attempt: int = exited[6]
+        self.began: float = exited[2]
+        self.last = self.began
+        self.count = 0
+        self.muted: list[Child] = []
+
+
+@final
+class Child:
+    """What the log remembers of a child; most children never need one.
+
+    Attributes:
+        failures: Those whose repeats are counted, newest first.
+        quiet: How many failures that are being counted concern it.
+        unsaid: The newest event that was not logged because of that, and still holds.
+        returned: Whether it was said that it returned although it is permanent.
+    """
+
+    __slots__ = ("failures", "path", "quiet", "returned", "unsaid")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.failures: list[Failure] = []
+        self.quiet = 0
+        self.unsaid: RawEvent | None = None
+        self.returned = False
+
+    def find(self, kind: str, error: BaseException | None, note: str | None) -> Failure | None:
+        """The failure that this one repeats, if it does."""
+        code, at = place_of(error)
+        for failure in self.failures:
+            if (
+                failure.code is code
+                and failure.at == at
+                and failure.type is type(error)
+                and failure.kind == kind
+                and failure.note == note
+            ):
+                return failure
+        return None

@@ -1,0 +1,78 @@
+"""What a shell shows of itself: its state as a snapshot, and its failure as an error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_supervisor._brain import orders as o
+from trio_supervisor._errors import (
+    ChildEscalated,
+    ChildStartError,
+    RestartLimitExceeded,
+    SupervisorError,
+)
+from trio_supervisor._snapshot import ChildSnapshot, ChildState, SupervisorSnapshot
+
+if TYPE_CHECKING:
+    from trio_supervisor._shell import Shell
+    from trio_supervisor._slot import Slot
+
+
+def snapshot_of(shell: Shell) -> SupervisorSnapshot:
+    """The tree as it is, built from the machine."""
+    machine = shell.machine
+    children = tuple(_child_snapshot(shell, slot) for slot in shell.slots.values())
+    return SupervisorSnapshot(
+        machine.spec.name if shell.parent is None else shell.path.rpartition("/")[2],
+        shell.path,
+        shell.run,
+        machine.state,
+        machine.since,
+        machine.reason,
+        children,
+    )
+
+
+def _child_snapshot(shell: Shell, slot: Slot) -> ChildSnapshot:
+    life = slot.life
+    waits = life.shown is ChildState.WAITING and shell.machine.accepts
+    return ChildSnapshot(
+        name=life.name,
+        path=life.path,
+        state=life.shown,
+        attempt=life.attempt,
+        generation=life.shown_generation,
+        since=life.since,
+        until=life.shown_until,
+        reason=life.shown_reason,
+        unresponsive=life.is_unresponsive,
+        restarts=life.restarts,
+        last_exit=life.last_exit,
+        supervisor=None if slot.nested is None else snapshot_of(slot.nested),
+        waiting_for=shell.machine.order.waits_for(life) if waits else (),
+    )
+
+
+def error_of(shell: Shell, outcome: o.Outcome) -> SupervisorError:
+    """What the supervisor ends with because of ``outcome``, with the causes attached."""
+    if outcome.child is None:
+        return SupervisorError(f"{shell.path}: {outcome.reason}")
+    slot = shell.slots[outcome.child]
+    reports, path = slot.reports, slot.life.path
+    error: SupervisorError
+    if outcome.kind is o.OutcomeKind.LIMIT:
+        window = slot.life.window
+        own = window is not None and not window.has_room(trio.current_time())
+        limit = window.limit if own and window is not None else shell.spec.restart_limit
+        error = RestartLimitExceeded(outcome.reason, path=path, limit=limit, reports=reports)
+        if causes := [cause for cause in error.exceptions if isinstance(cause, Exception)]:
+            error.__cause__ = ExceptionGroup(f"the failures of {path}, oldest first", causes)
+        return error
+    elif outcome.kind is o.OutcomeKind.START_FAILED:
+        error = ChildStartError(outcome.reason, path=path, reports=reports)
+    else:
+        error = ChildEscalated(outcome.reason, path=path, reason=outcome.reason, reports=reports)
+    error.__cause__ = None if slot.exit is None else slot.exit.error
+    return error

@@ -1,0 +1,43 @@
+"""What the supervisors of one tree share, and what a command is answered with."""
+
+from __future__ import annotations
+
+from time import time as wall_clock
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from trio_supervisor._journal import Journal
+from trio_supervisor._log import TreeLog
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from trio_supervisor._shell import Shell
+    from trio_supervisor._slot import Slot
+
+
+@final
+class Tree:
+    """What the supervisors of one tree share."""
+
+    __slots__ = ("journal", "random", "root")
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.journal = Journal(wall=wall_clock)
+        self.journal.tap = TreeLog().on_event
+        self.root: Shell | None = None
+
+
+@final
+class Reply:
+    """What became of a command; whoever gave it may wait for that."""
+
+    __slots__ = ("answered", "error", "lonely", "slot")
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.error: Exception | None = None
+        self.slot: Slot | None = None
+        self.lonely = False  # nobody waits for it: a refusal goes to the log
