@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from trio_supervisor import ChildSpec, TaskExit
 from trio_supervisor._attempt import Attempt, run_attempt
-from trio_supervisor._exits import TaskExit
-from trio_supervisor._spec import ChildSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -1,7 +1,8 @@
-"""One attempt under a host: its task, its end, and no garbage. See test_context.py for its words."""
+"""One attempt under a host: its task, its end, and no garbage. Its words: test_context.py."""
 
 from __future__ import annotations
 
+# flake8: noqa: ASYNC124 - bodies are async functions, whether they wait or not
 import gc
 import weakref
 from contextvars import ContextVar
@@ -13,14 +14,13 @@ from attempts import Host, make_attempt, run_body, run_to_end
 from support import run_virtual
 from trio.testing import wait_all_tasks_blocked
 
+from trio_supervisor import Aborted, ReadinessState, SelfCancelled, Stopped, Succeeded, TaskExit
 from trio_supervisor._attempt import Attempt, current_attempt, run_attempt
-from trio_supervisor._exits import Aborted, SelfCancelled, Stopped, Succeeded, TaskExit
-from trio_supervisor._policy import ReadinessState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_supervisor._context import ChildContext
+    from trio_supervisor import ChildContext
 
 
 async def sleeper(child: ChildContext) -> None:
@@ -85,7 +85,7 @@ def test_the_exit_is_posted_once_and_last_with_the_times() -> None:
     async def main() -> None:
         host = Host()
         attempt = make_attempt(body, host=host)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         assert await run_to_end(attempt) == Succeeded(None)
         assert host.told == [("exit", attempt)]
         report = attempt.report(Succeeded())
@@ -232,7 +232,9 @@ def test_a_cancel_after_the_body_returned_stops_its_background_tasks() -> None:
 def test_a_crash_ends_the_background_tasks_even_those_that_are_still_to_come() -> None:
     started = []
 
-    async def late(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def late(  # noqa: ASYNC114
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
         await trio.sleep(5)
         task_status.started()
         started.append(True)
@@ -375,7 +377,7 @@ def test_an_attempt_leaves_no_cyclic_garbage(
 
 
 def test_a_report_with_a_crash_does_not_keep_the_attempts_task_alive() -> None:
-    """What a kept exception holds is the body's locals, as always; not the machinery around them."""
+    """What a kept exception holds is the body's locals, as always, and no machinery."""
     tasks: list[weakref.ref[Any]] = []
 
     async def body(child: ChildContext) -> None:

@@ -12,7 +12,14 @@ import pytest
 import trio
 from support import run_real, run_virtual
 
-from trio_supervisor._errors import SpecError, SupervisorError, TaskFailure
+from trio_supervisor import BackoffPolicy, SupervisorSpec, open_supervisor
+from trio_supervisor._errors import (
+    ChildNotFound,
+    ChildNotReady,
+    SpecError,
+    SupervisorError,
+    TaskFailure,
+)
 from trio_supervisor._exits import (
     Aborted,
     ChildRunReport,
@@ -49,7 +56,8 @@ def watched(
         async with trio.open_nursery() as nursery:
             handle = ChildRunner().spawn_once(nursery, spec)
             await act(handle)
-            return await handle.wait()
+        assert handle.report is not None
+        return handle.report
 
     return (run_real if real else run_virtual)(main)
 
@@ -131,7 +139,7 @@ def test_serving_runs_a_real_server() -> None:
 
 
 def test_serving_that_never_calls_started_times_out() -> None:
-    async def serve(*, task_status: trio.TaskStatus[None]) -> None:
+    async def serve(*, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128
         await trio.sleep_forever()
 
     report = once(ChildSpec("c", serving(serve), start_timeout=7))
@@ -140,7 +148,8 @@ def test_serving_that_never_calls_started_times_out() -> None:
 
 
 def test_serving_that_returns_without_started_has_simply_ended() -> None:
-    async def serve(*, task_status: trio.TaskStatus[None]) -> str:
+    async def serve(*, task_status: trio.TaskStatus[None]) -> str:  # noqa: ASYNC128
+        await trio.lowlevel.checkpoint()
         return "done"
 
     report = once(ChildSpec("c", serving(serve)))
@@ -151,6 +160,7 @@ def test_serving_that_returns_without_started_has_simply_ended() -> None:
 def test_serving_that_calls_started_twice_crashes_as_under_a_nursery() -> None:
     async def serve(*, task_status: trio.TaskStatus[int]) -> None:
         task_status.started(1)
+        await trio.lowlevel.checkpoint()
         task_status.started(2)
 
     report = once(ChildSpec("c", serving(serve)))
@@ -162,6 +172,7 @@ def test_serving_that_calls_started_twice_crashes_as_under_a_nursery() -> None:
 
 def test_serving_gives_each_attempt_a_task_status_of_its_own() -> None:
     async def serve(*, task_status: trio.TaskStatus[int]) -> None:
+        await trio.lowlevel.checkpoint()
         task_status.started(1)
 
     spec = ChildSpec("c", serving(serve))
@@ -265,6 +276,7 @@ def test_holding_lets_errors_of_the_resource_out(where: str) -> None:
             await fail()
 
     async def act(handle: ChildRunHandle[Any]) -> None:
+        await trio.lowlevel.checkpoint()
         if where == "exit":
             handle.request_stop("enough")
 
@@ -527,6 +539,74 @@ def test_thread_child_does_not_leak_out_of_its_thread() -> None:
                 await trio.to_thread.run_sync(thread_child)
 
     run_real(main)
+
+
+# ---- in a tree
+
+
+def test_values_get_from_child_to_child_through_threads_too() -> None:
+    resource = Resource()
+    store = ChildSpec("store", holding(resource.open), grace=1)
+    seen: list[object] = []
+
+    def work() -> None:
+        me = thread_child()
+        seen.extend([me.path, me.value(store), me.value("store")])
+        with pytest.raises(ChildNotFound):
+            me.value("nobody")
+        with pytest.raises(ChildNotReady):
+            me.value("later")
+        me.ready("work's value")
+        me.wait_stop_requested()
+
+    worker = ChildSpec("worker", in_thread(work), readiness="explicit", grace=5)
+
+    async def serve(*, task_status: trio.TaskStatus[str]) -> None:
+        task_status.started("serve's value")
+        await trio.sleep_forever()
+
+    later = ChildSpec("later", serving(serve))
+
+    async def main() -> None:
+        async with open_supervisor(SupervisorSpec("app", [store, worker, later])) as supervisor:
+            assert supervisor.child(worker).value == "work's value"
+            assert supervisor.child(later).value == "serve's value"
+
+    run_real(main)
+    assert seen == ["app/worker", "value", "value"]
+    assert resource.events == ["opened", "closed"]
+
+
+def test_a_thread_that_crashes_is_restarted_and_holding_with_it() -> None:
+    resource = Resource()
+    lives: list[int] = []
+
+    def work() -> None:
+        me = thread_child()
+        lives.append(me.attempt)
+        if me.attempt < 3:
+            raise OSError("again")
+        me.ready()
+        me.wait_stop_requested()
+
+    soon = BackoffPolicy(initial=0.001, jitter=0)
+    worker = ChildSpec(
+        "worker",
+        in_thread(work),
+        readiness="explicit",
+        retry_first_start=True,
+        grace=5,
+        backoff=soon,
+    )
+
+    async def main() -> None:
+        children = [ChildSpec("resource", holding(resource.open), grace=1, backoff=soon), worker]
+        async with open_supervisor(SupervisorSpec("app", children, strategy="one_for_all")):
+            pass
+
+    run_real(main)
+    assert lives == [1, 2, 3]
+    assert resource.events == ["opened", "closed"] * 3
 
 
 # ---- all of them

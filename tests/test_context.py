@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# flake8: noqa: ASYNC124 - bodies are async functions, whether they wait or not
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,16 @@ from attempts import Host, make_attempt, run_to_end
 from support import run_virtual
 from trio.testing import wait_all_tasks_blocked
 
+from trio_supervisor import (
+    ChildContext,
+    ChildSpec,
+    SpecError,
+    Stopped,
+    Succeeded,
+    SupervisorError,
+    SupervisorSpec,
+)
 from trio_supervisor._attempt import run_attempt
-from trio_supervisor._context import ChildContext
-from trio_supervisor._errors import SpecError, SupervisorError
-from trio_supervisor._exits import Stopped, Succeeded
-from trio_supervisor._spec import ChildSpec, SupervisorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -332,7 +338,9 @@ def test_a_cancel_wakes_even_those_who_wait_behind_a_shield() -> None:
 
 
 def test_values_are_asked_for_by_spec_or_by_name() -> None:
-    store: ChildSpec[Any] = ChildSpec("store", told_by)
+    async def keep(child: ChildContext) -> None: ...
+
+    store = ChildSpec("store", keep)
 
     async def body(child: ChildContext) -> None:
         assert child.value(store) == child.value("store") == 42

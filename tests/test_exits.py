@@ -5,13 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
-from trio_supervisor._errors import TaskFailure
-from trio_supervisor._exits import (
+from trio_supervisor import (
     Aborted,
     ChildRunReport,
     Crashed,
@@ -20,11 +19,14 @@ from trio_supervisor._exits import (
     Stopped,
     Succeeded,
     TaskExit,
+    TaskFailure,
     TimedOut,
     Unhealthy,
-    classify,
-    leaves,
 )
+from trio_supervisor._exits import classify, leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EXITS: list[TaskExit] = [
     Succeeded(3),
@@ -52,7 +54,8 @@ class Unspeakable(Exception):
 
 
 class OwnGroup(ExceptionGroup[Exception]):
-    pass
+    def derive(self, errors: Sequence[Exception], /) -> OwnGroup:  # type: ignore[override]
+        return OwnGroup(self.message, errors)
 
 
 def judge(**facts: Any) -> TaskExit | BaseException:

@@ -1,6 +1,6 @@
-"""The numbered behaviours of the child runner that this library descends from, one test for each.
+"""The numbered behaviours of the child runner that this one descends from, one test for each.
 
-A name says ``kept`` where the behaviour is the same here, ``improved`` where it is better on purpose.
+A name says ``kept`` where the behaviour is the same, ``improved`` where it is better on purpose.
 One number has no test, because what it speaks of does not exist here:
 
 * 13: the status of a runtime record that is left at "running" after the end. There is no such
@@ -9,6 +9,7 @@ One number has no test, because what it speaks of does not exist here:
 
 from __future__ import annotations
 
+# flake8: noqa: ASYNC124 - bodies are async functions, whether they wait or not
 import gc
 from typing import TYPE_CHECKING, Any
 
@@ -17,27 +18,32 @@ import trio
 from support import run_virtual
 from trio.testing import wait_all_tasks_blocked
 
-from trio_supervisor._body import Body
-from trio_supervisor._errors import ChildNotReady, SpecError, SupervisorError, TaskFailure
-from trio_supervisor._exits import (
+from trio_supervisor import (
     Aborted,
+    Body,
+    ChildNotReady,
+    ChildRunHandle,
+    ChildRunner,
     ChildRunReport,
+    ChildSpec,
     Crashed,
     Failed,
+    ReadinessState,
     SelfCancelled,
+    SpecError,
     Stopped,
     Succeeded,
+    SupervisorError,
+    SupervisorSpec,
+    TaskFailure,
     TimedOut,
     Unhealthy,
 )
-from trio_supervisor._policy import ReadinessState
-from trio_supervisor._runner import ChildRunHandle, ChildRunner
-from trio_supervisor._spec import ChildSpec, SupervisorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_supervisor._context import ChildContext
+    from trio_supervisor import ChildContext
 
     Handle = ChildRunHandle[Any]
 
@@ -160,7 +166,8 @@ def test_seed_05_kept_bodies_of_every_kind_take_the_same_path() -> None:
             return "value"
 
     kind = Callable_()
-    for body in (obedient, Callable_(), kind.method, Body(kind.method, label="adapted")):
+    bodies: list[Any] = [obedient, Callable_(), kind.method, Body(kind.method, label="adapted")]
+    for body in bodies:
         report = run_once(body, max_runtime=1, grace=1)
         assert report.exit in (Succeeded("value"), TimedOut("run", 1))
 
@@ -688,7 +695,7 @@ def test_seed_40_kept_early_observers_see_the_end_of_the_stream() -> None:
 
 
 def test_seed_41_improved_only_something_fatal_leaves_waiters_without_a_report() -> None:
-    heard: list[type[BaseException]] = []
+    heard: list[object] = []
 
     async def main() -> None:
         async def waiter(handle: Handle, wait: Callable[[Handle], Awaitable[object]]) -> None:
@@ -705,7 +712,7 @@ def test_seed_41_improved_only_something_fatal_leaves_waiters_without_a_report()
             nursery.start_soon(waiter, handle, ChildRunHandle.wait)
             nursery.start_soon(waiter, handle, ChildRunHandle.wait_ready)
 
-    with pytest.raises(BaseExceptionGroup):
+    with pytest.RaisesGroup(SystemExit):
         run_virtual(main)
     assert heard == [SystemExit, SystemExit]
 

@@ -81,7 +81,7 @@ def numbered(
     bare: list[tuple[type[ev.Event], str, tuple[Any, ...]]], first: int = 1
 ) -> list[ev.Event]:
     return [
-        cls(sequence, sequence / 4, 0.0, sequence + 100, path, sequence, *own)  # type: ignore[call-arg]
+        cls(sequence, sequence / 4, 0.0, sequence + 100, path, sequence, *own)
         for sequence, (cls, path, own) in enumerate(bare, first)
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from math import inf, isfinite
 from random import Random
 from typing import Any
@@ -101,14 +102,15 @@ def made(make: Any, *args: Any, **options: Any) -> Any:
     """What ``make`` gives, or `None` if it complains as it should."""
     try:
         return make(*args, **options)
-    except SpecError as error:
-        text = str(error)
-        assert error.field
-        assert error.field in text
-        assert error.expected
-        assert text.endswith(error.expected)
-        assert "\n" not in text
-        return None
+    except SpecError as found:
+        error = found
+    text = str(error)
+    assert error.field
+    assert error.field in text
+    assert error.expected
+    assert text.endswith(error.expected)
+    assert "\n" not in text
+    return None
 
 
 def conflicts(options: dict[str, Any]) -> bool:
@@ -140,7 +142,7 @@ def test_a_child_is_refused_iff_its_options_contradict_each_other(options: dict[
         stored = getattr(spec, field)
         if field in {"max_runtime", "stale_after", "grace", "start_timeout"}:
             assert type(stored) is float
-            assert stored == value or (stored == inf and value > 2**1023)
+            assert stored == (inf if value > sys.float_info.max else float(value))
         else:
             assert stored == (tuple(value) if field == "requires" else value)
 
@@ -173,7 +175,9 @@ def test_no_junk_gets_anything_but_a_spec_error_from_a_child(options: dict[str, 
     made(ChildSpec, "x", body, **options)
 
 
-@given(st.dictionaries(st.sampled_from(["children", *sorted(supervisor_options)]), junk, max_size=3))
+@given(
+    st.dictionaries(st.sampled_from(["children", *sorted(supervisor_options)]), junk, max_size=3)
+)
 def test_no_junk_gets_anything_but_a_spec_error_from_a_supervisor(options: dict[str, Any]) -> None:
     made(SupervisorSpec, "x", **options)
 
@@ -189,9 +193,7 @@ def families(draw: st.DrawFn) -> list[ChildSpec[Any]]:
     for name in draw(st.lists(st.sampled_from("abcde"), max_size=5)):
         options: dict[str, Any] = {
             "requires": draw(
-                st.lists(st.sampled_from("abcde"), unique=True, max_size=2).filter(
-                    lambda names, name=name: name not in names
-                )
+                st.lists(st.sampled_from("abcde".replace(name, "")), unique=True, max_size=2)
             ),
             "restart": draw(st.sampled_from(RestartPolicy)),
         }

@@ -264,7 +264,10 @@ async def crash_after(child: ChildContext, seconds: float, times: int = 1_000_00
 
 
 class Trace:
-    """What bodies did, in order: ``"+a"`` began, ``"?a"`` was asked to stop in time, ``"-a"`` ended."""
+    """What bodies did, in order: ``"+a"`` began, ``"?a"`` was asked to stop, ``"-a"`` ended.
+
+    There is no ``"?a"`` if the request came together with the cancel.
+    """
 
     def __init__(self) -> None:
         self.marks: list[str] = []

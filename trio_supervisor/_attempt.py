@@ -235,7 +235,7 @@ class Attempt:
             cancelled_by=self.cancelled_by,
         )
 
-    def report(self, exit: TaskExit) -> ChildRunReport:  # noqa: A002 - the report's own word
+    def report(self, exit: TaskExit) -> ChildRunReport:
         """The record of this attempt, which has ended."""
         assert self.ended_at is not None
         return ChildRunReport(
@@ -277,13 +277,13 @@ async def run_attempt(attempt: Attempt) -> None:  # noqa: ASYNC910 - a nursery i
                         attempt.call, ChildContext._create(attempt), attempt.args
                     )
                     attempt.returned = True
-                except BaseException as exc:  # noqa: BLE001, ASYNC103 - posted with the exit
+                except BaseException as exc:  # noqa: ASYNC103 - posted with the exit
                     attempt.error = exc
                     if nursery.child_tasks or getattr(nursery, "_pending_starts", True):
                         nursery.cancel_scope.cancel(_BODY_FAILED)
                 if task.child_nurseries[-1] is not nursery:
                     await _close_leftovers(attempt, task, nursery)
-    except BaseException as exc:  # noqa: BLE001, ASYNC103 - posted likewise
+    except BaseException as exc:  # noqa: ASYNC103 - posted likewise
         background = exc
     error = attempt.error
     if background is not None or not (

@@ -24,9 +24,13 @@ def check_supervisor(spec: SupervisorSpec) -> None:
     """
     owner = f"SupervisorSpec {spec.name!r}"
     children = spec.children
-    siblings = {child.name: child for child in children}
-    if len(siblings) < len(children):
-        _refuse_duplicate(owner, children)
+    siblings: dict[str, ChildSpec[Any]] = {}
+    for index, child in enumerate(children):
+        siblings.setdefault(child.name, child)
+        if len(siblings) == index:
+            first = list(siblings).index(child.name)
+            expected = f"a name of its own for each child (children[{first}] has this one too)"
+            refuse(owner, f"children[{index}].name", child.name, expected)
     most = spec.max_children
     if most is not None and most < len(children):
         expected = f"at least {len(children)}, the number of static children"
@@ -66,15 +70,6 @@ def check_child_of(
 
 def _owner(child: ChildSpec[Any], supervisor: SupervisorSpec) -> str:
     return f"ChildSpec {child.name!r} in SupervisorSpec {supervisor.name!r}"
-
-
-def _refuse_duplicate(owner: str, children: tuple[ChildSpec[Any], ...]) -> None:
-    seen: dict[str, int] = {}
-    for index, child in enumerate(children):
-        first = seen.setdefault(child.name, index)
-        if first != index:
-            expected = f"a name of its own for each child (children[{first}] has this one too)"
-            refuse(owner, f"children[{index}].name", child.name, expected)
 
 
 def _check_inherited(child: ChildSpec[Any], supervisor: SupervisorSpec) -> None:

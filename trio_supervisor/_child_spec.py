@@ -342,7 +342,8 @@ class ChildSpec(Declared, Generic[T_co]):
             nested = self.supervisor
             if name != nested.name:
                 nested = nested.replace(name=name)
-            return nested.as_child(**options)
+            child: ChildSpec[Any] = nested.as_child(**options)  # T_co is Supervisor here
+            return child
         run = options.pop("run", self.run)
         args = options.pop("args", self.args)
         return ChildSpec(name, run, *args, **options)

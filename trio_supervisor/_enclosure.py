@@ -97,8 +97,8 @@ class Enclosure:
             )
             shell.shut_down(o.Shutdown(reason))
         else:
-            reason = getattr(raised, "reason", None)  # a `Cancelled` may have one
-            reason = reason or f"the block was ended by {type(raised).__name__}"
+            why = getattr(raised, "reason", None)  # a `Cancelled` may have one
+            reason = why or f"the block was ended by {type(raised).__name__}"
             shell.shut_down(o.Shutdown(reason, grace=False, kind=o.OutcomeKind.CANCELLED))
         passing: BaseException | None = None
         try:

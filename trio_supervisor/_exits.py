@@ -287,7 +287,7 @@ def _judge_error(error: BaseException) -> TaskExit | BaseException:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide how the attempt ended
+    except Exception:  # a broken __str__ must not hide how the attempt ended
         return "<its str() raised>"
 
 

@@ -137,7 +137,7 @@ class ChildHandle(Generic[T_co]):
         """
         slot = self._slot
         while True:
-            view = await slot.observe().wait(
+            view = await slot.wait(
                 lambda view: view.closed or view.is_at_rest or view.state is ChildState.READY
             )
             found, value = slot.ready_value
@@ -161,7 +161,7 @@ class ChildHandle(Generic[T_co]):
             SupervisorClosed: Its supervisor ended first.
         """
         wanted = _check_states(states)
-        view = await self._slot.observe().wait(lambda view: view.closed or view.state in wanted)
+        view = await self._slot.wait(lambda view: view.closed or view.state in wanted)
         if view.state not in wanted:
             if view.state is ChildState.REMOVED and not self._slot.shell.is_stopping:
                 raise ChildNotFound(f"{self.path} was removed")
@@ -174,7 +174,7 @@ class ChildHandle(Generic[T_co]):
         Raises:
             SupervisorError: It came to rest without ever having run.
         """
-        await self._slot.observe().wait(lambda view: view.is_at_rest or view.closed)
+        await self._slot.wait(lambda view: view.is_at_rest or view.closed)
         report = self._slot.last_report
         if report is None:
             raise SupervisorError(f"{self.path} is {self.state} and has never finished an attempt")

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from trio_supervisor._attempt import Attempt
     from trio_supervisor._supervisor import Supervisor
 
-# ruff: noqa: ARG002 - what a host is told, and what this one makes of it, are two things
-
 _ENDED = "this attempt has ended: its context leads nowhere any more"
 
 

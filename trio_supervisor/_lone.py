@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from trio_supervisor._spec import ChildSpec
     from trio_supervisor._supervisor import Supervisor
 
-# ruff: noqa: ARG002 - this host has one attempt, and most of what it is told it can see there
-
 T = TypeVar("T")
 
 _NO_SUPERVISOR = "this child is run by a ChildRunner: it has no supervisor and no siblings"

@@ -69,9 +69,10 @@ class Shell(ReportCollector):
         self.finished = trio.Event()
         self.on_failure: Callable[[str], None] = _nothing
         self.on_finish: Callable[[], None] = _nothing_at_all
+        self._append = tree.journal.append
         self._context: Context = copy_context()
         self._attempts: trio.Nursery | None = None
-        self._touched: list[Slot] = []
+        self._touched: dict[Slot, None] = {}
         self._reply: Reply | None = None
         self._gone: list[ChildShutdown] = []
         self._stacks: dict[str, tuple[str, ...]] = {}
@@ -155,32 +156,30 @@ class Shell(ReportCollector):
             else:
                 _CARRY_OUT[kind](self, order, now)
         if self._touched:
-            touched, self._touched = self._touched, []
+            touched, self._touched = self._touched, {}
             for slot in touched:
                 slot.refresh()
 
     def _emit(self, order: o.Emit, now: float) -> None:
         event, path = order.event, order.path
-        error = None
-        if event is ev.ChildExited:
-            error = self._child_exited(path, order)
-        elif event is ev.ChildRemoved:
-            self._touch(self.slots.pop(path[len(self.path) + 1 :]))
-            self.watched.pop(path, None)  # or whoever was removed would be kept for ever
-        elif event is ev.SupervisorReady:
-            self.settled.set()
-        elif event is ev.SupervisorStarted:
-            for name, life in self.machine.children.items():
-                self.slots[name] = Slot(self, life, self._context)
-        self.tree.journal.append(event, now, self.run, path, order.attempt, order.fields, error)
+        note = _NOTES.get(event)
+        error = None if note is None else note(self, order)
+        self._append(event, now, self.run, path, order.attempt, order.fields, error)
         if self.watched and path in self.watched:
-            self._touch(self.watched[path])
+            self._touched[self.watched[path]] = None
 
-    def _touch(self, slot: Slot) -> None:
-        if slot.is_watched:
-            self._touched.append(slot)
+    def _supervisor_started(self, order: o.Emit) -> None:
+        for name, life in self.machine.children.items():
+            self.slots[name] = Slot(self, life, self._context)
 
-    def _child_exited(self, path: str, order: o.Emit) -> BaseException | None:
+    def _supervisor_ready(self, order: o.Emit) -> None:
+        self.settled.set()
+
+    def _child_removed(self, order: o.Emit) -> None:
+        self._touched[self.slots.pop(order.path[len(self.path) + 1 :])] = None
+
+    def _child_exited(self, order: o.Emit) -> BaseException | None:
+        path = order.path
         slot = self.slots[path[len(self.path) + 1 :]]
         slot.attempt = None
         kind, detail, seconds, _ = order.fields
@@ -243,7 +242,7 @@ class Shell(ReportCollector):
     def _fail_start(self, order: o.FailStart, now: float) -> None:
         slot = self.slots[order.name]
         slot.failed_start = slot.last_report
-        self._touch(slot)
+        self._touched[slot] = None
 
     def _refuse(self, order: o.Refuse, now: float) -> None:
         if self._reply is not None:
@@ -348,7 +347,7 @@ class Shell(ReportCollector):
         """The same, as soon as there is one."""
         slot, shell = self._provider(name)
         while True:
-            view = await slot.observe().wait(lambda view: view.closed or view.state in _ENDS_WAIT)
+            view = await slot.wait(lambda view: view.closed or view.state in _ENDS_WAIT)
             found, value = slot.ready_value
             if found:
                 return value
@@ -414,6 +413,12 @@ def _nothing_at_all() -> None:
     """Nobody waits for the end."""
 
 
+_NOTES: dict[type[ev.Event], Callable[[Any, o.Emit], BaseException | None]] = {
+    ev.SupervisorStarted: Shell._supervisor_started,
+    ev.SupervisorReady: Shell._supervisor_ready,
+    ev.ChildRemoved: Shell._child_removed,
+    ev.ChildExited: Shell._child_exited,
+}
 _CARRY_OUT: dict[type, Callable[[Any, Any, float], None]] = {
     o.RequestStop: Shell._request_stop,
     o.CancelAttempt: Shell._cancel,

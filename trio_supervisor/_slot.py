@@ -10,6 +10,7 @@ from trio_supervisor._observable import Observable
 from trio_supervisor._snapshot import ChildState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextvars import Context
 
     from trio_supervisor._attempt import Attempt
@@ -48,6 +49,7 @@ class Slot:
         "_handle",
         "_older",
         "_view",
+        "_waiters",
         "attempt",
         "context",
         "ended",
@@ -70,6 +72,7 @@ class Slot:
         self._detail = ""
         self._older: list[tuple[Attempt, TaskExit]] | None = None
         self._view: Observable[View] | None = None
+        self._waiters = 0
         self._handle: ChildHandle[Any] | None = None
 
     def __repr__(self) -> str:
@@ -93,19 +96,21 @@ class Slot:
         closed = self.shell.is_over or life.gone  # nothing will change any more
         return View(life.state, life.attempt, life.shown_generation, life.live, closed)
 
-    @property
-    def is_watched(self) -> bool:
-        """Whether anybody may be waiting."""
-        return self._view is not None
-
-    def observe(self) -> Observable[View]:
-        """To wait for something about the child."""
+    async def wait(self, condition: Callable[[View], bool]) -> View:
+        """Wait until the child is as ``condition`` wants it; returns how it was then."""
         if self._view is None:
-            now = self.now
-            self._view = Observable(now)
-            if not now.closed:
-                self.shell.watched[self.life.path] = self
-        return self._view
+            self._view = Observable(self.now)
+            self.shell.watched[self.life.path] = self
+        self._waiters += 1
+        try:
+            return await self._view.wait(condition)
+        finally:
+            self._waiters -= 1
+            if not self._waiters:
+                # A child that nobody waits for costs nothing more.
+                self._view = None
+                if self.shell.watched.get(self.life.path) is self:
+                    del self.shell.watched[self.life.path]
 
     def refresh(self) -> None:
         """Let those who wait look again."""

@@ -31,11 +31,10 @@ from trio_supervisor._policy import (
 )
 
 if TYPE_CHECKING:
-    from trio_supervisor._supervisor import Supervisor
-
     from trio_supervisor._context import ChildContext
     from trio_supervisor._options import ChildOptions, SupervisorChanges
     from trio_supervisor._policy import AutoShutdownLike, OrderingLike, StrategyLike
+    from trio_supervisor._supervisor import Supervisor
 
 __all__ = ["INHERIT", "ChildSpec", "SupervisorSpec", "check_child_of"]
 

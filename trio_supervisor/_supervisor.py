@@ -212,7 +212,7 @@ class Supervisor:
                 raise reply.error
             slot = reply.slot
             assert slot is not None
-            await slot.observe().wait(lambda view: _has_started(slot, view))
+            await slot.wait(lambda view: _has_started(slot, view))
         except trio.Cancelled:
             await self._withdraw(reply)
             raise
@@ -237,7 +237,7 @@ class Supervisor:
             removal = shell.command(o.RemoveChild(name, "whoever started it was cancelled"))
             await removal.answered.wait()
             if removal.error is None:
-                await slot.observe().wait(_is_gone)
+                await slot.wait(_is_gone)
 
     def start_child_soon(self, spec: ChildSpec[Any], *, reason: str = "") -> None:
         """Add a child and do not wait. A failure to start is an ordinary failure: policy applies.

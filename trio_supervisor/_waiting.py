@@ -53,6 +53,6 @@ async def await_effect(reply: Reply, until: Callable[[View], bool]) -> None:
     slot = reply.slot
     if slot is None:
         return  # it was removed in the same turn
-    view = await slot.observe().wait(lambda view: until(view) or view.closed)
+    view = await slot.wait(lambda view: until(view) or view.closed)
     if not until(view):
         raise SupervisorClosed(f"{slot.life.path} is {view.state}: its supervisor has ended")

@@ -236,7 +236,6 @@ def holding(open_cm: Callable[[*Ts], AbstractAsyncContextManager[T, Any]], *args
         call=_Holding(open_cm, args),
         label=f"holding({label_of(open_cm)})",
         readiness=ReadinessPolicy.EXPLICIT,
-        hears_stop=True,
     )
 
 
@@ -328,14 +327,14 @@ class ThreadChild:
     def value(self, of: SupervisorSpec) -> Supervisor: ...
     @overload
     def value(self, of: str) -> Any: ...
-    def value(self, of: ChildSpec[Any] | SupervisorSpec | str) -> Any:
+    def value(self, of: Any) -> Any:
         """The ready value of another child; see `ChildContext.value`.
 
         Raises:
             ChildNotFound: There is no such child.
             ChildNotReady: It is not ready.
         """
-        return trio.from_thread.run_sync(self._child.value, of)
+        return trio.from_thread.run_sync(lambda: self._child.value(of))
 
     def __repr__(self) -> str:
         return f"<ThreadChild {self.path!r} attempt={self.attempt}>"
@@ -411,8 +410,6 @@ def in_thread(sync_fn: Callable[[*Ts], object], *args: *Ts) -> Body[Any]:
     return Body(
         call=_InThread(sync_fn, args),
         label=f"in_thread({label_of(sync_fn)})",
-        readiness=None,
-        hears_stop=True,
         can_heartbeat=True,
     )
 

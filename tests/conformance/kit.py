@@ -114,28 +114,44 @@ class Puppet:
 
     async def _perform(self, child: ChildContext) -> object:
         how = self.starting.popleft() if self.starting else self.usually
-        await trio.sleep(self.start_takes)
+        if await self._hears_stop(child, trio.sleep, self.start_takes):
+            return await self._heed()
         if isinstance(how, Exception):
             raise how
         if how == "decline":
             return None
         if how == "hang":
-            await trio.sleep_forever()
+            await self._hears_stop(child, trio.sleep_forever)
+            return await self._heed()
         if self.lab.is_explicit[self.name]:
             child.ready(self.value(child.attempt) if callable(self.value) else self.value)
         self._orders, orders = trio.open_memory_channel[Any](float("inf"))
-        while True:
-            if not self.hears:
+
+        async def obey() -> None:
+            while True:
                 (await orders.receive())(child)
-                continue
-            with child.stop_scope() as scope:
-                (await orders.receive())(child)
-            if scope.cancelled_caught:
-                self.lab.note("?", self.name)
-                await trio.sleep(self.stop_takes)
-                if self.at_stop is not None:
-                    raise self.at_stop
-                return None
+                if not self.hears:
+                    return
+
+        while not await self._hears_stop(child, obey):
+            pass
+        return await self._heed()
+
+    async def _hears_stop(
+        self, child: ChildContext, wait: Callable[..., Awaitable[object]], *args: object
+    ) -> bool:
+        if not self.hears:
+            await wait(*args)
+            return False
+        with child.stop_scope() as scope:
+            await wait(*args)
+        return scope.cancelled_caught
+
+    async def _heed(self) -> None:
+        self.lab.note("?", self.name)
+        await trio.sleep(self.stop_takes)
+        if self.at_stop is not None:
+            raise self.at_stop
 
     # ------------------------------------------------------------ what the live attempt has to do
 

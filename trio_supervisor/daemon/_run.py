@@ -165,13 +165,16 @@ async def _main(spec: SupervisorSpec, ending: _Ending) -> None:
             try:
                 async with open_supervisor(spec, wait_ready=False) as supervisor:
                     ending.opened = True
-                    nursery.start_soon(_obey, signals, supervisor, ending)
+                    nursery.start_soon(_obey, signals, supervisor, ending)  # noqa: ASYNC111
                     await _attend(supervisor, ending)
-            except BaseException as error:
+            except BaseException as error:  # noqa: ASYNC103 - raised below, bare
                 failed = error
             nursery.cancel_scope.cancel("the tree has ended")
-    if failed is not None:
-        raise failed
+    try:
+        if failed is not None:
+            raise failed
+    finally:
+        del failed  # it holds this frame
 
 
 async def _attend(supervisor: Supervisor, ending: _Ending) -> None:

@@ -1,0 +1,183 @@
+"""The oracle's account of one child."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, final
+
+if TYPE_CHECKING:
+    from trio_supervisor._brain.orders import FirstStart
+    from trio_supervisor._exits import TaskExit
+    from trio_supervisor._spec import ChildSpec
+
+
+@final
+class Kid:
+    """One child, as far as the contract speaks of it."""
+
+    __slots__ = (
+        "alone",
+        "attempt",
+        "beat_at",
+        "busy_until",
+        "doom",
+        "dynamic",
+        "ever_ready",
+        "fault",
+        "first",
+        "generation",
+        "hold",
+        "index",
+        "last_exit",
+        "live",
+        "name",
+        "no_grace",
+        "pending",
+        "ready",
+        "ready_at",
+        "reason",
+        "restarts",
+        "run_due",
+        "shown_generation",
+        "spec",
+        "stage",
+        "start_due",
+        "started_at",
+        "step_due",
+        "streak",
+        "times",
+        "urgent",
+        "was_ready",
+        "well",
+        "wish",
+    )
+
+    def __init__(
+        self, spec: ChildSpec[Any], index: int, first: FirstStart, *, dynamic: bool
+    ) -> None:
+        self.name = spec.name
+        self.spec = spec
+        self.index = index
+        self.first = first
+        self.dynamic = dynamic
+        self.wish = "up"  # or done stopped quarantined removed shutdown
+        self.reason = ""
+        self.well = False
+        self.live = False
+        self.attempt = self.generation = self.shown_generation = 0
+        self.stage = 0  # of the live attempt: running, asked, cancelled, unresponsive
+        self.ready = self.was_ready = self.ever_ready = False
+        self.doom: str | None = None  # the attempt has to go, by a "wish" or by a "fault"
+        self.fault: TaskExit | None = None
+        self.urgent = self.no_grace = False
+        self.hold: float | None = None
+        self.pending = False  # restarted by hand, and not started yet
+        self.alone = False  # restarted by hand in the middle of a round: waits for nobody
+        self.streak = self.restarts = 0
+        self.times: tuple[float, ...] = ()
+        self.started_at = self.ready_at = self.beat_at = 0.0
+        self.busy_until = -inf
+        self.start_due = self.run_due = self.step_due = inf
+        self.last_exit = ""
+
+    def copy(self) -> Kid:
+        """An independent copy."""
+        new = object.__new__(Kid)
+        _copy(self, new)
+        return new
+
+    def begin(self, now: float) -> None:
+        """A new attempt."""
+        self.live = True
+        self.attempt += 1
+        self.shown_generation = self.generation
+        self.pending = False
+        self.started_at = now
+        self.start_due = now + self.spec.start_timeout
+        self.run_due = now + self.spec.max_runtime
+        self.busy_until = -inf
+
+    def become_ready(self, now: float) -> None:
+        """It says so, or is so by declaration."""
+        self.ready = self.was_ready = self.ever_ready = True
+        self.ready_at = self.beat_at = now
+        self.start_due = inf
+
+    def is_gone(self, last_exit: str) -> None:
+        """Its attempt is."""
+        self.live = self.ready = self.was_ready = self.urgent = self.no_grace = False
+        self.stage = 0
+        self.doom = self.fault = None
+        self.last_exit = last_exit
+        self.start_due = self.run_due = self.step_due = inf
+
+    @property
+    def silent_at(self) -> float:
+        """When silence becomes a symptom."""
+        return max(self.beat_at + self.spec.stale_after, self.busy_until)
+
+    @property
+    def due(self) -> float:
+        """When the brain has to look at this child at the latest."""
+        if not self.live:
+            return inf if self.hold is None else self.hold
+        if self.stage:
+            return self.step_due
+        if self.doom is not None:
+            return inf
+        due = min(self.start_due, self.run_due)
+        return min(due, self.silent_at) if self.ready else due
+
+    @property
+    def state(self) -> str:
+        """As the world is told."""
+        if self.live:
+            if self.stage:
+                return "stopping"
+            if self.ready:
+                return "ready"
+            return "not_ready" if self.was_ready else "starting"
+        if self.wish == "up":
+            return "waiting" if self.hold is None else "backing_off"
+        return "stopped" if self.wish == "shutdown" else self.wish
+
+    def key(self, now: float) -> tuple[Any, ...]:
+        """Everything that the future can depend on, with times told from ``now``."""
+        live = self.live
+        return (
+            self.name,
+            self.wish,
+            self.well,
+            live,
+            self.stage,
+            self.ready,
+            self.was_ready,
+            self.ever_ready,
+            self.generation > 0,
+            self.attempt > 0,
+            self.doom,
+            self.urgent,
+            self.no_grace,
+            self.pending,
+            self.alone,
+            -1.0 if self.hold is None else self.hold - now,
+            min(self.streak, len(self.spec.backoff.steps) - 1),
+            [now - t for t in self.times],
+            min(now - self.ready_at, self.spec.backoff.reset_after) if self.ready else 0.0,
+            self.due - now,
+            max(self.busy_until - now, -1.0) if live and self.ready else 0.0,
+            self.run_due - now,
+            self.stage == 0 and self.ready and self.silent_at - now,
+            self.start_due - now,
+            now - self.started_at if live and self.start_due < inf else 0.0,
+        )
+
+
+def _make_copy() -> Any:
+    lines = [f"    new.{slot} = old.{slot}" for slot in Kid.__slots__]
+    namespace: dict[str, Any] = {}
+    exec("\n".join(["def copy(old, new):", *lines]), namespace)
+    return namespace["copy"]
+
+
+_copy = _make_copy()

@@ -1,0 +1,545 @@
+"""What DESIGN sections 5 and 6 say of one supervisor, told a second time: slowly, and by itself.
+
+Nothing of `trio_supervisor._brain` is used here but the plain data that goes in and comes out. The
+oracle keeps its own account of every child, and of every *round* as an explicit set of names: who of
+it has to go, and who of it has to start. It hears each signal before the orders that answer it are
+shown to it (see ``referee``), and can say of each child why it may not start, or why it may wait.
+Those are two questions on purpose: where the contract leaves room, an answer of either kind is fine.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, final
+
+from brain.kid import Kid
+from trio_supervisor import _policy as p
+from trio_supervisor._brain import orders as o
+from trio_supervisor._errors import (
+    ChildAlreadyExists,
+    ChildNotFound,
+    CommandRefused,
+    SpecError,
+    SupervisorClosed,
+    TooManyChildren,
+)
+from trio_supervisor._exits import TimedOut, Unhealthy
+
+if TYPE_CHECKING:
+    from trio_supervisor._spec import ChildSpec, SupervisorSpec
+
+Names = frozenset[str]
+ALIVE = ("starting", "running")
+TAKES_PART = ("up", "done")
+
+
+class BrokenRuleError(AssertionError):
+    """The brain has done what the contract forbids, or has not done what it asks for."""
+
+
+def need(fact: object, *why: object) -> None:
+    """Complain unless ``fact``."""
+    if not fact:
+        raise BrokenRuleError(*why)
+
+
+@final
+class Wants:
+    """What has to be announced in this step, each thing exactly once."""
+
+    __slots__ = ("accept", "added", "exit", "fail_start", "idle", "lost", "ready", "refuse", "stop", "verdict")
+
+    def __init__(self) -> None:
+        self.exit: tuple[str, int] | None = None
+        self.verdict: tuple[Any, ...] | None = None
+        self.refuse: type[Exception] | None = None
+        self.accept: tuple[str, str] | None = None
+        self.added: str | None = None
+        self.ready: str | None = None
+        self.lost: str | None = None
+        self.fail_start: str | None = None
+        self.stop: str | None = None
+        self.idle = False
+
+    def leftovers(self) -> list[str]:
+        """What has not been announced."""
+        return [f"{name}={value}" for name in self.__slots__ if (value := getattr(self, name))]
+
+
+@final
+class Oracle:
+    """An account of one supervisor, kept by the contract alone."""
+
+    def __init__(self, spec: SupervisorSpec) -> None:
+        self.spec = spec
+        self.grouped = spec.strategy is not p.SupervisionStrategy.ONE_FOR_ONE
+        self.sequence = spec.ordering is p.Ordering.SEQUENCE
+        self.kids: dict[str, Kid] = {}
+        self.phase = "starting"
+        self.rounds: list[tuple[Names, Names]] = []  # (to start, to go), each of one round
+        self.hurry = False
+        self.deadline = inf
+        self.times: tuple[float, ...] = ()  # of the shared window
+        self.said_idle = False
+        self.next_index = 0
+        self.wants = Wants()
+        for child in spec.children:
+            self._adopt(child, o.FirstStart.FAILS_TREE, dynamic=False)
+        self.rounds.append((frozenset(self.kids), frozenset()))
+
+    def copy(self) -> Oracle:
+        """An independent copy."""
+        new = object.__new__(Oracle)
+        new.__dict__.update(self.__dict__)
+        new.kids = {name: kid.copy() for name, kid in self.kids.items()}
+        new.rounds = self.rounds.copy()
+        return new
+
+    def _adopt(self, spec: ChildSpec[Any], first: o.FirstStart, *, dynamic: bool) -> None:
+        if spec.retry_first_start:
+            first = o.FirstStart.ORDINARY
+        self.kids[spec.name] = Kid(spec, self.next_index, first, dynamic=dynamic)
+        self.next_index += 1
+
+    @property
+    def accepts(self) -> bool:
+        return self.phase in ALIVE
+
+    # ------------------------------------------------------------ order
+
+    def requirers(self, kid: Kid) -> set[str]:
+        """Whoever requires ``kid``, directly or not."""
+        found = {kid.name}
+        while True:
+            more = {k.name for k in self.kids.values() if not found.isdisjoint(k.spec.requires)}
+            if more <= found:
+                return found - {kid.name}
+            found |= more
+
+    def after(self, kid: Kid) -> set[str]:
+        """Whoever starts after ``kid`` and stops before it, in a round that both are in."""
+        if kid.dynamic:
+            return set()
+        added = {k.name for k in self.kids.values() if k.dynamic}
+        if self.sequence:
+            return added | {k.name for k in self.kids.values() if k.index > kid.index}
+        return added | {name for name in self.requirers(kid) if not self.kids[name].dynamic}
+
+    def radius(self, kid: Kid) -> set[str]:
+        """Who shares the fate of ``kid``."""
+        if not self.grouped:
+            return {kid.name}
+        if self.spec.strategy is p.SupervisionStrategy.ONE_FOR_ALL:
+            return set(self.kids)
+        return {kid.name} | self.after(kid) | self.requirers(kid)
+
+    def unsettled(self, name: str) -> bool:
+        """Whether ``name`` still has to start in some round."""
+        return any(name in start for start, _ in self.rounds)
+
+    def settle(self, name: str) -> None:
+        """It was ready, is done, or is down: nobody waits for it, and it is in no round any more."""
+        self.rounds = [(start - {name}, go) for start, go in self.rounds]
+        if name in self.kids:
+            self.kids[name].alone = False
+
+    def is_gone(self, name: str) -> None:
+        """Its attempt is."""
+        self.rounds = [(start, go - {name}) for start, go in self.rounds]
+
+    def begin_round(self, start: set[str], go: set[str]) -> None:
+        """One more coordinated change."""
+        self.rounds = [each for each in self.rounds if each[0] or each[1]]
+        self.rounds.append((frozenset(start), frozenset(go)))
+
+    def is_met(self, name: str) -> bool:
+        """DESIGN 5.4: met while the target is ready, or done by `Succeeded`."""
+        kid = self.kids[name]
+        if kid.live:
+            return kid.ready and kid.doom is None
+        return kid.wish == "done" and kid.well
+
+    def is_hopeless(self, name: str) -> bool:
+        """Not met, and it will not be unless somebody does something by hand."""
+        kid = self.kids[name]
+        if self.is_met(name):
+            return False
+        if kid.wish != "up":
+            return True
+        return not kid.live and kid.hold is None and any(map(self.is_hopeless, kid.spec.requires))
+
+    def _ahead(self, kid: Kid, others: Names) -> list[str]:
+        """Who of ``others`` keeps ``kid`` from having its turn."""
+        return [
+            name
+            for name in others
+            if name != kid.name
+            and name in self.kids
+            and not self.kids[name].dynamic
+            and (self.sequence or kid.dynamic)
+            and (kid.dynamic or self.kids[name].index < kid.index)
+        ]
+
+    def why_not(self, kid: Kid) -> list[str]:
+        """Why ``kid`` must not start now; empty if it may."""
+        if not self.accepts:
+            return ["the supervisor stops"]
+        if kid.wish != "up" or kid.live or kid.hold is not None:
+            return [f"wish {kid.wish}, live {kid.live}, hold {kid.hold}"]
+        why = [f"requires {name}" for name in kid.spec.requires if not self.is_met(name)]
+        for start, go in self.rounds:
+            if kid.name in start:
+                if go and self.grouped:
+                    why.append(f"{set(go)} of its round are not gone")
+                if not kid.alone:
+                    why += [
+                        f"{name} comes before it in its round"
+                        for name in self._ahead(kid, start)
+                        if not any(map(self.is_hopeless, self.kids[name].spec.requires))
+                    ]
+        return why
+
+    def may_wait(self, kid: Kid) -> list[str]:
+        """Why ``kid`` may wait, although it should be up; empty if nothing excuses it."""
+        why = self.why_not(kid)
+        if why or not self.unsettled(kid.name):
+            return why
+        starting: Names = frozenset().union(*(start for start, _ in self.rounds))
+        leaving: Names = frozenset().union(*(go for _, go in self.rounds))
+        if not kid.alone:
+            # Rounds may be taken as one: the order among all who are unsettled is then kept too.
+            why += [f"{name} is unsettled, and comes before it" for name in self._ahead(kid, starting)]
+        why += [
+            f"{name} is leaving, and they have an order"
+            for name in leaving
+            if name in self.after(kid) or (name in self.kids and kid.name in self.after(self.kids[name]))
+        ]
+        return why
+
+    def must_wait_to_stop(self, kid: Kid) -> set[str]:
+        """Who of its rounds, coming after ``kid``, is still there."""
+        if kid.urgent:
+            return set()
+        return self.after(kid).intersection(*[()] if not kid.live else [self._going_with(kid)])
+
+    def _going_with(self, kid: Kid) -> set[str]:
+        found: set[str] = set()
+        for _, go in self.rounds:
+            if kid.name in go:
+                found |= go
+        return found
+
+    def may_wait_to_stop(self, kid: Kid) -> set[str]:
+        """Whoever comes after it and is leaving, in whatever round."""
+        if kid.urgent:
+            return set()
+        return {name for name in self.after(kid) if any(name in go for _, go in self.rounds)}
+
+    # ------------------------------------------------------------ what is heard
+
+    def hear(self, signal: o.Signal, now: float) -> None:
+        """Take in what happened, and what follows from it before anybody moves."""
+        self.wants = Wants()
+        match signal:
+            case o.BecameReady(name=name, attempt=attempt):
+                kid = self._running(name, attempt)
+                if kid is not None and not kid.ready:
+                    self.wants.ready = name
+            case o.LostReadiness(name=name, attempt=attempt):
+                kid = self._running(name, attempt)
+                if kid is not None and kid.ready:
+                    self.wants.lost = name
+            case o.Beat(name=name, attempt=attempt, at=at, busy_until=busy):
+                kid = self._running(name, attempt)
+                if kid is not None:
+                    kid.beat_at = max(kid.beat_at, at)
+                    kid.busy_until = busy
+            case o.StartExtended(name=name, attempt=attempt, until=until):
+                kid = self._running(name, attempt)
+                if kid is not None and not kid.was_ready:
+                    kid.start_due = max(kid.start_due, until)
+            case o.GraceForfeited(name=name, attempt=attempt):
+                kid = self._live(name, attempt)
+                if kid is not None:
+                    kid.no_grace = True
+            case o.Exited():
+                self._exited(signal, now)
+            case o.Shutdown(grace=grace, deadline=deadline, kind=kind):
+                self.close((kind or o.OutcomeKind.SHUTDOWN).value, now, hurry=not grace, deadline=deadline)
+            case o.AddChild():
+                self._add(signal)
+            case o.StopChild() | o.QuarantineChild() | o.RemoveChild() | o.RestartChild():
+                self._command(signal)
+
+    def hear_time(self, now: float) -> None:
+        """The deadlines until ``now`` have passed."""
+        self.wants = Wants()
+        for kid in self.kids.values():
+            if kid.hold is not None and kid.hold <= now:
+                kid.hold = None
+        if self.phase == "stopping" and self.deadline <= now:
+            self.hurry = True
+            return
+        for kid in self.kids.values():
+            if kid.live and kid.stage == 0 and kid.doom is None:
+                kid.fault = self._fault(kid, now)
+                if kid.fault is not None:
+                    kid.doom = "fault"
+                    kid.urgent = True
+
+    def _fault(self, kid: Kid, now: float) -> TimedOut | Unhealthy | None:
+        if kid.start_due <= now:
+            return TimedOut("start", kid.start_due - kid.started_at)
+        if kid.run_due <= now:
+            return TimedOut("run", kid.spec.max_runtime)
+        if kid.ready and kid.silent_at <= now:
+            return Unhealthy(now - kid.beat_at)
+        return None
+
+    def _live(self, name: str, attempt: int) -> Kid | None:
+        kid = self.kids.get(name)
+        return kid if kid is not None and kid.live and kid.attempt == attempt else None
+
+    def _running(self, name: str, attempt: int) -> Kid | None:
+        kid = self._live(name, attempt)
+        return kid if kid is not None and kid.stage == 0 else None
+
+    def lost_readiness(self, kid: Kid, now: float) -> None:
+        """Its being ready has come to an end."""
+        if now - kid.ready_at >= kid.spec.backoff.reset_after:
+            kid.streak = 0
+        kid.ready = False
+
+    # ------------------------------------------------------------ commands
+
+    def _add(self, signal: o.AddChild) -> None:
+        spec, most = signal.spec, self.spec.max_children
+        unknown = [name for name in spec.requires if name not in self.kids]
+        if not self.accepts:
+            self.wants.refuse = SupervisorClosed
+        elif spec.name in self.kids:
+            self.wants.refuse = ChildAlreadyExists
+        elif most is not None and len(self.kids) >= most:
+            self.wants.refuse = TooManyChildren
+        elif unknown or any(self.kids[name].spec.restart == "temporary" for name in spec.requires):
+            self.wants.refuse = SpecError
+        elif any(self.kids[name].wish == "removed" for name in spec.requires):
+            self.wants.refuse = CommandRefused
+        else:
+            self.wants.added = spec.name
+            self._adopt(spec, signal.first_start, dynamic=True)
+
+    def _command(self, signal: o.StopChild | o.QuarantineChild | o.RemoveChild | o.RestartChild) -> None:
+        kid = self.kids.get(signal.name)
+        if kid is None:
+            self.wants.refuse = ChildNotFound
+        elif isinstance(signal, o.RestartChild):
+            self._restart_by_hand(kid)
+        elif isinstance(signal, o.RemoveChild):
+            if kid.wish == "removed":
+                return
+            if any(kid.name in other.spec.requires for other in self.kids.values()):
+                self.wants.refuse = CommandRefused
+                return
+            self._hold_by_hand(kid, "remove", "removed", signal.reason)
+        elif isinstance(signal, o.StopChild):
+            if kid.wish in TAKES_PART:
+                self._hold_by_hand(kid, "stop", "stopped", signal.reason)
+        elif kid.wish in {*TAKES_PART, "stopped"}:
+            self._hold_by_hand(kid, "quarantine", "quarantined", signal.reason)
+
+    def _hold_by_hand(self, kid: Kid, command: str, wish: str, reason: str) -> None:
+        self.wants.accept = (command, kid.name)
+        self.hold_down(kid, wish, reason)
+        kid.urgent = kid.live
+
+    def hold_down(self, kid: Kid, wish: str, reason: str) -> None:
+        """It should be down from now on. A removal is never taken back."""
+        if kid.wish != "removed":
+            kid.wish = wish
+            kid.reason = reason
+        kid.hold = None
+        kid.pending = False
+        self.settle(kid.name)
+        if kid.live:
+            kid.doom = "wish"
+
+    def _restart_by_hand(self, kid: Kid) -> None:
+        if not self.accepts:
+            self.wants.refuse = SupervisorClosed
+            return
+        if kid.wish == "removed":
+            self.wants.refuse = CommandRefused
+            return
+        if kid.pending:
+            return  # one is under way
+        self.wants.accept = ("restart", kid.name)
+        kid.wish, kid.reason, kid.well = "up", "", False
+        kid.hold = None
+        kid.pending = True
+        kid.generation += 1
+        kid.streak = 0
+        if kid.live:
+            kid.doom = "wish"
+            kid.urgent = True
+        if self.phase == "running":
+            kid.alone = self.unsettled(kid.name)  # a round of one; those after it go on waiting
+        elif not kid.ever_ready and not kid.dynamic and not self.unsettled(kid.name):
+            self.begin_round({kid.name} | self._first_round(), set())
+
+    def _first_round(self) -> set[str]:
+        return {name for start, _ in self.rounds for name in start}
+
+    # ------------------------------------------------------------ exits
+
+    def _exited(self, signal: o.Exited, now: float) -> None:
+        kid = self._live(signal.name, signal.attempt)
+        if kid is None:
+            return
+        self.wants.exit = (kid.name, kid.attempt)
+        judged = self.would_judge(kid)
+        if kid.ready:
+            self.lost_readiness(kid, now)
+        kid.is_gone(signal.detail)
+        self.is_gone(kid.name)
+        if signal.exit is None:
+            self.close("fatal", now, hurry=True)
+        elif judged:
+            self._judge(kid, signal, now)
+
+    def would_judge(self, kid: Kid) -> bool:
+        """DESIGN 5.2: a wish that has condemned the attempt decides, else policy does."""
+        return kid.wish == "up" and kid.doom != "wish" and self.accepts
+
+    def is_first_start(self, kid: Kid) -> bool:
+        """DESIGN 5.4: generation 0, never ready, and somebody to tell."""
+        return not kid.ever_ready and not kid.generation and kid.first != o.FirstStart.ORDINARY
+
+    def _judge(self, kid: Kid, signal: o.Exited, now: float) -> None:
+        assert signal.exit is not None
+        success = signal.exit.kind == "succeeded"
+        if not success and self.is_first_start(kid):
+            self._fail_first_start(kid, now)
+            return
+        decision = signal.decision
+        source = "table" if decision is None else "decide"
+        if decision is None:
+            decision = _by_table(kid.spec.restart, success=success and not signal.decide_error)
+        if isinstance(decision, p.Restart):
+            self._restart(kid, now, decision.delay, source)
+        elif isinstance(decision, p.Escalate):
+            self.wants.verdict = ("escalate", source, kid.name)
+            self.close("escalated", now)
+        elif isinstance(decision, p.ShutdownTree):
+            self.wants.verdict = ("shutdown", source, kid.name)
+            self.close("shutdown", now)
+        elif isinstance(decision, p.Quarantine):
+            self.wants.verdict = ("quarantine", source, kid.name)
+            self.hold_down(kid, "quarantined", decision.reason or signal.detail)
+            self._came_to_rest(kid, now, counts=False)
+        else:
+            removed = kid.spec.restart == "temporary"
+            self.wants.verdict = ("remove" if removed else "done", source, kid.name)
+            kid.well = success
+            self.hold_down(kid, "removed" if removed else "done", "")
+            self._came_to_rest(kid, now, counts=True)
+
+    def _fail_first_start(self, kid: Kid, now: float) -> None:
+        self.wants.verdict = ("start_failed", "first_start", kid.name)
+        if kid.first == o.FirstStart.FAILS_TREE:
+            self.close("start_failed", now)
+            return
+        self.wants.fail_start = kid.name
+        needed = any(kid.name in other.spec.requires for other in self.kids.values())
+        self.hold_down(kid, "stopped" if needed else "removed", f"failed to start: {kid.last_exit}")
+
+    def _restart(self, kid: Kid, now: float, delay: float | None, source: str) -> None:
+        limit = kid.spec.restart_limit
+        if limit is p.INHERIT:
+            limit = self.spec.child_restart_limit
+        if isinstance(limit, p.RestartLimit):
+            kid.times = tuple(t for t in kid.times if t > now - limit.within)
+            if len(kid.times) >= limit.max_restarts:
+                self._at_limit(kid, now, quarantine=kid.spec.on_limit == "quarantine")
+                return
+            kid.times = (*kid.times, now)
+        shared = self.spec.restart_limit
+        if shared is not None:
+            self.times = tuple(t for t in self.times if t > now - shared.within)
+            if len(self.times) >= shared.max_restarts:
+                self._at_limit(kid, now, quarantine=False)
+                return
+            self.times = (*self.times, now)
+        if delay is None:
+            steps = kid.spec.backoff.steps
+            delay = steps[min(kid.streak, len(steps) - 1)]
+        kid.streak += 1
+        kid.restarts += 1
+        radius = self.radius(kid)
+        members = [self.kids[name] for name in radius if self.kids[name].wish in TAKES_PART]
+        until = max([now + delay, *[k.hold for k in members if k.hold is not None]])
+        also = frozenset(k.name for k in members if k is not kid)
+        self.wants.verdict = ("restart", source, kid.name, until - now, len(kid.times), also)
+        self._group_restart(kid, radius, members, until if until > now else None)
+
+    def _group_restart(self, kid: Kid, radius: set[str], members: list[Kid], until: float | None) -> None:
+        reason = f"restarts with {kid.name}"
+        start = set()
+        for member in members:
+            if member is not kid and member.live and member.spec.restart == "temporary":
+                self.hold_down(member, "removed", reason)
+                continue
+            start.add(member.name)
+            member.wish = "up"
+            member.hold = until
+            if self.grouped:
+                # It is policy's affair again, whatever had been asked for by hand.
+                member.alone = member.pending = False
+        go = {name for name in radius if self.kids[name].live}
+        for name in go:
+            self.kids[name].doom = "wish"
+        if self.grouped:
+            self.begin_round(start, go)
+
+    def _at_limit(self, kid: Kid, now: float, *, quarantine: bool) -> None:
+        self.wants.verdict = ("quarantine" if quarantine else "escalate", "limit", kid.name)
+        if not quarantine:
+            self.close("limit", now)
+            return
+        self.hold_down(kid, "quarantined", "")
+        self._came_to_rest(kid, now, counts=False)
+
+    def _came_to_rest(self, kid: Kid, now: float, *, counts: bool) -> None:
+        mode = self.spec.auto_shutdown
+        others = [k for k in self.kids.values() if k is not kid]
+        idle = not any(k.live or k.wish == "up" for k in self.kids.values())
+        counts = counts and kid.spec.significant
+        active = any(k.spec.significant and (k.live or k.wish == "up") for k in others)
+        if (
+            (mode == "any_significant" and counts)
+            or (mode == "all_significant" and counts and not active)
+            or (mode == "all_done" and idle)
+        ):
+            self.close("auto_shutdown", now)
+        elif mode == "never" and idle and not kid.dynamic and not self.said_idle:
+            self.said_idle = self.wants.idle = True
+
+    def close(self, kind: str, now: float, *, hurry: bool = False, deadline: float = inf) -> None:
+        """Everybody should be down; the first cause stands, the earliest deadline rules."""
+        if self.accepts:
+            self.phase = "stopping"
+            self.wants.stop = kind
+            self.hurry = hurry
+            self.deadline = min(now + self.spec.shutdown_deadline, deadline)
+            for kid in self.kids.values():
+                self.hold_down(kid, "shutdown" if kid.wish == "up" else kid.wish, kid.reason)
+            self.rounds = []
+            self.begin_round(set(), {kid.name for kid in self.kids.values() if kid.live})
+        elif self.phase == "stopping":
+            self.deadline = min(self.deadline, deadline)
+            self.hurry = self.hurry or hurry
+
+
+def _by_table(restart: p.RestartPolicy, *, success: bool) -> p.Decision:
+    again = restart == "permanent" or (restart == "transient" and not success)
+    return p.Restart() if again else p.DoNotRestart()
