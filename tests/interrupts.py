@@ -1,4 +1,4 @@
-"""A program that presses Ctrl-C at random moments of a child's life: ``python interrupts.py ROUNDS``.
+"""A program that presses Ctrl-C at random moments of a child's life: ``interrupts.py ROUNDS``.
 
 Run by `test_runner` in a process of its own: an interrupt may hit any line, and a coverage tool
 would be left holding its lock.
@@ -18,30 +18,28 @@ from trio_supervisor import ChildRunner, ChildSpec
 if TYPE_CHECKING:
     from trio_supervisor import ChildContext
 
-open_bodies = finished = 0
+counts = {"open": 0, "finished": 0}
 
 
 async def body(child: ChildContext) -> None:
-    global open_bodies
-    open_bodies += 1
+    counts["open"] += 1
     try:
         with child.stop_scope(), child.busy(1):
             await trio.lowlevel.checkpoint()
         child.heartbeat()
         raise ValueError
     finally:
-        open_bodies -= 1
+        counts["open"] -= 1
 
 
 async def run_again_and_again(seconds: float) -> None:
-    global finished
     spec = ChildSpec("c", body, max_runtime=1000, stale_after=1000)
     await trio.lowlevel.checkpoint()
     signal.setitimer(signal.ITIMER_REAL, seconds)
     while True:
         report = await ChildRunner().run_once(spec)
         assert report.exit.kind == "crashed"
-        finished += 1
+        counts["finished"] += 1
 
 
 def main(rounds: int) -> None:
@@ -51,10 +49,10 @@ def main(rounds: int) -> None:
         try:
             trio.run(run_again_and_again, draw.uniform(0.0001, 0.01))
         except KeyboardInterrupt:
-            assert open_bodies == 0, "a body was left"
+            assert not counts["open"], "a body was left"
         else:
             raise AssertionError("the interrupt was lost")
-    print(f"{rounds} interrupts, {finished} attempts between them")
+    print(f"{rounds} interrupts, {counts['finished']} attempts between them")
 
 
 if __name__ == "__main__":

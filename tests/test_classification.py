@@ -1,7 +1,7 @@
 """How an attempt's end is classified: each row of the table, with every way that leads to it.
 
 The rows, the first that fits: (1) something fatal, (2) exceptions, (3) time and health,
-(4) the body's own outcome is ``Cancelled``, (5) it returned. By way of `ChildRunner`, as for a user.
+(4) the body's own outcome is ``Cancelled``, (5) it returned. All by way of `ChildRunner`.
 """
 
 from __future__ import annotations

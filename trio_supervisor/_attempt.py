@@ -235,7 +235,7 @@ class Attempt:
             cancelled_by=self.cancelled_by,
         )
 
-    def report(self, exit: TaskExit) -> ChildRunReport:
+    def report(self, how: TaskExit) -> ChildRunReport:
         """The record of this attempt, which has ended."""
         assert self.ended_at is not None
         return ChildRunReport(
@@ -243,7 +243,7 @@ class Attempt:
             self.path,
             self.number,
             self.generation,
-            exit,
+            how,
             self.was_ready,
             self.is_ready,
             self.started_at,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
+    from trio_supervisor._attempt import Attempt
+    from trio_supervisor._context import ChildContext
     from trio_supervisor._options import SupervisorOptions
     from trio_supervisor._shutdown import ShutdownReport
     from trio_supervisor._supervisor import Supervisor
@@ -230,6 +232,26 @@ def _root(spec: SupervisorSpec | None, random: Random | None, options: Superviso
         spec = spec.replace(**options)
     if random is not None and not isinstance(random, Random):
         refuse("open_supervisor", "random", random, "a random.Random")
-    tree = Tree(Random() if random is None else random)  # noqa: S311  # jitter is no secret
-    shell = tree.root = Shell(spec, tree, spec.name, None, None)
-    return shell
+    tree = Tree(Random() if random is None else random, run_nested)  # noqa: S311 - jitter is no secret
+    return Shell(spec, tree, spec.name, None, None)
+
+
+async def run_nested(parent: Shell, context: ChildContext) -> ShutdownReport:
+    """The body of a nested supervisor: an attempt that runs a machine of its own."""
+    attempt = context._attempt
+    spec = attempt.spec.supervisor
+    assert spec is not None
+    shell = Shell(spec, parent.tree, attempt.path, parent, attempt)
+
+    def stop_asked(attempt: Attempt) -> None:
+        shell.shut_down(o.Shutdown(attempt.stop_reason or "", deadline=attempt.stop_deadline))
+
+    attempt.on_stop = stop_asked
+    if attempt.stop_requested:
+        stop_asked(attempt)
+    async with Enclosure(shell):
+        if not shell.is_stopping:
+            context.ready(shell.supervisor)
+        await shell.finished.wait()
+    assert shell.report is not None
+    return shell.report

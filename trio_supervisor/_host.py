@@ -23,6 +23,7 @@ class AttemptHost(Protocol):
     @property
     def supervisor(self) -> Supervisor:
         """The supervisor that the child stands under."""
+        ...
 
     def post_ready(self, attempt: Attempt, value: object) -> None:
         """It is ready, for the first time or again."""

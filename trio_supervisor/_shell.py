@@ -22,17 +22,16 @@ from trio_supervisor._shutdown import ChildShutdown, ShutdownReport
 from trio_supervisor._slot import Slot
 from trio_supervisor._snapshot import ChildState
 from trio_supervisor._stacks import stacks_of
+from trio_supervisor._supervisor import Supervisor
 from trio_supervisor._tree import Reply, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-    from trio_supervisor._context import ChildContext
     from trio_supervisor._exits import TaskExit
     from trio_supervisor._snapshot import SupervisorSnapshot
     from trio_supervisor._spec import SupervisorSpec
-    from trio_supervisor._supervisor import Supervisor
 
 
 @final
@@ -83,8 +82,6 @@ class Shell(ReportCollector):
     def supervisor(self) -> Supervisor:
         """The public face."""
         if self._supervisor is None:
-            from trio_supervisor._supervisor import Supervisor  # noqa: PLC0415  # the face leads here
-
             self._supervisor = Supervisor._create(self)
         return self._supervisor
 
@@ -209,7 +206,7 @@ class Shell(ReportCollector):
             order.generation,
             self,
             started_at=now,
-            call=None if spec.supervisor is None else self._run_nested,
+            call=None if spec.supervisor is None else partial(self.tree.nest, self),
             watched=spec.stale_after < _NEVER,
         )
         slot.attempt = attempt
@@ -366,29 +363,7 @@ class Shell(ReportCollector):
             shell = shell.parent
         raise ChildNotFound(f"neither {self.path} nor a supervisor above it has a child {name!r}")
 
-    # ------------------------------------------------------------ nesting
-
-    async def _run_nested(self, context: ChildContext) -> ShutdownReport:
-        """The body of a nested supervisor: an attempt that runs a machine of its own."""
-        from trio_supervisor._enclosure import Enclosure  # noqa: PLC0415  # it encloses shells
-
-        attempt = context._attempt
-        spec = attempt.spec.supervisor
-        assert spec is not None
-        shell = Shell(spec, self.tree, attempt.path, self, attempt)
-
-        def stop_asked(attempt: Attempt) -> None:
-            shell.shut_down(o.Shutdown(attempt.stop_reason or "", deadline=attempt.stop_deadline))
-
-        attempt.on_stop = stop_asked
-        if attempt.stop_requested:
-            stop_asked(attempt)
-        async with Enclosure(shell):
-            if not shell.is_stopping:
-                context.ready(shell.supervisor)
-            await shell.finished.wait()
-        assert shell.report is not None
-        return shell.report
+    # ------------------------------------------------------------ state
 
     @property
     def is_stopping(self) -> bool:

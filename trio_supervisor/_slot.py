@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trio_supervisor._errors import PastError, TaskFailure
 from trio_supervisor._exits import ChildRunReport, Crashed, Failed, Succeeded, TaskExit
+from trio_supervisor._handle import ChildHandle
 from trio_supervisor._observable import Observable
 from trio_supervisor._snapshot import ChildState
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from trio_supervisor._attempt import Attempt
     from trio_supervisor._brain.lifecycle import ChildLife
-    from trio_supervisor._handle import ChildHandle
     from trio_supervisor._shell import Shell
 
 _REPORTS_KEPT = 8
@@ -82,8 +82,6 @@ class Slot:
     def handle(self) -> ChildHandle[Any]:
         """The child's one public handle."""
         if self._handle is None:
-            from trio_supervisor._handle import ChildHandle  # noqa: PLC0415  # a handle leads to a slot
-
             self._handle = ChildHandle._create(self)
         return self._handle
 

@@ -11,23 +11,33 @@ from trio_supervisor._journal import Journal
 from trio_supervisor._log import TreeLog
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from random import Random
 
+    from trio_supervisor._context import ChildContext
     from trio_supervisor._shell import Shell
     from trio_supervisor._slot import Slot
 
 
 @final
 class Tree:
-    """What the supervisors of one tree share."""
+    """What the supervisors of one tree share.
 
-    __slots__ = ("journal", "random", "root")
+    Attributes:
+        journal: Their events, in one sequence.
+        random: The source of jitter.
+        nest: The body of a nested supervisor, below the shell that is its first argument.
+    """
 
-    def __init__(self, random: Random) -> None:
+    __slots__ = ("journal", "nest", "random")
+
+    def __init__(
+        self, random: Random, nest: Callable[[Shell, ChildContext], Awaitable[object]]
+    ) -> None:
         self.random = random
+        self.nest = nest
         self.journal = Journal(wall=wall_clock)
         self.journal.tap = TreeLog().on_event
-        self.root: Shell | None = None
 
 
 @final

@@ -216,18 +216,12 @@ class Oracle:
         ]
         return why
 
-    def must_wait_to_stop(self, kid: Kid) -> set[str]:
-        """Who of its rounds, coming after ``kid``, is still there."""
+    def why_not_stop(self, kid: Kid) -> set[str]:
+        """Who of its rounds comes after ``kid`` and is still there: it must not be asked before."""
         if kid.urgent:
             return set()
-        return self.after(kid).intersection(*[()] if not kid.live else [self._going_with(kid)])
-
-    def _going_with(self, kid: Kid) -> set[str]:
-        found: set[str] = set()
-        for _, go in self.rounds:
-            if kid.name in go:
-                found |= go
-        return found
+        together = {name for _, go in self.rounds if kid.name in go for name in go}
+        return self.after(kid) & together
 
     def may_wait_to_stop(self, kid: Kid) -> set[str]:
         """Whoever comes after it and is leaving, in whatever round."""
@@ -385,9 +379,9 @@ class Oracle:
         if self.phase == "running":
             kid.alone = self.unsettled(kid.name)  # a round of one; those after it go on waiting
         elif not kid.ever_ready and not kid.dynamic and not self.unsettled(kid.name):
-            self.begin_round({kid.name} | self._first_round(), set())
+            self.begin_round({kid.name} | self._starting(), set())
 
-    def _first_round(self) -> set[str]:
+    def _starting(self) -> set[str]:
         return {name for start, _ in self.rounds for name in start}
 
     # ------------------------------------------------------------ exits

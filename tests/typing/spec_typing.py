@@ -27,7 +27,7 @@ from trio_supervisor import (
 from trio_supervisor.children import holding, in_thread, plain, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 
 class Store:
@@ -36,7 +36,7 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(path: str) -> AsyncIterator[Store]:
+async def open_store(path: str) -> AsyncGenerator[Store, None]:
     yield Store(path)
 
 
@@ -105,12 +105,12 @@ def the_ready_value_of_a_function_can_be_anything() -> None:
 
 def arguments_are_checked_against_the_function() -> None:
     ChildSpec("x", consume, 3)  # type: ignore[arg-type]
-    ChildSpec("x", consume)  # type: ignore[arg-type]
-    ChildSpec("x", consume, "orders", 3, 4)  # type: ignore[arg-type]
-    ChildSpec("x", takes_no_context)  # type: ignore[arg-type]
+    ChildSpec("x", consume)  # type: ignore[arg-type, call-arg]
+    ChildSpec("x", consume, "orders", 3, 4)  # type: ignore[arg-type, call-arg]
+    ChildSpec("x", takes_no_context)  # type: ignore[arg-type, call-arg]
     ChildSpec("x", work, "p")  # type: ignore[arg-type]
     ChildSpec("x", holding(open_store, "p"), "q")  # type: ignore[arg-type]
-    ChildSpec("x", holding(open_store, 3))  # type: ignore[arg-type]
+    ChildSpec("x", holding(open_store, 3))  # type: ignore[arg-type, call-arg]
     ChildSpec("x")  # type: ignore[call-overload]
 
 
@@ -119,11 +119,11 @@ def options_are_literals_or_members() -> None:
     ChildSpec("x", consume, "orders", restart="transient", on_limit="quarantine", decide=decide)
     ChildSpec("x", consume, "orders", decide=decide_less)
     ChildSpec("x", consume, "orders", restart_limit=None, backoff=BackoffPolicy.delays(0, 1))
-    ChildSpec("x", in_thread(work, "p"), restart="sometimes")  # type: ignore[call-overload]
-    ChildSpec("x", in_thread(work, "p"), grace="5")  # type: ignore[call-overload]
-    ChildSpec("x", in_thread(work, "p"), backoff=3)  # type: ignore[call-overload]
+    ChildSpec("x", in_thread(work, "p"), restart="sometimes")  # type: ignore[call-overload, call-arg]
+    ChildSpec("x", in_thread(work, "p"), grace="5")  # type: ignore[call-overload, call-arg]
+    ChildSpec("x", in_thread(work, "p"), backoff=3)  # type: ignore[call-overload, call-arg]
     ChildSpec("x", in_thread(work, "p"), tiemout=3)  # type: ignore[call-overload]
-    ChildSpec("x", in_thread(work, "p"), decide=work)  # type: ignore[call-overload]
+    ChildSpec("x", in_thread(work, "p"), decide=work)  # type: ignore[arg-type, call-arg]
     SupervisorSpec("x", strategy="rest_for_one", ordering="graph")
     SupervisorSpec("x", restart_limit=RestartLimit(3, within=5), child_restart_limit=None)
     SupervisorSpec("x", strategy="rest-for-one")  # type: ignore[arg-type]
@@ -135,7 +135,10 @@ def options_are_literals_or_members() -> None:
 
 def families_are_typed() -> None:
     store = ChildSpec("store", holding(open_store, "p"))
-    children = [store, ChildSpec("x", consume, "orders", requires=[store, "y", SupervisorSpec("z")])]
+    children = [
+        store,
+        ChildSpec("x", consume, "orders", requires=[store, "y", SupervisorSpec("z")]),
+    ]
     app = SupervisorSpec("app", children)
     SupervisorSpec("app", [store, app])
     assert_type(app.children, tuple[ChildSpec[Any], ...])
