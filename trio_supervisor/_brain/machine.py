@@ -31,11 +31,11 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from trio_supervisor import _events as ev
-from trio_supervisor._brain import commands, signals
+from trio_supervisor._brain import commands, overdue, signals
 from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.lifecycle import RULE, ChildLife, Doom, Gate, Step, Wish
 from trio_supervisor._brain.ordering import GraphOrder, Order, SequenceOrder
-from trio_supervisor._brain.restart import Hold, Window
+from trio_supervisor._brain.restart import Window
 from trio_supervisor._brain.telling import Teller
 from trio_supervisor._brain.timers import DeadlineHeap
 from trio_supervisor._brain.vitals import Stage
@@ -89,7 +89,7 @@ class SupervisionMachine(Teller):
         self.unresponsive = 0
         self.is_started = False
         self._next_index = 0
-        self._hurry = False
+        self.hurry = False
         self._closing = Closing()
         self._closing_since = 0.0
 
@@ -114,12 +114,7 @@ class SupervisionMachine(Teller):
     def wake(self, now: float) -> list[o.Order]:
         """Deal with every deadline that has passed at ``now``."""
         while (thing := self.timers.pop_due(now)) is not None:
-            if isinstance(thing, ChildLife):
-                self._overdue(thing, now)
-            elif isinstance(thing, Hold):
-                self._release(thing)
-            else:
-                self._cut_short(now)
+            overdue.deal_with(self, thing, now)
         return self._settle(now)
 
     @property
@@ -175,7 +170,7 @@ class SupervisionMachine(Teller):
             if step is Step.START:
                 self._start(child, now)
             elif step is Step.REQUEST_STOP:
-                self._request_stop(child, now)
+                self.request_stop(child, now)
             elif step is not Step.NOTHING:
                 self.order.leave_line(child)
                 if step is Step.FORGET:
@@ -215,8 +210,9 @@ class SupervisionMachine(Teller):
             if child.watchers:
                 self.order.wake_watchers(child)
 
-    def _request_stop(self, child: ChildLife, now: float) -> None:
-        grace = 0.0 if self._hurry or child.no_grace else child.spec.grace
+    def request_stop(self, child: ChildLife, now: float) -> None:
+        """Ask the live attempt to end; without grace that is followed by the cancel."""
+        grace = 0.0 if self.hurry or child.no_grace else child.spec.grace
         child.ask(now, grace)
         self.enter_child(child, ChildState.STOPPING, now, child.stop_reason)
         self._emit(ev.ChildStopRequested, child.path, child.attempt, child.stop_reason, grace)
@@ -316,7 +312,7 @@ class SupervisionMachine(Teller):
         if self.accepts:
             self.outcome = outcome
             self._closing_since = now
-            self._hurry = not grace
+            self.hurry = not grace
             self._enter(SupervisorState.STOPPING, now, outcome.reason)
             self.timers.arm(self._closing, min(now + self.spec.shutdown_deadline, deadline))
             self._orders.append(o.Stopping(outcome))
@@ -328,54 +324,19 @@ class SupervisionMachine(Teller):
             return
         if deadline < self._closing.wake_at and self.state is SupervisorState.STOPPING:
             self.timers.arm(self._closing, deadline)
-        if not grace and not self._hurry:
-            self._hurry = True
+        if not grace and not self.hurry:
+            self.hurry = True
             for child in self.children.values():
                 if child.live and child.stage is Stage.ASKED:
                     self.cancel(child, now)
 
     # ------------------------------------------------------------ time
 
-    def _overdue(self, child: ChildLife, now: float) -> None:
-        if not child.live:
-            return
-        if child.stage is Stage.ASKED:
-            self.cancel(child, now)
-        elif child.stage is Stage.CANCELLED:
-            child.give_up_waiting()
-            self.unresponsive += 1
-            self._orders.append(
-                o.ReportUnresponsive(child.name, child.attempt, self.spec.report_after)
-            )
-        elif child.stage is Stage.RUNNING and child.condemned is None:
-            fault = child.fault(child.spec, now)
-            if fault is None:
-                self.rearm(child)
-            else:
-                child.fault_exit = fault
-                self.condemn(child, Doom.FAULT, fault.describe(), urgent=True)
-
     def rearm(self, child: ChildLife) -> None:
         """Let its deadline be what its attempt needs now."""
         due = child.due(child.spec)
         if due != child.wake_at:
             self.timers.arm(child, due)
-
-    def _release(self, hold: Hold) -> None:
-        for child in hold.members:
-            if child.hold is hold:
-                child.hold = None
-                self.todo.append(child)
-        hold.members = []
-
-    def _cut_short(self, now: float) -> None:
-        """The shutdown's deadline: everything that is left, at once."""
-        self._hurry = True
-        for child in self.children.values():
-            if child.live and child.stage is Stage.RUNNING:
-                self._request_stop(child, now)
-            elif child.live and child.stage is Stage.ASKED:
-                self.cancel(child, now)
 
     def attempt_is_gone(self, child: ChildLife, now: float, detail: str) -> None:
         """Clear everything that belonged to the attempt."""

@@ -42,6 +42,10 @@ class Teller:
         """The command at hand is not accepted."""
         self._orders.append(o.Refuse(error))
 
+    def report_unresponsive(self, child: ChildLife, seconds: float) -> None:
+        """The attempt was cancelled ``seconds`` ago and is still there."""
+        self._orders.append(o.ReportUnresponsive(child.name, child.attempt, seconds))
+
     def fail_start(self, child: ChildLife) -> None:
         """Whoever waits for the start of ``child`` must hear that it failed."""
         self._orders.append(o.FailStart(child.name, child.attempt))
