@@ -57,6 +57,9 @@ class Tree:
         assert inner is not None
         return inner
 
+    def listeners(self) -> int:
+        return len(self.journal._listeners)
+
     def subscribe(self, max_buffer: int = 1024) -> Subscription:
         return Subscription(self.journal, self.state, path="app", max_buffer=max_buffer)
 
@@ -252,7 +255,7 @@ def test_of_a_supervisor_that_has_finished_there_is_nothing_to_hear() -> None:
         tree.finish()
         async with tree.subscribe() as events:
             assert events.snapshot.state == "finished"
-            assert not tree.journal._listeners
+            assert tree.listeners() == 0
             assert await rest_of(events) == []
 
     run_virtual(main)
@@ -291,7 +294,7 @@ def test_one_that_is_over_is_forgotten(how: str) -> None:
         with trio.CancelScope() as scope:
             try:
                 async with subscription as events:
-                    assert len(tree.journal._listeners) == 1
+                    assert tree.listeners() == 1
                     tree.ready()
                     if how == "crash":
                         raise ValueError
@@ -300,11 +303,11 @@ def test_one_that_is_over_is_forgotten(how: str) -> None:
                         await trio.sleep_forever()
                     if how == "finish":
                         tree.finish()
-                        assert not tree.journal._listeners
+                        assert tree.listeners() == 0
                         assert told(await anext(events)) == 2
             except ValueError:
                 pass
-        assert not tree.journal._listeners
+        assert tree.listeners() == 0
         tree.ready()
         assert not subscription._buffer
         with pytest.raises(trio.ClosedResourceError):
@@ -408,7 +411,7 @@ def test_cancelled_while_entering_it_never_listens() -> None:
             async with tree.subscribe():
                 raise AssertionError("entered all the same")
         assert scope.cancelled_caught
-        assert not tree.journal._listeners
+        assert tree.listeners() == 0
 
     run_virtual(main)
 

@@ -115,23 +115,25 @@ class Attempt:
         args: tuple[object, ...] | None = None,
         watched: bool = False,
     ) -> None:
-        self.spec = spec
-        self.name = spec.name
-        self.path = path
-        self.number = number
-        self.generation = generation
-        self.host = host
+        self.spec: ChildSpec[Any] = spec
+        self.name: str = spec.name
+        self.path: str = path
+        self.number: int = number
+        self.generation: int = generation
+        self.host: AttemptHost = host
         self.call: Callable[..., Awaitable[object]] = spec.run if call is None else call
         self.args: tuple[object, ...] = spec.args if args is None else args
         self.nursery: trio.Nursery | None = None
         self.task: trio.lowlevel.Task | None = None
-        self.started_at = started_at
+        self.started_at: float = started_at
         self.ended_at: float | None = None
 
         # What the child says of itself. An immediate one is ready as soon as it is ordered.
-        self.watched = watched
+        self.watched: bool = watched
         self.ready_value: object = None
         self.ready_at: float | None
+        self.is_ready: bool
+        self.was_ready: bool
         if spec.is_explicit:
             self.is_ready = self.was_ready = False
             self.ready_at = None
@@ -140,27 +142,27 @@ class Attempt:
             self.ready_at = started_at
         self.beat_at: float | None = None
         self.beat_detail: object = None
-        self.beats = 0
-        self.beat_noted = False
+        self.beats: int = 0
+        self.beat_noted: bool = False
         self.busy: list[float] | None = None
 
         # What its host wants of it.
-        self.stop_requested = False
+        self.stop_requested: bool = False
         self.stop_reason: str | None = None
-        self.stop_deadline = inf
+        self.stop_deadline: float = inf
         self.stop_event: trio.Event | None = None
         self.stop_scopes: list[trio.CancelScope] | None = None
         self.on_stop: Callable[[Attempt], None] | None = None
-        self.cancel_called = False
+        self.cancel_called: bool = False
         self.fault: TaskExit | None = None
 
         # How it ended.
-        self.returned = False
+        self.returned: bool = False
         self.value: object = None
         self.error: BaseException | None = None
-        self.body_cancelled = False
-        self.aborted = False
-        self.cancelled_by = ""
+        self.body_cancelled: bool = False
+        self.aborted: bool = False
+        self.cancelled_by: str = ""
 
     def __repr__(self) -> str:
         return f"<attempt {self.number} of {self.path}>"

@@ -94,7 +94,7 @@ class _TreeError(SupervisorError):
     ) -> None:
         super().__init__(message)
         self.path = path
-        self.reports = tuple(reports)
+        self.reports: tuple[ChildRunReport, ...] = tuple(reports)
 
     @property
     def exceptions(self) -> tuple[BaseException, ...]:
@@ -125,7 +125,7 @@ class ChildStartError(_TreeError):
         reports: Sequence[ChildRunReport] = (),
     ) -> None:
         super().__init__(message, path=path, reports=reports)
-        self.exit = exit if exit is not None or not self.reports else self.reports[-1].exit
+        self.exit: TaskExit | None = exit if exit is not None or not self.reports else self.reports[-1].exit
 
 
 @final

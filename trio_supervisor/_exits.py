@@ -79,8 +79,8 @@ class TaskExit:
 class Succeeded(TaskExit):
     """The body returned, and nobody had asked it to stop."""
 
-    kind = "succeeded"
-    is_success = True
+    kind: ClassVar[ExitKind] = "succeeded"
+    is_success: ClassVar[bool] = True
     value: object = None
 
 
@@ -89,8 +89,8 @@ class Succeeded(TaskExit):
 class Failed(TaskExit):
     """The body raised `TaskFailure`: it failed and says so itself."""
 
-    kind = "failed"
-    is_failure = True
+    kind: ClassVar[ExitKind] = "failed"
+    is_failure: ClassVar[bool] = True
     failure: TaskFailure
 
     @property
@@ -107,8 +107,8 @@ class Failed(TaskExit):
 class Crashed(TaskExit):
     """An exception came out of the body or its background tasks; a group, if several did."""
 
-    kind = "crashed"
-    is_failure = True
+    kind: ClassVar[ExitKind] = "crashed"
+    is_failure: ClassVar[bool] = True
     # Frozen, so it reads like the property it overrides.
     error: Exception  # pyright: ignore[reportIncompatibleMethodOverride]
     """The exception itself, with its traceback, cause and notes."""
@@ -124,8 +124,8 @@ class Crashed(TaskExit):
 class TimedOut(TaskExit):
     """We ended it: it took too long to become ready (``"start"``) or altogether (``"run"``)."""
 
-    kind = "timed_out"
-    is_failure = True
+    kind: ClassVar[ExitKind] = "timed_out"
+    is_failure: ClassVar[bool] = True
     phase: TimedOutPhase
     seconds: float
 
@@ -139,8 +139,8 @@ class TimedOut(TaskExit):
 class Unhealthy(TaskExit):
     """We ended it: it had sent no heartbeat for ``silence`` seconds."""
 
-    kind = "unhealthy"
-    is_failure = True
+    kind: ClassVar[ExitKind] = "unhealthy"
+    is_failure: ClassVar[bool] = True
     silence: float
 
     def _detail(self) -> str:
@@ -152,7 +152,7 @@ class Unhealthy(TaskExit):
 class Stopped(TaskExit):
     """It was asked to stop, and its body returned."""
 
-    kind = "stopped"
+    kind: ClassVar[ExitKind] = "stopped"
     reason: str = ""
 
     def _detail(self) -> str:
@@ -164,7 +164,7 @@ class Stopped(TaskExit):
 class Aborted(TaskExit):
     """Its scope was cancelled from outside the body, and that is what ended the body."""
 
-    kind = "aborted"
+    kind: ClassVar[ExitKind] = "aborted"
     reason: str = ""
 
     def _detail(self) -> str:
@@ -180,8 +180,8 @@ class SelfCancelled(TaskExit):
     Return from the body for that, and cancel the background tasks' own nursery.
     """
 
-    kind = "self_cancelled"
-    is_failure = True
+    kind: ClassVar[ExitKind] = "self_cancelled"
+    is_failure: ClassVar[bool] = True
     reason: str = ""
 
     def _detail(self) -> str:

@@ -173,9 +173,12 @@ class ChildHandle(Generic[T_co]):
 
         Raises:
             SupervisorError: It came to rest without ever having run.
+            SupervisorClosed: Its supervisor broke down; leaving the block says why.
         """
-        await self._slot.wait(lambda view: view.is_at_rest or view.closed)
+        view = await self._slot.wait(lambda view: view.is_at_rest or view.closed)
         report = self._slot.last_report
+        if not view.is_at_rest:
+            raise SupervisorClosed(f"{self.path} is {view.state}: its supervisor broke down")
         if report is None:
             raise SupervisorError(f"{self.path} is {self.state} and has never finished an attempt")
         return report
@@ -198,13 +201,13 @@ async def restart(slot: Slot, reason: str) -> None:
     shell = slot.shell
     reply = await give(shell, slot, o.RestartChild(slot.life.name, reason), None)
     wanted = slot.life.generation
-    await await_effect(
-        reply,
-        lambda view: (
-            (view.generation >= wanted and view.live and view.state is ChildState.READY)
-            or view.is_at_rest
-        ),
-    )
+
+    def is_ready(view: View) -> bool:
+        return view.generation >= wanted and view.live and view.state is ChildState.READY
+
+    view = await await_effect(reply, lambda view: is_ready(view) or view.is_at_rest)
+    if shell.is_stopping and not is_ready(view):
+        raise SupervisorClosed(f"{slot!r} was stopped with its supervisor before it was ready again")
 
 
 def _check_states(states: tuple[ChildState | str, ...]) -> frozenset[ChildState]:

@@ -93,7 +93,7 @@ class TreeLog:
             return
         write = _WRITERS.get(cls)
         if write is not None:
-            write(self, raw, exited)
+            write(self, raw)
 
     def flush(self) -> None:
         """No verdict follows the last exit: write what there is to say of it."""
@@ -265,7 +265,7 @@ class TreeLog:
                 child.quiet -= 1
                 if not child.quiet and child.unsaid is not None:
                     unsaid, child.unsaid = child.unsaid, None
-                    self._child_said(unsaid, None)
+                    self._child_said(unsaid)
                 self._tidy(child)
             self._tidy(failure.child)
 
@@ -305,14 +305,14 @@ class TreeLog:
             if logging.raiseExceptions:
                 traceback.print_exc()
 
-    def _supervisor_started(self, raw: RawEvent, _: RawEvent | None) -> None:
+    def _supervisor_started(self, raw: RawEvent) -> None:
         path, size = raw[5], len(raw[7][0])
         self._end(path, raw[2])  # an earlier run that broke, if there was one
         self._supervisors[path] = _Supervisor(size, raw[2])
         if self._logger.isEnabledFor(DEBUG):
             self._say(DEBUG, path, f"started with {lines.counted(size)}")
 
-    def _supervisor_ready(self, raw: RawEvent, _: RawEvent | None) -> None:
+    def _supervisor_ready(self, raw: RawEvent) -> None:
         path = raw[5]
         supervisor = self._supervisors.get(path)
         if supervisor is not None:
@@ -321,14 +321,14 @@ class TreeLog:
             after = lines.seconds(raw[2] - supervisor.started)
             self._say(level, path, f"ready after={after} ({lines.counted(supervisor.size)})")
 
-    def _supervisor_idle(self, raw: RawEvent, _: RawEvent | None) -> None:
+    def _supervisor_idle(self, raw: RawEvent) -> None:
         self._say(INFO, raw[5], "has nothing left to do, and nothing was declared to end it")
 
-    def _supervisor_stopping(self, raw: RawEvent, _: RawEvent | None) -> None:
+    def _supervisor_stopping(self, raw: RawEvent) -> None:
         self._close_all(raw[5], raw[2])
         self._say(INFO, raw[5], lines.stopping_line(raw))
 
-    def _supervisor_finished(self, raw: RawEvent, _: RawEvent | None) -> None:
+    def _supervisor_finished(self, raw: RawEvent) -> None:
         supervisor = self._end(raw[5], raw[2])
         level = WARNING if raw[7][3] else INFO
         self._say(level, raw[5], lines.finished_line(raw, supervisor.size if supervisor else 0))
@@ -347,29 +347,29 @@ class TreeLog:
             for child in list(supervisor.children.values()):
                 self._close(child.failures, now)
 
-    def _command_accepted(self, raw: RawEvent, _: RawEvent | None) -> None:
+    def _command_accepted(self, raw: RawEvent) -> None:
         command, reason = raw[7]
         self._say(INFO, raw[5], f"accepted {command}{lines.because(reason)}")
 
-    def _child_added(self, raw: RawEvent, _: RawEvent | None) -> None:
+    def _child_added(self, raw: RawEvent) -> None:
         self._supervisor_of(raw[5]).size += 1
 
-    def _child_started(self, raw: RawEvent, _: RawEvent | None) -> None:
+    def _child_started(self, raw: RawEvent) -> None:
         child = self._children.get(raw[5])
         if (child is None or not child.quiet) and self._logger.isEnabledFor(DEBUG):
             self._say(DEBUG, raw[5], f"started attempt={raw[6]}")
 
-    def _child_said(self, raw: RawEvent, _: RawEvent | None) -> None:
+    def _child_said(self, raw: RawEvent) -> None:
         child = self._children.get(raw[5])
         if child is not None and child.quiet:
             child.unsaid = raw
         elif self._logger.isEnabledFor(INFO):
             self._say(INFO, raw[5], lines.readiness_line(raw))
 
-    def _child_unresponsive(self, raw: RawEvent, _: RawEvent | None) -> None:
+    def _child_unresponsive(self, raw: RawEvent) -> None:
         self._say(WARNING, raw[5], lines.unresponsive_line(raw))
 
-    def _child_down(self, raw: RawEvent, exited: RawEvent | None) -> None:
+    def _child_down(self, raw: RawEvent) -> None:
         path = raw[5]
         child = self._children.get(path)
         if child is not None:
@@ -381,14 +381,14 @@ class TreeLog:
         elif self._logger.isEnabledFor(INFO):
             self._say(INFO, path, lines.down_line(raw, exited))
 
-    def _child_removed(self, raw: RawEvent, exited: RawEvent | None) -> None:
-        self._child_down(raw, exited)
+    def _child_removed(self, raw: RawEvent) -> None:
+        self._child_down(raw)
         self._forget(raw[5])
         self._end(raw[5], raw[2])
         self._supervisor_of(raw[5]).size -= 1
 
 
-_WRITERS: Final[dict[type[ev.Event], Callable[[TreeLog, RawEvent, RawEvent | None], None]]] = {
+_WRITERS: Final[dict[type[ev.Event], Callable[[TreeLog, RawEvent], None]]] = {
     ev.SupervisorStarted: TreeLog._supervisor_started,
     ev.SupervisorReady: TreeLog._supervisor_ready,
     ev.SupervisorIdle: TreeLog._supervisor_idle,

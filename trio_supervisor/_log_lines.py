@@ -171,9 +171,7 @@ _DOWN: Final[dict[type[ev.Event], str]] = {
 }
 
 
-def down_line(raw: RawEvent, exited: RawEvent | None) -> str:
-    """A child that is down now; ``exited`` is the event before, if that was an exit."""
-    up = ""
-    if exited is not None and exited[5] == raw[5] and exited[7][0] in CALM:
-        up = f" attempt={exited[6]} up={seconds(exited[7][2])}"
-    return f"{_DOWN[raw[0]]}{up}{because(raw[7][0] if raw[7] else '')}"
+def down_line(raw: RawEvent) -> str:
+    """A child that is down now."""
+    attempt = f" attempt={raw[6]}" if raw[6] else ""
+    return f"{_DOWN[raw[0]]}{attempt}{because(raw[7][0] if raw[7] else '')}"

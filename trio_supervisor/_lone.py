@@ -60,8 +60,10 @@ class LoneRun:
     @enable_ki_protection
     async def _carry(self) -> None:
         await run_attempt(self.attempt)
-        if self._fatal is not None:
-            raise self._fatal
+        fatal = self._fatal
+        del self  # the traceback in the report may lead to this frame, and must end here
+        if fatal is not None:
+            raise fatal
 
     def finished(self) -> ChildRunReport:
         """The report of an attempt that has ended."""

@@ -11,7 +11,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor import _events as ev
-from trio_supervisor._attempt import Attempt, run_attempt
+from trio_supervisor._attempt import Attempt, current_attempt, run_attempt
 from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.commands import reason_to_refuse
 from trio_supervisor._brain.machine import SupervisionMachine
@@ -273,6 +273,7 @@ class Shell(ReportCollector):
 
     # ------------------------------------------------------------ commands
 
+    @enable_ki_protection
     def command(self, signal: o.Command) -> Reply:
         """Post a command; the reply is answered within one turn of the collector."""
         reply = Reply()
@@ -310,20 +311,21 @@ class Shell(ReportCollector):
             self._reply = None
             reply.answered.set()
 
+    @enable_ki_protection
     def shut_down(self, signal: o.Shutdown) -> None:
         """Post the wish that everything ends."""
         if not self.is_over:
-            self.post(Shell._take_shutdown, signal)
+            self.post(Shell.feed, signal)
 
-    def _take_shutdown(self, signal: o.Shutdown, now: float) -> None:
-        self.feed(signal, now)
+    @enable_ki_protection
+    def forfeit_grace(self, attempt: Attempt, *, taken_back: bool = False) -> None:
+        """Post that ``attempt``, one of ours, waits for its own end (or does not, after all)."""
+        self.post(Shell.feed, o.GraceForfeited(attempt.name, attempt.number, taken_back))
 
-    def forfeit_grace(self, attempt: Attempt) -> None:
-        """Post that ``attempt``, one of ours, waits for its own end."""
-        self.post(Shell._take_forfeit, attempt)
-
-    def _take_forfeit(self, attempt: Attempt, now: float) -> None:
-        self.feed(o.GraceForfeited(attempt.name, attempt.number), now)
+    @property
+    def around(self) -> Attempt | None:
+        """The attempt in which this supervisor was opened, if there is one."""
+        return self._context.get(current_attempt)
 
     # ------------------------------------------------------------ reports and values
 

@@ -142,6 +142,11 @@ class Slot:
         self._detail = detail
 
     @property
+    def has_succeeded(self) -> bool:
+        """Whether its newest finished attempt had done its work."""
+        return self.exit is not None and self.exit.is_success
+
+    @property
     def last_report(self) -> ChildRunReport | None:
         """Of the newest attempt that has ended."""
         if self.ended is None or self.exit is None:

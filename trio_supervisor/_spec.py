@@ -41,7 +41,7 @@ __all__ = ["INHERIT", "ChildSpec", "SupervisorSpec", "check_child_of"]
 DEFAULT_CHILD_LIMIT: Final = RestartLimit(10, within=120)
 
 
-async def _run_nested(child: ChildContext) -> Never:
+def _run_nested(child: ChildContext) -> Never:
     """Stands in as the body of a nested supervisor, which only a supervisor can run."""
     raise SupervisorError(f"{child.path} is a nested supervisor: only a supervisor can run it")
 

@@ -73,7 +73,7 @@ class Subscription:
         path: str,
         max_buffer: int = 1024,
     ) -> None:
-        self.lost = 0
+        self.lost: int = 0
         self._journal = journal
         self._state = state
         self._max_buffer = check_room("subscribe", "max_buffer", max_buffer)

@@ -10,7 +10,12 @@ import trio
 
 from trio_supervisor._brain import orders as o
 from trio_supervisor._check import refuse
-from trio_supervisor._errors import ChildNotFound, ChildStartError, SupervisorClosed
+from trio_supervisor._errors import (
+    ChildNotFound,
+    ChildNotReady,
+    ChildStartError,
+    SupervisorClosed,
+)
 from trio_supervisor._handle import ChildHandle, restart
 from trio_supervisor._snapshot import ChildState
 from trio_supervisor._spec import ChildSpec, SupervisorSpec
@@ -196,6 +201,7 @@ class Supervisor:
 
         Raises:
             ChildStartError: It failed before it was ready; it is forgotten, its siblings live on.
+            ChildNotReady: Somebody stopped it, or policy gave it up, before it was ready.
             CommandRefused: The name is taken, or there are ``max_children`` already.
             SpecError: It does not fit its supervisor.
             SupervisorClosed: The supervisor is ending.
@@ -222,8 +228,10 @@ class Supervisor:
             path, how = slot.life.path, report.exit
             message = f"{path} failed to start: {how.describe()}"
             raise ChildStartError(message, path=path, reports=[report]) from how.error
-        if slot.last_report is None and not slot.life.live:
-            raise SupervisorClosed(f"{slot!r} was stopped before it was ready")
+        if not slot.life.ever_ready and not slot.has_succeeded:
+            if shell.is_stopping:
+                raise SupervisorClosed(f"{slot!r} was stopped with its supervisor before it was ready")
+            raise ChildNotReady(f"{slot!r} came to rest before it was ready")
         return slot.handle
 
     async def _withdraw(self, reply: Reply) -> None:
@@ -231,8 +239,8 @@ class Supervisor:
         with trio.CancelScope(shield=True):
             await reply.answered.wait()
             slot = reply.slot
-            if slot is None or shell.slots.get(slot.life.name) is not slot:
-                return
+            if reply.error is not None or slot is None or slot.life.gone:
+                return  # refused (then the slot is somebody else's), or gone already
             name = slot.life.name
             removal = shell.command(o.RemoveChild(name, "whoever started it was cancelled"))
             await removal.answered.wait()
@@ -288,18 +296,18 @@ class Supervisor:
             ChildNotFound: There is no such child.
             SupervisorClosed: The supervisor is ending.
         """
-        slot = self._find(name)
-        forfeit_grace_if_inside(self._shell, slot.life.path)
-        await restart(slot, reason)
+        await restart(await self._find_or_wait(name), reason)
 
     async def _give(self, name: Any, command: Any, reason: str, until: Any) -> None:
+        slot = await self._find_or_wait(name)
+        await give(slot.shell, slot, command(slot.life.name, reason), until)
+
+    async def _find_or_wait(self, name: Named) -> Slot:
         try:
-            slot = self._find(name)
+            return self._find(name)
         except ChildNotFound:
             await trio.lowlevel.checkpoint()
             raise
-        forfeit_grace_if_inside(self._shell, slot.life.path)
-        await give(slot.shell, slot, command(slot.life.name, reason), until)
 
     def request_shutdown(self, reason: str = "", *, grace: bool = True) -> None:
         """Begin to stop all children in order; returns at once.
@@ -330,9 +338,7 @@ def _as_child(spec: Any) -> ChildSpec[Any]:
 
 
 def _has_started(slot: Slot, view: View) -> bool:
-    if slot.failed_start is not None or view.closed:
-        return True
-    return view.state is ChildState.READY or view.is_at_rest
+    return slot.failed_start is not None or slot.life.ever_ready or view.is_at_rest or view.closed
 
 
 def _is_down(view: View) -> bool:

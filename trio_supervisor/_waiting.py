@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -18,41 +19,53 @@ if TYPE_CHECKING:
     from trio_supervisor._tree import Reply
 
 
-def forfeit_grace_if_inside(shell: Shell, path: str) -> None:
-    """Whoever runs inside of what ``path`` names must not be given time to wait for itself."""
+def forfeit_grace_if_inside(shell: Shell, path: str) -> Callable[[], None] | None:
+    """Whoever runs inside of what ``path`` names must not be given time to wait for itself.
+
+    What a child runs in a tree of its own, opened in its body, is inside of that child, too.
+
+    Returns:
+        How to take that back, if it was so.
+    """
     attempt = current_attempt.get(None)
-    if attempt is None or attempt.ended_at is not None:
-        return
-    if attempt.path == path or attempt.path.startswith(f"{path}/"):
+    while attempt is not None and attempt.ended_at is None:
         host = attempt.host
-        if isinstance(host, type(shell)) and host.tree is shell.tree:
+        if not isinstance(host, type(shell)):
+            return None
+        if host.tree is shell.tree and f"{attempt.path}/".startswith(f"{path}/"):
             host.forfeit_grace(attempt)
+            return partial(host.forfeit_grace, attempt, taken_back=True)
+        attempt = host.around
+    return None
 
 
 async def give(
-    shell: Shell, slot: Slot | None, command: o.Command, until: Callable[[View], bool] | None
+    shell: Shell, slot: Slot, command: o.Command, until: Callable[[View], bool] | None
 ) -> Reply:
     """Post ``command``, wait until it was accepted, then until the child is as ``until`` wants it.
 
     Cancelled while waiting, the wish stands.
     """
-    if slot is not None and shell.slots.get(slot.life.name) is not slot:
+    if shell.slots.get(slot.life.name) is not slot:
         await trio.lowlevel.checkpoint()
         raise ChildNotFound(f"{slot.life.path} is {slot.life.state}")
+    take_back = forfeit_grace_if_inside(shell, slot.life.path)
     reply = shell.command(command)
     await reply.answered.wait()
     if reply.error is not None:
+        if take_back is not None:
+            take_back()
         raise reply.error
     if until is not None:
         await await_effect(reply, until)
     return reply
 
 
-async def await_effect(reply: Reply, until: Callable[[View], bool]) -> None:
-    """Wait until the child of an accepted command is as ``until`` wants it."""
+async def await_effect(reply: Reply, until: Callable[[View], bool]) -> View:
+    """Wait until the child of an accepted command is as ``until`` wants it; returns how it was."""
     slot = reply.slot
-    if slot is None:
-        return  # it was removed in the same turn
+    assert slot is not None  # only a command that was refused may have none
     view = await slot.wait(lambda view: until(view) or view.closed)
     if not until(view):
         raise SupervisorClosed(f"{slot.life.path} is {view.state}: its supervisor has ended")
+    return view

@@ -116,28 +116,38 @@ class _Serving:
 
 
 class _Serves0(Protocol[T_co]):
+    """With 0 arguments."""
+
     def __call__(self, *, task_status: trio.TaskStatus[T_co]) -> Awaitable[object]: ...
 
 
 class _Serves1(Protocol[A_contra, T_co]):
+    """With 1 arguments."""
+
     def __call__(
         self, a: A_contra, /, *, task_status: trio.TaskStatus[T_co]
     ) -> Awaitable[object]: ...
 
 
 class _Serves2(Protocol[A_contra, B_contra, T_co]):
+    """With 2 arguments."""
+
     def __call__(
         self, a: A_contra, b: B_contra, /, *, task_status: trio.TaskStatus[T_co]
     ) -> Awaitable[object]: ...
 
 
 class _Serves3(Protocol[A_contra, B_contra, C_contra, T_co]):
+    """With 3 arguments."""
+
     def __call__(
         self, a: A_contra, b: B_contra, c: C_contra, /, *, task_status: trio.TaskStatus[T_co]
     ) -> Awaitable[object]: ...
 
 
 class _Serves4(Protocol[A_contra, B_contra, C_contra, D_contra, T_co]):
+    """With 4 arguments."""
+
     def __call__(
         self,
         a: A_contra,
@@ -151,6 +161,8 @@ class _Serves4(Protocol[A_contra, B_contra, C_contra, D_contra, T_co]):
 
 
 class _Serves5(Protocol[A_contra, B_contra, C_contra, D_contra, E_contra, T_co]):
+    """With 5 arguments."""
+
     def __call__(
         self,
         a: A_contra,

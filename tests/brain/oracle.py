@@ -229,6 +229,17 @@ class Oracle:
             return set()
         return {name for name in self.after(kid) if any(name in go for _, go in self.rounds)}
 
+    def prune(self, now: float) -> None:
+        """Forget what no window counts any more."""
+        if self.spec.restart_limit is not None:
+            edge = now - self.spec.restart_limit.within
+            self.times = tuple(t for t in self.times if t > edge)
+        for kid in self.kids.values():
+            limit = kid.spec.restart_limit
+            limit = self.spec.child_restart_limit if limit is p.INHERIT else limit
+            if kid.times and isinstance(limit, p.RestartLimit):
+                kid.times = tuple(t for t in kid.times if t > now - limit.within)
+
     # ------------------------------------------------------------ what is heard
 
     def hear(self, signal: o.Signal, now: float) -> None:

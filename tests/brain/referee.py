@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, final
 
-from brain.oracle import ALIVE, BrokenRuleError, Oracle, need
+from brain.oracle import Oracle, need
 from trio_supervisor import _events as ev
 from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.lifecycle import TRANSITIONS
@@ -27,7 +27,7 @@ SEEN: set[tuple[ChildState, str, ChildState]] = set()
 _CAUSES: dict[type[ev.Event], tuple[str, ChildState]] = {
     ev.ChildStarted: ("start", ChildState.STARTING),
     ev.ChildReady: ("ready", ChildState.READY),
-    ev.ChildNotReady: ("not ready", ChildState.NOT_READY),
+    ev.ChildLostReadiness: ("not ready", ChildState.NOT_READY),
     ev.ChildStopRequested: ("stop", ChildState.STOPPING),
     ev.ChildExited: ("exit", ChildState.WAITING),
     ev.ChildWaiting: ("wish", ChildState.WAITING),
@@ -84,8 +84,8 @@ class Referee:
         self.asking: list[tuple[str, int, str]] = []
         self.cancelling: list[tuple[str, int, str]] = []
         self.unresponsive: list[RawEvent] = []
-        self.ready_told = False
         self.finished: str | None = None
+        self.stopping = False
         self.finish_told = False
 
     def check(self, before: SupervisorSnapshot | None, orders: list[o.Order]) -> SupervisorSnapshot:
@@ -234,12 +234,16 @@ class Referee:
     def _on_supervisor_ready(self, order: o.Emit) -> None:
         oracle = self.oracle
         need(oracle.phase == "starting", "ready twice", order)
-        first = oracle.rounds[0][0] if oracle.rounds else frozenset()
-        late = [n for n in first if not oracle.kids[n].ever_ready and oracle.kids[n].wish == "up"]
-        hopeless = [n for n in late if any(map(oracle.is_hopeless, oracle.kids[n].spec.requires))]
-        need(late == hopeless, "not all have been ready", late, hopeless)
+        late = [
+            kid.name
+            for kid in oracle.kids.values()
+            if not (kid.dynamic or kid.ever_ready) and kid.wish == "up" and oracle.unsettled(kid.name)
+        ]
+        for name in late:
+            hopeless = any(map(oracle.is_hopeless, oracle.kids[name].spec.requires))
+            need(hopeless, "not all have been ready", name)
+            oracle.settle(name)
         oracle.phase = "running"
-        oracle.rounds = [(start - set(hopeless), go) for start, go in oracle.rounds]
 
     def _on_idle(self, order: o.Emit) -> None:
         need(self.oracle.wants.idle, "not idle", order)
@@ -296,8 +300,6 @@ class Referee:
                 need(not self.finish_told, "finished twice", order)
                 self.finish_told = True
         return []
-
-    stopping = False
 
     # ------------------------------------------------------------ when nobody moves any more
 
@@ -419,11 +421,9 @@ _RULES: dict[type[ev.Event], Any] = {
     ev.ChildAdded: Referee._on_added,
     ev.ChildStarted: Referee._on_started,
     ev.ChildReady: Referee._on_ready,
-    ev.ChildNotReady: Referee._on_not_ready,
+    ev.ChildLostReadiness: Referee._on_not_ready,
     ev.ChildStopRequested: Referee._on_stop_requested,
     ev.ChildCancelled: Referee._on_cancelled,
     ev.ChildExited: Referee._on_exited,
     ev.ExitJudged: Referee._on_judged,
 }
-
-__all__ = ["ALIVE", "SEEN", "BrokenRuleError", "Referee", "picture"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -20,10 +21,19 @@ from trio_supervisor import (
     plain,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
 
 async def idle(child: ChildContext, *args: object) -> None:
     """Does nothing until it is cancelled."""
     await trio.sleep_forever()
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[None]:
+    """Something to be held open."""
+    yield
 
 
 def test_generates_child_spec_1() -> None:
@@ -52,12 +62,14 @@ def test_child_spec_2() -> None:
         make("a", SupervisorSpec("s"))
     with pytest.raises(SpecError, match=r"write plain\(sleep_forever"):
         make("a", trio.sleep_forever)
-    with pytest.raises(SpecError, match=r"holding\("):
-        make("a", trio.open_nursery())
+    with pytest.raises(SpecError, match=r"write holding\(opened, ...\)"):
+        make("a", opened)
+    with pytest.raises(SpecError, match=r"write holding\(function, \*args\)"):
+        make("a", opened())
     with pytest.raises(SpecError, match="ChildSpec"):
         wrong: Any = ["other"]
         SupervisorSpec("s", wrong)
-    assert holding(trio.open_nursery).readiness == "explicit"
+    assert holding(opened).readiness == "explicit"
 
 
 def test_init_2() -> None:

@@ -40,10 +40,11 @@ async def open_store(path: str) -> AsyncGenerator[Store, None]:
     yield Store(path)
 
 
-async def listen(
+async def listen(  # noqa: ASYNC114
     port: int, *, task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED
 ) -> None:
     task_status.started(("localhost", port))
+    await trio.sleep_forever()
 
 
 async def consume(child: ChildContext, topic: str, most: int = 10) -> None:
@@ -51,6 +52,7 @@ async def consume(child: ChildContext, topic: str, most: int = 10) -> None:
 
 
 async def returns_a_value(child: ChildContext) -> int:
+    await trio.sleep(3)
     return 3
 
 

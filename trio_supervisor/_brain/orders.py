@@ -59,6 +59,7 @@ class GraceForfeited:
 
     name: str
     attempt: int
+    taken_back: bool = False
 
 
 @define(eq=False)

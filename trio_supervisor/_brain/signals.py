@@ -67,8 +67,8 @@ def grace_forfeited(machine: SupervisionMachine, signal: o.GraceForfeited, now: 
     """The attempt waits for its own end: no grace for it."""
     child = machine.children.get(signal.name)
     if child is not None and child.live and child.attempt == signal.attempt:
-        child.no_grace = True
-        if child.stage is Stage.ASKED:
+        child.no_grace = not signal.taken_back
+        if child.no_grace and child.stage is Stage.ASKED:
             machine.cancel(child, now)
 
 

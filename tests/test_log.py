@@ -1,0 +1,872 @@
+"""The log: one line per fact, and no fact lost in what is folded."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import weakref
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_supervisor import _events as ev
+from trio_supervisor import _log_lines as lines
+from trio_supervisor._errors import TaskFailure
+from trio_supervisor._exits import Crashed, Failed, TaskExit, TimedOut
+from trio_supervisor._journal import Journal
+from trio_supervisor._log import WINDOW, TreeLog
+from trio_supervisor._log_repeats import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FEED, WEB = "app/feed", "app/web"
+
+
+class Recorder(logging.Handler):
+    """Keeps lines as ``LEVEL text``; ``!`` stands for a traceback."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        mark = "!" if record.exc_info else ""
+        self.lines.append(f"{record.levelname}{mark} {record.getMessage()}")
+
+    def take(self) -> list[str]:
+        lines, self.lines = self.lines, []
+        return lines
+
+
+class Tree:
+    """A tree that consists of its journal and its log alone."""
+
+    def __init__(self, level: int = logging.INFO, children: tuple[str, ...] = ("feed",)) -> None:
+        # One of its own, which nothing outside this test knows or configures.
+        self.logger = logging.Logger("test", level)  # noqa: LOG001
+        self.recorder = Recorder()
+        self.logger.addHandler(self.recorder)
+        self.log = TreeLog(self.logger)
+        self.journal = Journal(wall=lambda: 0.0)
+        self.journal.tap = self.log.on_event
+        self.now = 0.0
+        self.attempts: dict[str, int] = {}
+        self.write(ev.SupervisorStarted, "app", children)
+
+    def write(
+        self,
+        cls: type[ev.Event],
+        path: str,
+        *fields: Any,
+        error: BaseException | None = None,
+        run: int = 1,
+    ) -> None:
+        attempt = self.attempts.get(path, 0)
+        self.journal.append(cls, self.now, run, path, attempt, fields, error)
+
+    def take(self) -> list[str]:
+        return self.recorder.take()
+
+    def start(self, path: str = FEED, *, ready: bool = True) -> None:
+        self.attempts[path] = self.attempts.get(path, 0) + 1
+        self.write(ev.ChildStarted, path, 0)
+        if ready:
+            self.write(ev.ChildReady, path, 0.21)
+
+    def exit(self, how: TaskExit | str, path: str = FEED, stop_reason: str | None = None) -> None:
+        kind = how if isinstance(how, str) else how.kind
+        detail = how if isinstance(how, str) else how.describe()
+        error = None if isinstance(how, str) else how.error
+        self.write(ev.ChildExited, path, kind, detail, 41.2, stop_reason, error=error)
+
+    def judge(
+        self,
+        action: str = "restart",
+        path: str = FEED,
+        *,
+        source: str = "table",
+        delay: float = 0.4,
+        limit: int | None = 10,
+        within: float = 120.0,
+        also: tuple[str, ...] = (),
+        error: str = "",
+    ) -> None:
+        used = 0 if limit is None else 2
+        self.write(ev.ExitJudged, path, action, source, delay, used, limit, within, also, error)
+
+    def crash(self, how: TaskExit | str | None = None, path: str = FEED, **verdict: Any) -> None:
+        """Crash, be judged, and start again."""
+        self.exit(crashed() if how is None else how, path)
+        self.judge(path=path, **verdict)
+        self.start(path)
+
+    def finish(self, seconds: float = 2.31) -> None:
+        self.write(ev.SupervisorFinished, "app", "shutdown", "SIGTERM", seconds, 0)
+
+
+def crashed(text: str = "boom", cls: Callable[[str], Exception] = ValueError) -> TaskExit:
+    try:
+        raise cls(text)
+    except Exception as error:
+        return Crashed(error)
+
+
+def crashed_elsewhere(text: str = "boom") -> TaskExit:
+    try:
+        raise ValueError(text)
+    except ValueError as error:
+        return Crashed(error)
+
+
+@pytest.fixture
+def tree() -> Tree:
+    tree = Tree()
+    tree.start()
+    tree.take()
+    return tree
+
+
+CRASHED = (
+    "WARNING! app/feed crashed attempt=1 ValueError: boom up=41.2s restart in 0.4s (2/10 in 120s)"
+)
+
+# ---------------------------------------------------------------- single facts
+
+
+def test_the_life_of_a_tree() -> None:
+    tree = Tree(logging.DEBUG, ("store", "feed", "web"))
+    tree.start("app/store")
+    tree.now = 0.5
+    tree.write(ev.SupervisorReady, "app")
+    tree.write(ev.CommandAccepted, "app/store", "stop", "dep\nloy")
+    tree.write(ev.ChildStopRequested, "app/store", "deploy", 5.0)
+    tree.write(ev.ChildCancelled, "app/store", "deploy")
+    tree.exit("stopped", "app/store", "deploy")
+    tree.write(ev.ChildStopped, "app/store", "deploy")
+    tree.write(ev.SupervisorIdle, "app")
+    tree.write(ev.SupervisorStopping, "app", "shutdown", "SIGTERM")
+    tree.finish()
+    assert tree.take() == [
+        "DEBUG app started with 3 children",
+        "DEBUG app/store started attempt=1",
+        "INFO app/store ready attempt=1 after=0.21s",
+        "INFO app ready after=0.5s (3 children)",
+        'INFO app/store accepted stop reason="dep loy"',
+        'INFO app/store stopped attempt=1 up=41.2s reason="deploy"',
+        "INFO app has nothing left to do, and nothing was declared to end it",
+        'INFO app stopping reason="SIGTERM"',
+        'INFO app stopped in 2.31s (3 children, 0 unresponsive) reason="SIGTERM"',
+    ]
+
+
+def test_a_crash_and_what_follows_from_it_are_one_line(tree: Tree) -> None:
+    tree.exit(crashed())
+    assert tree.take() == []
+    tree.judge(also=("web", "db"))
+    tree.write(ev.ChildBackingOff, FEED, 0.4)
+    tree.start()
+    assert tree.take() == [
+        CRASHED + "; also restarting: web, db",
+        "INFO app/feed ready attempt=2 after=0.21s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("how", "verdict", "line"),
+    [
+        (
+            Failed(TaskFailure("no upstream", category="net")),
+            {"limit": None, "delay": 0.0},
+            "WARNING! app/feed failed attempt=1 no upstream (net) up=41.2s restart now",
+        ),
+        (
+            TimedOut("start", 30),
+            {"within": inf, "source": "decide"},
+            (
+                "WARNING app/feed timed out attempt=1 not ready within 30s up=41.2s"
+                " restart in 0.4s (2/10) (by decide)"
+            ),
+        ),
+        (
+            "succeeded",
+            {},
+            (
+                "WARNING app/feed returned although permanent attempt=1 up=41.2s"
+                " restart in 0.4s (2/10 in 120s)"
+            ),
+        ),
+        (
+            "succeeded",
+            {"source": "decide"},
+            "INFO app/feed returned attempt=1 up=41.2s restart in 0.4s (2/10 in 120s) (by decide)",
+        ),
+        ("succeeded", {"action": "done"}, "INFO app/feed succeeded attempt=1 up=41.2s; done"),
+        ("succeeded", {"action": "remove"}, "INFO app/feed succeeded attempt=1 up=41.2s; removed"),
+        (
+            crashed(),
+            {"action": "remove"},
+            "WARNING! app/feed crashed attempt=1 ValueError: boom up=41.2s; removed",
+        ),
+        (
+            crashed(),
+            {"action": "done", "source": "decide"},
+            "WARNING! app/feed crashed attempt=1 ValueError: boom up=41.2s; done (by decide)",
+        ),
+        (
+            crashed(),
+            {"action": "escalate", "source": "limit"},
+            (
+                "ERROR! app/feed gave up: 10 restarts in 120s; last=crashed: ValueError: boom;"
+                " escalating to app"
+            ),
+        ),
+        (
+            crashed(),
+            {"action": "quarantine", "source": "limit"},
+            (
+                "ERROR! app/feed gave up: 10 restarts in 120s; last=crashed: ValueError: boom;"
+                " quarantined"
+            ),
+        ),
+        (
+            crashed(),
+            {"action": "escalate", "source": "decide"},
+            (
+                "ERROR! app/feed crashed attempt=1 ValueError: boom up=41.2s;"
+                " escalating to app (by decide)"
+            ),
+        ),
+        (
+            "succeeded",
+            {"action": "shutdown", "source": "decide"},
+            "INFO app/feed succeeded attempt=1 up=41.2s; shutting down app (by decide)",
+        ),
+        (
+            crashed(),
+            {"action": "start_failed", "source": "first_start"},
+            (
+                "ERROR! app/feed failed to start: crashed attempt=1 ValueError: boom up=41.2s;"
+                " not tried again"
+            ),
+        ),
+        (
+            crashed(),
+            {"action": "something new"},
+            "WARNING! app/feed crashed attempt=1 ValueError: boom up=41.2s; something new",
+        ),
+    ],
+)
+def test_verdicts(tree: Tree, how: TaskExit | str, verdict: dict[str, Any], line: str) -> None:
+    tree.exit(how)
+    tree.judge(**verdict)
+    assert tree.take() == [line]
+
+
+@pytest.mark.parametrize(
+    ("action", "rest"),
+    [
+        ("done", (ev.ChildDone,)),
+        ("quarantine", (ev.ChildQuarantined, "10 restarts")),
+        ("remove", (ev.ChildRemoved,)),
+    ],
+)
+def test_the_rest_that_a_verdict_announced_is_no_second_line(
+    tree: Tree, action: str, rest: tuple[Any, ...]
+) -> None:
+    tree.exit(crashed())
+    tree.judge(action)
+    assert len(tree.take()) == 1
+    tree.write(rest[0], FEED, *rest[1:])
+    assert tree.take() == []
+    tree.write(rest[0], FEED, *rest[1:])
+    assert len(tree.take()) == 1, "told by hand it is"
+
+
+def test_children_that_come_to_rest_by_hand(tree: Tree) -> None:
+    tree.write(ev.ChildStopped, WEB, "")
+    tree.exit("aborted")
+    tree.write(ev.ChildQuarantined, FEED, 'a "b" \\ c')
+    tree.write(ev.ChildDone, FEED)
+    tree.exit("stopped")
+    tree.write(ev.ChildStopped, WEB, "")
+    tree.write(ev.ChildRemoved, FEED)
+    assert tree.take() == [
+        "INFO app/web stopped",
+        'INFO app/feed quarantined attempt=1 up=41.2s reason="a \\"b\\" \\\\ c"',
+        "INFO app/feed done",
+        "INFO app/web stopped",
+        "INFO app/feed removed",
+    ]
+
+
+def test_readiness_that_is_withdrawn(tree: Tree) -> None:
+    tree.write(ev.ChildLostReadiness, FEED, "no upstream")
+    tree.write(ev.ChildLostReadiness, FEED, "")
+    assert tree.take() == [
+        'INFO app/feed not ready attempt=1 reason="no upstream"',
+        "INFO app/feed not ready attempt=1",
+    ]
+
+
+def test_who_is_unresponsive_and_where(tree: Tree) -> None:
+    tree.write(ev.ChildUnresponsive, FEED, 5.0, ("handler.py:88 in flush()",))
+    tree.write(ev.ChildUnresponsive, FEED, 5.0, ())
+    tree.write(ev.ChildUnresponsive, FEED, 5.0, tuple("abcdef"))
+    assert tree.take() == [
+        "WARNING app/feed unresponsive 5.0s after cancel; at handler.py:88 in flush()",
+        "WARNING app/feed unresponsive 5.0s after cancel",
+        "WARNING app/feed unresponsive 5.0s after cancel; at a; b; c; d; and 2 more",
+    ]
+
+
+def test_a_supervisor_that_had_to_stop(tree: Tree) -> None:
+    tree.write(ev.SupervisorStopping, "app", "limit", "gave up")
+    tree.write(ev.SupervisorFinished, "app", "limit", "gave up", 120.4, 1)
+    assert tree.take() == [
+        'INFO app stopping cause=limit reason="gave up"',
+        'WARNING app stopped in 120s (1 child, 1 unresponsive) cause=limit reason="gave up"',
+    ]
+
+
+def test_what_decide_raised_is_an_error_of_its_own(tree: Tree) -> None:
+    tree.exit(crashed())
+    tree.judge(error="KeyError: 'x'")
+    first, second = tree.take()
+    assert first == ("ERROR app/feed decide() raised KeyError: 'x'; the restart policy decides")
+    assert second == CRASHED
+
+
+def test_a_failure_that_nobody_judges(tree: Tree) -> None:
+    tree.exit(crashed(), stop_reason="deploy")
+    tree.write(ev.ChildStopped, FEED, "deploy")
+    tree.exit("stopped")
+    tree.log.flush()
+    tree.exit(crashed_elsewhere(), WEB)
+    tree.log.flush()
+    tree.log.flush()
+    assert tree.take() == [
+        (
+            "WARNING! app/feed crashed attempt=1 ValueError: boom up=41.2s while stopping"
+            ' reason="deploy"'
+        ),
+        'INFO app/feed stopped reason="deploy"',
+        "WARNING! app/web crashed attempt=0 ValueError: boom up=41.2s while stopping",
+    ]
+
+
+def test_two_exits_in_a_row(tree: Tree) -> None:
+    tree.exit(crashed())
+    tree.exit("stopped", WEB)
+    tree.exit(crashed(), WEB)
+    tree.judge(path=WEB)
+    assert tree.take() == [
+        "WARNING! app/feed crashed attempt=1 ValueError: boom up=41.2s while stopping",
+        (
+            "WARNING! app/web crashed attempt=0 ValueError: boom up=41.2s"
+            " restart in 0.4s (2/10 in 120s)"
+        ),
+    ]
+
+
+def test_what_is_fatal_says_so_without_a_traceback(tree: Tree) -> None:
+    tree.write(ev.ChildExited, FEED, "fatal", "fatal: SystemExit 7", 1.0, None, error=SystemExit(7))
+    tree.write(ev.SupervisorStopping, "app", "fatal", "")
+    assert tree.take() == [
+        "WARNING app/feed fatal attempt=1 SystemExit 7 up=1.0s; stopping app",
+        "INFO app stopping cause=fatal",
+    ]
+
+
+def test_nested_supervisors_are_ready_through_their_child() -> None:
+    tree = Tree(logging.DEBUG)
+    tree.write(ev.SupervisorStarted, "app/in", ("x",), run=2)
+    tree.write(ev.ChildAdded, "app/in/s-1", run=2)
+    tree.write(ev.SupervisorReady, "app/in", run=2)
+    tree.write(ev.SupervisorReady, "app/unknown", run=2)
+    tree.write(ev.ChildRemoved, "app/in/x", run=2)
+    tree.write(ev.ChildAdded, "app/in/s-2", run=2)
+    tree.write(ev.SupervisorFinished, "app/in", "shutdown", "", 0.0, 0, run=2)
+    tree.write(ev.SupervisorFinished, "app/unknown", "shutdown", "", 0.0, 0, run=2)
+    assert tree.take()[1:] == [
+        "DEBUG app/in started with 1 child",
+        "DEBUG app/in ready after=0.0s (2 children)",
+        "INFO app/in/x removed",
+        "INFO app/in stopped in 0.0s (2 children, 0 unresponsive)",
+        "INFO app/unknown stopped in 0.0s (0 children, 0 unresponsive)",
+    ]
+
+
+def test_a_log_that_begins_late_copes(tree: Tree) -> None:
+    late = TreeLog(tree.logger)
+    tree.journal.tap = late.on_event
+    tree.crash()
+    tree.write(ev.ChildAdded, "other/x")
+    tree.write(ev.ChildRemoved, "other/x")
+    tree.journal.tap(tree.journal.append(ev.ExitJudged, 0.0, 1, FEED, 1, ()), None)
+    assert len(tree.take()) == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.0s"),
+        (0.004, "0.0s"),
+        (0.21, "0.21s"),
+        (0.4, "0.4s"),
+        (5, "5.0s"),
+        (2.31, "2.31s"),
+        (41.2, "41.2s"),
+        (60.0, "60s"),
+        (99.96, "100s"),
+        (120.4, "120s"),
+        (86400.0, "86400s"),
+    ],
+)
+def test_seconds_are_as_short_as_they_can_be_read(value: float, text: str) -> None:
+    assert lines.seconds(value) == text
+
+
+def test_a_crowd_is_not_listed_whole(tree: Tree) -> None:
+    tree.exit(crashed())
+    tree.judge(also=tuple(f"c{number}" for number in range(500)))
+    (line,) = tree.take()
+    assert line.endswith("; also restarting: c0, c1, c2, c3, c4, c5, c6, c7, and 492 more")
+
+
+# ---------------------------------------------------------------- folding
+
+
+def same(times: int, seconds: str, attempt: int = 1, see: str = "traceback above") -> str:
+    return f"WARNING app/feed same failure x{times} in {seconds} ({see}, attempt={attempt})"
+
+
+def test_a_failure_that_goes_on_is_one_line_a_minute(tree: Tree) -> None:
+    for _ in range(50):
+        tree.crash()
+        tree.now += 1.0
+    assert tree.take() == [CRASHED, "INFO app/feed ready attempt=2 after=0.21s"]
+    for _ in range(50):
+        tree.crash()
+        tree.now += 1.0
+    assert tree.take() == [same(59, "60s")]
+    for _ in range(25):
+        tree.crash()
+        tree.now += 1.0
+    assert tree.take() == [same(60, "60s")]
+    tree.finish()
+    assert tree.take()[:-1] == [
+        same(5, "5.0s"),
+        "INFO app/feed ready attempt=126 after=0.21s",
+    ]
+
+
+def test_the_logger_is_not_even_asked_about_a_repeat(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.crash()
+    tree.crash()
+    tree.take()
+
+    def refuse(*args: object, **options: object) -> None:
+        raise AssertionError("asked")
+
+    for name in ("log", "_log", "isEnabledFor", "handle"):
+        monkeypatch.setattr(tree.logger, name, refuse)
+    for _ in range(20):
+        tree.crash()
+        tree.write(ev.ChildBackingOff, FEED, 1.0)
+        tree.write(ev.ChildWaiting, FEED)
+    monkeypatch.undo()
+    tree.finish()
+    assert tree.take()[0] == same(21, "0.0s")
+
+
+def test_once_it_has_recovered_this_is_said(tree: Tree) -> None:
+    for _ in range(3):
+        tree.crash()
+    tree.take()
+    assert tree.log.due == WINDOW
+    tree.now = 59.9
+    tree.start(WEB)
+    assert tree.take() == ["INFO app/web ready attempt=1 after=0.21s"]
+    tree.now = 60.0
+    tree.start(WEB)
+    assert tree.take() == [
+        same(2, "60s"),
+        "INFO app/feed ready attempt=4 after=0.21s",
+        "INFO app/web ready attempt=2 after=0.21s",
+    ]
+    assert tree.log.due == inf
+    assert not tree.log._children
+    tree.crash()
+    assert tree.take()[0] == CRASHED.replace("attempt=1", "attempt=4"), "a new story"
+
+
+def test_a_timer_may_sum_up_what_no_event_comes_for(tree: Tree) -> None:
+    tree.crash()
+    tree.now = 40.0
+    tree.crash()
+    tree.take()
+    tree.log.tick(WINDOW - 0.1)
+    assert tree.take() == []
+    tree.log.tick(tree.log.due)
+    assert tree.take() == [same(1, "60s")]
+    assert tree.log.due == 2 * WINDOW
+    tree.log.tick(2 * WINDOW)
+    assert tree.take() == ["INFO app/feed ready attempt=3 after=0.21s"]
+    assert tree.log.due == inf
+    tree.log.tick(3 * WINDOW)
+    assert tree.take() == []
+
+
+def test_what_happens_once_an_hour_is_told_each_time(tree: Tree) -> None:
+    for _ in range(3):
+        tree.crash()
+        tree.now += 3600.0
+    assert [line.partition(" ")[0] for line in tree.take()] == ["WARNING!", "INFO"] * 3
+
+
+def test_different_failures_are_told_apart(tree: Tree) -> None:
+    tree.crash()
+    tree.crash(crashed_elsewhere())
+    tree.crash(crashed(cls=KeyError))
+    tree.crash(Failed(TaskFailure("boom")))
+    tree.crash("timed_out")
+    tree.crash("unhealthy")
+    failures = [line for line in tree.take() if line.startswith("WARNING")]
+    assert len(failures) == 6
+    for _ in range(2):
+        tree.crash("unhealthy")
+        tree.crash()
+        tree.crash(crashed(cls=KeyError))
+    assert tree.take() == []
+    tree.write(ev.SupervisorStopping, "app", "shutdown", "")
+    assert sorted(tree.take()[:-2]) == [
+        same(2, "0.0s", 6, "first above"),
+        same(2, "0.0s", 1),
+        same(2, "0.0s", 3),
+    ]
+
+
+def test_groups_are_told_apart_by_what_is_in_them(tree: Tree) -> None:
+    def group(*members: TaskExit) -> TaskExit:
+        errors = [member.error for member in members if member.error is not None]
+        try:
+            raise ExceptionGroup("several", errors)
+        except ExceptionGroup as error:
+            return Crashed(error)
+
+    for members in (
+        (crashed(), crashed_elsewhere()),
+        (crashed_elsewhere(), crashed()),
+        (crashed(), crashed_elsewhere()),
+        (crashed(),),
+    ):
+        tree.crash(group(*members))
+    failures = [line for line in tree.take() if line.startswith("WARNING!")]
+    assert len(failures) == 3
+    tree.crash(group(crashed()))
+    assert tree.take() == []
+
+
+def test_an_exception_without_a_traceback_has_no_place() -> None:
+    assert place_of(None) == place_of(ValueError()) == (None, None)
+    tree = Tree()
+    for _ in range(3):
+        tree.crash(Crashed(ValueError("never raised")))
+    assert len(tree.take()) == 2
+    tree.finish()
+    assert tree.take()[0] == same(2, "0.0s", 0)
+
+
+def test_one_exception_raised_again_and_again_is_found_in_bounded_time(tree: Tree) -> None:
+    error = ValueError("boom")
+
+    def again() -> None:
+        raise error
+
+    for _ in range(1_000):
+        try:
+            again()
+        except ValueError as caught:
+            tree.crash(Crashed(caught))
+    told = tree.take()
+    assert len(told) < 10, "the same place, however often it was raised before"
+
+
+def test_returning_although_permanent_is_a_warning_once(tree: Tree) -> None:
+    tree.crash("succeeded")
+    tree.crash("succeeded")
+    tree.now = 300.0
+    tree.crash("succeeded")
+    assert tree.take() == [
+        (
+            "WARNING app/feed returned although permanent attempt=1 up=41.2s"
+            " restart in 0.4s (2/10 in 120s)"
+        ),
+        "INFO app/feed ready attempt=2 after=0.21s",
+        "INFO app/feed returned again x1 in 60s (first above, attempt=1)",
+        "INFO app/feed ready attempt=3 after=0.21s",
+        "INFO app/feed returned attempt=3 up=41.2s restart in 0.4s (2/10 in 120s)",
+        "INFO app/feed ready attempt=4 after=0.21s",
+    ]
+
+
+def test_decide_that_raises_each_time_is_folded_by_type(tree: Tree) -> None:
+    for number in range(5):
+        tree.crash(error=f"KeyError: {number}")
+    tree.crash(error="TypeError: x")
+    errors = [line for line in tree.take() if line.startswith("ERROR")]
+    assert errors == [
+        "ERROR app/feed decide() raised KeyError: 0; the restart policy decides",
+        "ERROR app/feed decide() raised TypeError: x; the restart policy decides",
+    ]
+
+
+def test_failures_while_stopping_are_folded_too(tree: Tree) -> None:
+    for _ in range(5):
+        tree.exit(crashed(), stop_reason="restarts with web")
+        tree.start()
+    assert tree.take() == [
+        (
+            "WARNING! app/feed crashed attempt=1 ValueError: boom up=41.2s while stopping"
+            ' reason="restarts with web"'
+        ),
+        "INFO app/feed ready attempt=2 after=0.21s",
+    ]
+    tree.finish()
+    assert tree.take()[0] == same(4, "0.0s")
+
+
+def test_those_who_restart_with_it_are_as_quiet(tree: Tree) -> None:
+    def group_restart() -> None:
+        tree.exit(crashed())
+        tree.judge(also=("web",))
+        tree.exit("stopped", WEB, "restarts with feed")
+        tree.start()
+        tree.start(WEB)
+
+    tree.start("app/other")
+    tree.start(WEB)
+    tree.take()
+    group_restart()
+    assert len(tree.take()) == 3
+    for _ in range(4):
+        group_restart()
+    tree.start("app/other")
+    assert tree.take() == ["INFO app/other ready attempt=2 after=0.21s"]
+    tree.now = 100.0
+    tree.log.tick(tree.now)
+    assert tree.take() == [
+        same(4, "60s"),
+        "INFO app/feed ready attempt=6 after=0.21s",
+        "INFO app/web ready attempt=6 after=0.21s",
+    ]
+    assert not tree.log._children
+
+
+def test_of_those_who_are_down_at_the_end_nothing_old_is_said(tree: Tree) -> None:
+    tree.start(WEB)
+    for _ in range(3):
+        tree.crash(also=("web", "gone", "asked"))
+        for path in (WEB, "app/gone", "app/asked"):
+            tree.start(path)
+    tree.take()
+    tree.exit("stopped", WEB)
+    tree.log.flush()
+    tree.write(ev.ChildRemoved, "app/gone")
+    tree.write(ev.ChildStopped, "app/asked", "")
+    tree.exit(crashed())
+    tree.judge("escalate", source="limit")
+    assert tree.take() == [
+        "INFO app/gone removed",
+        "INFO app/asked stopped",
+        same(2, "0.0s"),
+        (
+            "ERROR app/feed gave up: 10 restarts in 120s; last=crashed: ValueError: boom;"
+            " escalating to app"
+        ),
+    ]
+
+
+def test_a_child_of_the_same_name_is_another_one(tree: Tree) -> None:
+    for _ in range(3):
+        tree.crash(also=("web",))
+    tree.write(ev.ChildRemoved, WEB)
+    tree.take()
+    tree.crash(path=WEB)
+    tree.crash(path=WEB)
+    assert len(tree.take()) == 2
+    tree.write(ev.ChildStopped, FEED, "")
+    assert tree.take()[0] == same(2, "0.0s")
+    tree.crash(path=WEB)
+    assert tree.take() == [], "what is counted of the new one goes on"
+
+
+def test_the_kinds_of_failures_of_one_child_are_bounded(tree: Tree) -> None:
+    for number in range(20):
+        tree.crash(f"kind {number}")
+        tree.crash(f"kind {number}")
+    sums = [line for line in tree.take() if "same failure" in line]
+    assert sums == [same(1, "0.0s", 1 + 2 * number, "first above") for number in range(12)]
+
+
+def test_memory_is_bounded() -> None:
+    tree = Tree()
+    for number in range(300):
+        path = f"app/s-{number}"
+        tree.write(ev.ChildAdded, path)
+        tree.crash("succeeded", path)
+        tree.crash("succeeded", path)
+        tree.exit(crashed(), path)
+        tree.judge("remove", path)
+        tree.write(ev.ChildRemoved, path)
+    log = tree.log
+    assert not (log._children)
+    assert not (log._open)
+    assert not (log._supervisors["app"].children)
+    assert not (log._supervisors["app"].told)
+    for run in range(2, 100):
+        tree.write(ev.SupervisorStarted, "app/in", ("x",), run=run)
+        tree.crash(path="app/in/x")
+        if run % 2:
+            tree.write(ev.SupervisorFinished, "app/in", "shutdown", "", 0.0, 0, run=run)
+    tree.finish()
+    tree.log.close(0.0)
+    assert not (log._children)
+    assert not (log._open)
+    assert not (log._supervisors)
+
+
+def test_a_tree_that_breaks_down_leaves_nothing_unsaid(tree: Tree) -> None:
+    for _ in range(3):
+        tree.crash()
+    tree.take()
+    tree.exit(crashed_elsewhere())
+    tree.log.close(7.0)
+    assert tree.take() == [
+        "WARNING! app/feed crashed attempt=4 ValueError: boom up=41.2s while stopping",
+        same(2, "7.0s"),
+    ]
+    tree.log.close(7.0)
+    assert tree.take() == []
+
+
+KINDS = (crashed, crashed_elsewhere, lambda: "timed_out", lambda: "succeeded")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, len(KINDS) - 1),
+            st.sampled_from([FEED, WEB]),
+            st.sampled_from([0.0, 0.5, 20.0, 70.0]),
+            st.sampled_from(["restart"] * 8 + ["stop", "unjudged"]),
+        ),
+        max_size=60,
+    )
+)
+def test_no_count_is_ever_lost(steps: list[tuple[int, str, float, str]]) -> None:
+    tree = Tree(children=("feed", "web"))
+    written = 0
+    for kind, path, later, what in steps:
+        tree.now += later
+        how = KINDS[kind]()
+        tree.exit(how, path)
+        if what == "unjudged":
+            written += how != "succeeded"
+            tree.log.flush()
+        else:
+            written += 1
+            tree.judge(path=path, also=("web",) if path == FEED else ())
+        if what == "stop":
+            tree.write(ev.ChildStopped, path, "")
+        else:
+            tree.start(path)
+    tree.write(ev.SupervisorStopping, "app", "shutdown", "")
+    tree.finish()
+    told = 0
+    for line in tree.take():
+        if " x" in line:
+            told += int(line.partition(" x")[2].partition(" ")[0])
+        elif "up=41.2s" in line and "stopped" not in line:
+            told += 1
+    assert told == written
+    assert not (tree.log._open)
+    assert not (tree.log._children)
+
+
+# ---------------------------------------------------------------- loggers
+
+
+def test_with_pythons_defaults_warnings_reach_stderr(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("trio_supervisor")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    tree = Tree()
+    tree.journal.tap = TreeLog().on_event
+    assert not logger.handlers
+    tree.start()
+    for _ in range(10):
+        tree.crash()
+    tree.finish()
+    error = capsys.readouterr().err
+    told = [line for line in error.splitlines() if line.startswith("app")]
+    assert told == [CRASHED.partition(" ")[2], same(9, "0.0s").partition(" ")[2]]
+    assert error.count("Traceback (most recent call last)") == 1
+    assert error.count("ValueError: boom") == 2
+
+
+@pytest.fixture
+def broken(tree: Tree) -> Iterator[Tree]:
+    def explode(record: logging.LogRecord) -> bool:
+        raise RuntimeError("broken filter")
+
+    tree.logger.addFilter(explode)
+    yield tree
+    tree.logger.removeFilter(explode)
+
+
+@pytest.mark.parametrize("loud", [True, False])
+def test_a_broken_handler_does_not_end_the_tree(
+    broken: Tree,
+    loud: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", loud)
+    broken.crash()
+    assert ("broken filter" in capsys.readouterr().err) is loud
+
+
+def test_below_its_level_a_logger_is_told_nothing() -> None:
+    tree = Tree(logging.ERROR)
+    tree.start()
+    tree.crash()
+    tree.write(ev.ChildStopped, FEED, "")
+    tree.finish()
+    assert tree.take() == []
+
+
+def test_percent_signs_are_only_text(tree: Tree) -> None:
+    tree.crash(crashed("100%s %d"))
+    assert "ValueError: 100%s %d up" in tree.take()[0]
+
+
+def test_no_exception_is_kept(tree: Tree) -> None:
+    class Boom(ValueError):
+        """Can be referred to weakly."""
+
+    how = crashed(cls=Boom)
+    boom = weakref.ref(how.error) if how.error is not None else None
+    assert boom is not None
+    tree.exit(how)
+    tree.judge()
+    del how
+    gc.collect()
+    assert boom() is None

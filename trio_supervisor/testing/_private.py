@@ -1,0 +1,60 @@
+"""The private names of Trio that deterministic runs need: all of them, and nowhere else.
+
+Trio's scheduler shuffles the tasks that are runnable in one step with a generator of its own, if it
+was told that it may be deterministic (that is for Hypothesis). Whoever replaces that generator
+decides the order. A test of this kit fails loudly when Trio moves any of these names.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trio_supervisor.testing._errors import TrioMoved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from random import Random
+
+_SWITCH: Final = "_ALLOW_DETERMINISTIC_SCHEDULING"
+_GENERATOR: Final = "_r"
+_CONTEXT: Final = "GLOBAL_RUN_CONTEXT"
+
+
+def _core() -> Any:
+    core = getattr(getattr(trio, "_core", None), "_run", None)
+    for name in (_SWITCH, _GENERATOR, _CONTEXT):
+        if not hasattr(core, name):
+            raise TrioMoved(
+                f"trio {trio.__version__} has no trio._core._run.{name}, by which schedules are "
+                "replayed; trio_supervisor.testing works with trio 0.31 to 0.35, and a newer "
+                "release of it may know this one"
+            )
+    return core
+
+
+@contextmanager
+def scheduling(source: Random) -> Iterator[None]:
+    """Inside this block Trio calls ``source.shuffle(tasks)`` once per step, the oldest task first.
+
+    The last one of the list runs first.
+
+    Raises:
+        TrioMoved: This release of Trio cannot be driven like that.
+    """
+    core = _core()
+    before = getattr(core, _GENERATOR), getattr(core, _SWITCH)
+    setattr(core, _GENERATOR, source)
+    setattr(core, _SWITCH, True)
+    try:
+        yield
+    finally:
+        setattr(core, _GENERATOR, before[0])
+        setattr(core, _SWITCH, before[1])
+
+
+def abandon_run() -> None:
+    """Make this thread forget a guest run that cannot be finished, so that another may begin."""
+    vars(getattr(_core(), _CONTEXT)).clear()
