@@ -21,7 +21,7 @@ async def test_a_removed_child_is_not_kept_for_having_been_waited_for(lab: Lab) 
         del handle
         gc.collect()
         assert kept() is None
-        assert supervisor._shell.watched == {}
+        assert not supervisor._shell.watched
 
 
 @scenario
@@ -45,3 +45,23 @@ async def test_waiting_for_a_state_of_a_child_ends_when_that_is_removed(lab: Lab
         assert await handle.wait_state("removed") == "removed"
         with pytest.raises(ChildNotReady, match="app/a is removed"):
             await handle.wait_ready()
+
+
+@scenario
+async def test_a_stop_that_is_overtaken_by_a_restart_is_not_waited_for_for_ever(lab: Lab) -> None:
+    async with lab.run(lab.child("a")) as supervisor:
+        lab["a"].stop_takes = 2.0
+        for stop in (
+            supervisor.child("a").stop,
+            lambda: supervisor.stop_child("a"),
+            lambda: supervisor.quarantine_child("a"),
+        ):
+            began = trio.current_time()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stop)
+                await lab.sleep(1)
+                nursery.start_soon(supervisor.restart_child, "a")
+            # The attempt that was to end has ended; that another one follows is another matter.
+            assert trio.current_time() == began + 2
+            assert lab.state("a") == "ready"
+        assert lab.starts("a") == [4]

@@ -156,7 +156,7 @@ def test_the_life_of_a_tree() -> None:
         "INFO app/store ready attempt=1 after=0.21s",
         "INFO app ready after=0.5s (3 children)",
         'INFO app/store accepted stop reason="dep loy"',
-        'INFO app/store stopped attempt=1 up=41.2s reason="deploy"',
+        'INFO app/store stopped attempt=1 reason="deploy"',
         "INFO app has nothing left to do, and nothing was declared to end it",
         'INFO app stopping reason="SIGTERM"',
         'INFO app stopped in 2.31s (3 children, 0 unresponsive) reason="SIGTERM"',
@@ -296,10 +296,10 @@ def test_children_that_come_to_rest_by_hand(tree: Tree) -> None:
     tree.write(ev.ChildRemoved, FEED)
     assert tree.take() == [
         "INFO app/web stopped",
-        'INFO app/feed quarantined attempt=1 up=41.2s reason="a \\"b\\" \\\\ c"',
-        "INFO app/feed done",
+        'INFO app/feed quarantined attempt=1 reason="a \\"b\\" \\\\ c"',
+        "INFO app/feed done attempt=1",
         "INFO app/web stopped",
-        "INFO app/feed removed",
+        "INFO app/feed removed attempt=1",
     ]
 
 
@@ -353,7 +353,7 @@ def test_a_failure_that_nobody_judges(tree: Tree) -> None:
             "WARNING! app/feed crashed attempt=1 ValueError: boom up=41.2s while stopping"
             ' reason="deploy"'
         ),
-        'INFO app/feed stopped reason="deploy"',
+        'INFO app/feed stopped attempt=1 reason="deploy"',
         "WARNING! app/web crashed attempt=0 ValueError: boom up=41.2s while stopping",
     ]
 
@@ -669,6 +669,57 @@ def test_those_who_restart_with_it_are_as_quiet(tree: Tree) -> None:
     assert not tree.log._children
 
 
+def test_those_below_them_are_as_quiet() -> None:
+    tree = Tree(logging.DEBUG)
+    tree.start("app/in")
+
+    def start_nested() -> None:
+        tree.start("app/in")
+        tree.write(ev.SupervisorStarted, "app/in", ("x", "y"), run=2)
+        tree.attempts.pop("app/in/x", None)
+        tree.attempts.pop("app/in/y", None)
+        tree.start("app/in/x")
+        tree.start("app/in/y")
+        tree.write(ev.SupervisorReady, "app/in", run=2)
+
+    def group_restart(unresponsive: int = 0) -> None:
+        tree.exit(crashed())
+        tree.judge(also=("in",))
+        tree.write(ev.SupervisorStopping, "app/in", "shutdown", "restarts", run=2)
+        for path in ("app/in/x", "app/in/y"):
+            tree.exit("stopped", path)
+            tree.write(ev.ChildStopped, path, "restarts")
+        tree.write(ev.SupervisorFinished, "app/in", "shutdown", "", 0.0, unresponsive, run=2)
+        tree.exit("stopped", "app/in", "restarts with feed")
+        tree.start()
+        start_nested()
+
+    start_nested()
+    group_restart()
+    assert len(tree.take()) > 12
+    group_restart()
+    group_restart()
+    assert tree.take() == []
+    group_restart(unresponsive=1)
+    tree.exit("stopped", "app/in/y")
+    tree.write(ev.ChildStopped, "app/in/y", "by hand")
+    tree.crash(path="app/in/x")
+    assert [line.partition(" (")[0] for line in tree.take()] == [
+        "WARNING app/in stopped in 0.0s",
+        'INFO app/in/y stopped attempt=1 reason="by hand"',
+        "WARNING! app/in/x crashed attempt=1 ValueError: boom up=41.2s restart in 0.4s",
+    ]
+    tree.log.tick(100.0)
+    assert tree.take() == [
+        same(3, "60s", 0),
+        "INFO app/feed ready attempt=4 after=0.21s",
+        "INFO app/in ready attempt=6 after=0.21s",
+        "INFO app/in/x ready attempt=2 after=0.21s",
+    ]
+    assert not (tree.log._hushed)
+    assert not (tree.log._quiet)
+
+
 def test_of_those_who_are_down_at_the_end_nothing_old_is_said(tree: Tree) -> None:
     tree.start(WEB)
     for _ in range(3):
@@ -683,8 +734,8 @@ def test_of_those_who_are_down_at_the_end_nothing_old_is_said(tree: Tree) -> Non
     tree.exit(crashed())
     tree.judge("escalate", source="limit")
     assert tree.take() == [
-        "INFO app/gone removed",
-        "INFO app/asked stopped",
+        "INFO app/gone removed attempt=3",
+        "INFO app/asked stopped attempt=3",
         same(2, "0.0s"),
         (
             "ERROR app/feed gave up: 10 restarts in 120s; last=crashed: ValueError: boom;"

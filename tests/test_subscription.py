@@ -325,7 +325,7 @@ def test_leaving_ends_the_wait_of_a_reader_in_another_task() -> None:
                 await anext(events)
 
         async with trio.open_nursery() as nursery, tree.subscribe() as events:
-            nursery.start_soon(read, events)
+            nursery.start_soon(read, events)  # noqa: ASYNC111 - reading on is the point
             await trio.testing.wait_all_tasks_blocked()
 
     run_virtual(main)

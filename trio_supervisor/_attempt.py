@@ -131,15 +131,10 @@ class Attempt:
         # What the child says of itself. An immediate one is ready as soon as it is ordered.
         self.watched: bool = watched
         self.ready_value: object = None
-        self.ready_at: float | None
-        self.is_ready: bool
-        self.was_ready: bool
-        if spec.is_explicit:
-            self.is_ready = self.was_ready = False
-            self.ready_at = None
-        else:
-            self.is_ready = self.was_ready = True
-            self.ready_at = started_at
+        immediate = not spec.is_explicit
+        self.is_ready: bool = immediate
+        self.was_ready: bool = immediate
+        self.ready_at: float | None = started_at if immediate else None
         self.beat_at: float | None = None
         self.beat_detail: object = None
         self.beats: int = 0

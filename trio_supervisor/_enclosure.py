@@ -236,22 +236,31 @@ def _root(spec: SupervisorSpec | None, random: Random | None, options: Superviso
     return Shell(spec, tree, spec.name, None, None)
 
 
-async def run_nested(parent: Shell, context: ChildContext) -> ShutdownReport:
+async def run_nested(parent: Shell, context: ChildContext) -> ShutdownReport | None:
     """The body of a nested supervisor: an attempt that runs a machine of its own."""
     attempt = context._attempt
     spec = attempt.spec.supervisor
     assert spec is not None
+    if attempt.stop_requested:
+        await trio.lowlevel.checkpoint()
+        return None  # nobody is started only to be stopped again
     shell = Shell(spec, parent.tree, attempt.path, parent, attempt)
 
     def stop_asked(attempt: Attempt) -> None:
-        shell.shut_down(o.Shutdown(attempt.stop_reason or "", deadline=attempt.stop_deadline))
+        if not shell.is_over:
+            shell.post(_take_stop, attempt)
 
     attempt.on_stop = stop_asked
-    if attempt.stop_requested:
-        stop_asked(attempt)
     async with Enclosure(shell):
         if not shell.is_stopping:
             context.ready(shell.supervisor)
         await shell.finished.wait()
     assert shell.report is not None
     return shell.report
+
+
+def _take_stop(shell: Shell, attempt: Attempt, now: float) -> None:
+    # Whether there is a grace shows only now: without one, the cancel comes right after the request.
+    grace = not attempt.cancel_called
+    reason, deadline = attempt.stop_reason or "", attempt.stop_deadline
+    shell.feed(o.Shutdown(reason, grace=grace, deadline=deadline), now)

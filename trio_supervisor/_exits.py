@@ -273,6 +273,8 @@ def classify(
 
 
 def _judge_error(error: BaseException) -> TaskExit | BaseException:
+    if isinstance(error, Exception) and not isinstance(error, ExceptionGroup):  # nearly always
+        return Failed(error) if isinstance(error, TaskFailure) else Crashed(error)
     found = list(leaves(error))
     for leaf in found:
         if not isinstance(leaf, Exception):

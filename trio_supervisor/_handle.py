@@ -15,7 +15,7 @@ from trio_supervisor._errors import (
     SupervisorError,
 )
 from trio_supervisor._snapshot import ChildState
-from trio_supervisor._waiting import await_effect, give
+from trio_supervisor._waiting import await_effect, give, is_down
 
 if TYPE_CHECKING:
     from trio_supervisor._exits import ChildRunReport
@@ -185,15 +185,11 @@ class ChildHandle(Generic[T_co]):
 
     async def stop(self, reason: str = "") -> None:
         """Hold it down until `restart`; see `Supervisor.stop_child`."""
-        await give(self._slot.shell, self._slot, o.StopChild(self.name, reason), _is_down)
+        await give(self._slot.shell, self._slot, o.StopChild(self.name, reason), is_down)
 
     async def restart(self, reason: str = "") -> None:
         """A new attempt, now; see `Supervisor.restart_child`."""
         await restart(self._slot, reason)
-
-
-def _is_down(view: View) -> bool:
-    return not view.live
 
 
 async def restart(slot: Slot, reason: str) -> None:

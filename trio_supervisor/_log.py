@@ -4,8 +4,8 @@ A child that crashes, restarts and crashes again writes four events each time. F
 traceback costs more than all of that, and after the second one nobody reads them. So the first
 failure of a kind is logged with its traceback; the same one again within a minute is counted,
 without so much as asking the logger; and once a minute, or as soon as the story ends, one line says
-how often. While that lasts, nothing is said about the child (or others who restart with it) being
-ready again and again; if it is ready at the end, that is said then.
+how often. While that lasts, nothing is said about the child being ready again and again, nor about
+those who restart with it, nor about whom they supervise; who is ready at the end, is told then.
 
 All times are the events' own. There is no timer: a minute is over when the next event comes, or
 when somebody who has a timer calls `TreeLog.tick`.
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, final
 from trio_supervisor import _events as ev
 from trio_supervisor import _log_lines as lines
 from trio_supervisor._events import ChildExited, ExitJudged
-from trio_supervisor._log_repeats import DEEPEST, Child, Failure
+from trio_supervisor._log_repeats import Child, Failure, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,19 +34,6 @@ WINDOW: Final = 60.0
 """Seconds for which repeats of a failure are only counted."""
 
 _MOST_KINDS = 8  # of failures that one child is remembered for at a time
-
-
-@final
-class _Supervisor:
-    """What the log remembers of a supervisor that runs."""
-
-    __slots__ = ("children", "size", "started", "told")
-
-    def __init__(self, size: int, started: float) -> None:
-        self.size = size
-        self.started = started
-        self.children: dict[str, Child] = {}  # those who need one
-        self.told: set[str] = set()  # whose coming rest was told with the verdict
 
 
 @final
@@ -66,8 +53,10 @@ class TreeLog:
         self._exited: RawEvent | None = None  # waits for the verdict, or for none to come
         self._error: BaseException | None = None
         self._children: dict[str, Child] = {}
-        self._supervisors: dict[str, _Supervisor] = {}
+        self._supervisors: dict[str, Supervisor] = {}
         self._open: OrderedDict[Failure, None] = OrderedDict()  # by the end of their windows
+        self._quiet = 0  # of how many children nothing is said at present
+        self._hushed: dict[str, RawEvent] = {}  # what those below them would have said
 
     def on_event(self, raw: RawEvent, error: BaseException | None = None) -> None:
         """Take note of the next event of the tree.
@@ -83,13 +72,17 @@ class TreeLog:
         if exited is not None:
             if cls is ExitJudged:
                 child = self._children.get(raw[5])
-                if child is None or not child.failures or not self._is_same(child, exited, raw):
+                if child is not None and child.fails_again(exited, self._error, raw[7]):
+                    self._exited = self._error = None
+                else:
                     self._judged(exited, raw)
                 return
             self.flush()
         if cls is ChildExited:
             self._exited = raw
             self._error = error
+            if self._hushed:
+                self._hushed.pop(raw[5], None)
             return
         write = _WRITERS.get(cls)
         if write is not None:
@@ -145,38 +138,6 @@ class TreeLog:
 
     # ------------------------------------------------------------ failures
 
-    def _is_same(self, child: Child, exited: RawEvent, judged: RawEvent) -> bool:
-        """Count the failure, if it is the one that this child was counted for the last time.
-
-        Does nothing that `_judged` does not: it is the short way for a child that fails hundreds of
-        times a second, and finds the place of the error as `place_of` does.
-        """
-        failure = child.failures[0]
-        error = self._error
-        if not failure.muted or error is None or type(error) is not failure.type:
-            return False
-        here = error.__traceback__
-        if here is None:
-            return False
-        for _ in DEEPEST:
-            deeper = here.tb_next
-            if deeper is None:
-                break
-            here = deeper
-        verdict = judged[7]
-        if (
-            here.tb_lasti != failure.at
-            or here.tb_frame.f_code is not failure.code
-            or exited[7][0] != failure.kind
-            or verdict[7] != failure.note
-            or verdict[0] != "restart"
-        ):
-            return False
-        failure.count += 1
-        failure.last = exited[2]
-        self._exited = self._error = child.unsaid = None
-        return True
-
     def _judged(self, exited: RawEvent, judged: RawEvent) -> None:
         error, self._error = self._error, None
         self._exited = None
@@ -227,6 +188,7 @@ class TreeLog:
             failure.muted = [failure.child, *others]
             for child in failure.muted:
                 child.quiet += 1
+                self._quiet += child.quiet == 1
 
     def _remember(
         self,
@@ -263,11 +225,26 @@ class TreeLog:
             failure.child.failures.remove(failure)
             for child in failure.muted:
                 child.quiet -= 1
-                if not child.quiet and child.unsaid is not None:
-                    unsaid, child.unsaid = child.unsaid, None
-                    self._child_said(unsaid)
+                if not child.quiet:
+                    self._quiet -= 1
+                    if child.unsaid is not None:
+                        self._child_said(child.unsaid)
+                        child.unsaid = None
                 self._tidy(child)
             self._tidy(failure.child)
+        hushed, self._hushed = self._hushed, {}
+        for raw in hushed.values():
+            self._child_said(raw)
+
+    def _is_hushed(self, path: str) -> bool:
+        """Whether nothing is said at present of ``path``, or of somebody above it."""
+        if self._quiet:
+            while path:
+                child = self._children.get(path)
+                if child is not None and child.quiet:
+                    return True
+                path = lines.parent_of(path)
+        return False
 
     def _tidy(self, child: Child) -> None:
         idle = not (child.failures or child.quiet or child.returned)
@@ -288,11 +265,11 @@ class TreeLog:
             child.unsaid = None
             self._supervisor_of(path).children.pop(path, None)
 
-    def _supervisor_of(self, path: str) -> _Supervisor:
+    def _supervisor_of(self, path: str) -> Supervisor:
         parent = lines.parent_of(path)
         supervisor = self._supervisors.get(parent)
         if supervisor is None:  # it had started before the log began
-            supervisor = self._supervisors[parent] = _Supervisor(0, 0.0)
+            supervisor = self._supervisors[parent] = Supervisor(0, 0.0)
         return supervisor
 
     # ------------------------------------------------------------ the lines
@@ -308,14 +285,14 @@ class TreeLog:
     def _supervisor_started(self, raw: RawEvent) -> None:
         path, size = raw[5], len(raw[7][0])
         self._end(path, raw[2])  # an earlier run that broke, if there was one
-        self._supervisors[path] = _Supervisor(size, raw[2])
-        if self._logger.isEnabledFor(DEBUG):
+        self._supervisors[path] = Supervisor(size, raw[2])
+        if self._logger.isEnabledFor(DEBUG) and not self._is_hushed(path):
             self._say(DEBUG, path, f"started with {lines.counted(size)}")
 
     def _supervisor_ready(self, raw: RawEvent) -> None:
         path = raw[5]
         supervisor = self._supervisors.get(path)
-        if supervisor is not None:
+        if supervisor is not None and not self._is_hushed(path):
             # Of a nested one its child's own line says the same.
             level = DEBUG if "/" in path else INFO
             after = lines.seconds(raw[2] - supervisor.started)
@@ -325,15 +302,23 @@ class TreeLog:
         self._say(INFO, raw[5], "has nothing left to do, and nothing was declared to end it")
 
     def _supervisor_stopping(self, raw: RawEvent) -> None:
-        self._close_all(raw[5], raw[2])
-        self._say(INFO, raw[5], lines.stopping_line(raw))
+        path = raw[5]
+        self._close_all(path, raw[2])
+        supervisor = self._supervisors.get(path)
+        if supervisor is not None and self._is_hushed(path):
+            supervisor.hushed = True
+        else:
+            self._say(INFO, path, lines.stopping_line(raw))
 
     def _supervisor_finished(self, raw: RawEvent) -> None:
         supervisor = self._end(raw[5], raw[2])
-        level = WARNING if raw[7][3] else INFO
-        self._say(level, raw[5], lines.finished_line(raw, supervisor.size if supervisor else 0))
+        unresponsive = raw[7][3]
+        if supervisor is None or unresponsive or not supervisor.hushed:
+            level = WARNING if unresponsive else INFO
+            size = 0 if supervisor is None else supervisor.size
+            self._say(level, raw[5], lines.finished_line(raw, size))
 
-    def _end(self, path: str, now: float) -> _Supervisor | None:
+    def _end(self, path: str, now: float) -> Supervisor | None:
         self._close_all(path, now)
         supervisor = self._supervisors.pop(path, None)
         if supervisor is not None:
@@ -356,13 +341,17 @@ class TreeLog:
 
     def _child_started(self, raw: RawEvent) -> None:
         child = self._children.get(raw[5])
-        if (child is None or not child.quiet) and self._logger.isEnabledFor(DEBUG):
+        if child is not None and child.quiet:
+            return
+        if self._logger.isEnabledFor(DEBUG) and not self._is_hushed(raw[5]):
             self._say(DEBUG, raw[5], f"started attempt={raw[6]}")
 
     def _child_said(self, raw: RawEvent) -> None:
         child = self._children.get(raw[5])
         if child is not None and child.quiet:
             child.unsaid = raw
+        elif self._quiet and self._is_hushed(raw[5]):
+            self._hushed[raw[5]] = raw
         elif self._logger.isEnabledFor(INFO):
             self._say(INFO, raw[5], lines.readiness_line(raw))
 
@@ -375,11 +364,11 @@ class TreeLog:
         if child is not None:
             child.unsaid = None
             self._close(child.failures, raw[2])
-        told = self._supervisor_of(path).told
-        if path in told:
-            told.remove(path)
-        elif self._logger.isEnabledFor(INFO):
-            self._say(INFO, path, lines.down_line(raw, exited))
+        supervisor = self._supervisor_of(path)
+        if path in supervisor.told:
+            supervisor.told.remove(path)
+        elif not supervisor.hushed and self._logger.isEnabledFor(INFO):
+            self._say(INFO, path, lines.down_line(raw))
 
     def _child_removed(self, raw: RawEvent) -> None:
         self._child_down(raw)

@@ -303,6 +303,8 @@ class Shell(ReportCollector):
             if context is not None and not isinstance(orders[0], o.Refuse):
                 self.slots[name] = Slot(self, self.machine.children[name], context)
             reply.slot = self.slots.get(name)
+            if reply.slot is not None:
+                reply.attempt = reply.slot.life.attempt
             self.carry_out(orders, now)
         except BaseException:  # a bug of ours: whoever waits must not take it for an effect
             reply.error = SupervisorClosed(f"{self.path} broke down")

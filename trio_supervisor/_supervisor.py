@@ -20,7 +20,7 @@ from trio_supervisor._handle import ChildHandle, restart
 from trio_supervisor._snapshot import ChildState
 from trio_supervisor._spec import ChildSpec, SupervisorSpec
 from trio_supervisor._subscription import Subscription
-from trio_supervisor._waiting import forfeit_grace_if_inside, give
+from trio_supervisor._waiting import forfeit_grace_if_inside, give, is_down
 
 if TYPE_CHECKING:
     from trio_supervisor._journal import Journal
@@ -264,7 +264,7 @@ class Supervisor:
         Raises:
             ChildNotFound: There is no such child.
         """
-        await self._give(name, o.StopChild, reason, _is_down)
+        await self._give(name, o.StopChild, reason, is_down)
 
     async def quarantine_child(self, name: Named, *, reason: str = "") -> None:
         """Like `stop_child`, and visible as a case for inspection.
@@ -272,7 +272,7 @@ class Supervisor:
         Raises:
             ChildNotFound: There is no such child.
         """
-        await self._give(name, o.QuarantineChild, reason, _is_down)
+        await self._give(name, o.QuarantineChild, reason, is_down)
 
     async def remove_child(self, name: Named, *, reason: str = "") -> None:
         """Stop a child and forget it; its name is free when this returns.
@@ -281,7 +281,7 @@ class Supervisor:
             ChildNotFound: There is no such child.
             CommandRefused: Others require it; the message names them.
         """
-        await self._give(name, o.RemoveChild, reason, lambda view: view.state is ChildState.REMOVED)
+        await self._give(name, o.RemoveChild, reason, lambda view, _: view.state is ChildState.REMOVED)
 
     async def restart_child(self, name: Named, *, reason: str = "") -> None:
         """A new attempt, now, whatever held the child down; waits until it is ready.
@@ -339,10 +339,6 @@ def _as_child(spec: Any) -> ChildSpec[Any]:
 
 def _has_started(slot: Slot, view: View) -> bool:
     return slot.failed_start is not None or slot.life.ever_ready or view.is_at_rest or view.closed
-
-
-def _is_down(view: View) -> bool:
-    return not view.live
 
 
 def _is_gone(view: View) -> bool:

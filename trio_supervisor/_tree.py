@@ -44,10 +44,11 @@ class Tree:
 class Reply:
     """What became of a command; whoever gave it may wait for that."""
 
-    __slots__ = ("answered", "error", "lonely", "slot")
+    __slots__ = ("answered", "attempt", "error", "lonely", "slot")
 
     def __init__(self) -> None:
         self.answered = trio.Event()
         self.error: Exception | None = None
         self.slot: Slot | None = None
+        self.attempt = 0  # the newest one of the child when the command was taken
         self.lonely = False  # nobody waits for it: a refusal goes to the log

@@ -40,7 +40,7 @@ def forfeit_grace_if_inside(shell: Shell, path: str) -> Callable[[], None] | Non
 
 
 async def give(
-    shell: Shell, slot: Slot, command: o.Command, until: Callable[[View], bool] | None
+    shell: Shell, slot: Slot, command: o.Command, until: Callable[[View, Reply], bool] | None
 ) -> Reply:
     """Post ``command``, wait until it was accepted, then until the child is as ``until`` wants it.
 
@@ -57,8 +57,13 @@ async def give(
             take_back()
         raise reply.error
     if until is not None:
-        await await_effect(reply, until)
+        await await_effect(reply, lambda view: until(view, reply))
     return reply
+
+
+def is_down(view: View, reply: Reply) -> bool:
+    """The attempt that the command was to stop is gone; a restart may have come right after it."""
+    return not view.live or view.attempt != reply.attempt
 
 
 async def await_effect(reply: Reply, until: Callable[[View], bool]) -> View:

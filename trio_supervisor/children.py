@@ -81,12 +81,8 @@ def plain(async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> Body[None
         SpecError: ``async_fn`` is not callable.
     """
     _check("plain", async_fn, "an async function, and its arguments after it")
-    return Body(
-        call=_Plain(async_fn, args),
-        label=f"plain({label_of(async_fn)})",
-        readiness=ReadinessPolicy.IMMEDIATE,
-        hears_stop=False,
-    )
+    label = f"plain({label_of(async_fn)})"
+    return Body(_Plain(async_fn, args), label, ReadinessPolicy.IMMEDIATE, hears_stop=False)
 
 
 class _Status:
@@ -122,7 +118,7 @@ class _Serves0(Protocol[T_co]):
 
 
 class _Serves1(Protocol[A_contra, T_co]):
-    """With 1 arguments."""
+    """With 1 argument."""
 
     def __call__(
         self, a: A_contra, /, *, task_status: trio.TaskStatus[T_co]
@@ -207,12 +203,8 @@ def serving(async_fn: Callable[..., Awaitable[object]], /, *args: object) -> Bod
         SpecError: ``async_fn`` is not callable.
     """
     _check("serving", async_fn, "an async function, and its arguments after it")
-    return Body(
-        call=_Serving(async_fn, args),
-        label=f"serving({label_of(async_fn)})",
-        readiness=ReadinessPolicy.EXPLICIT,
-        hears_stop=False,
-    )
+    label = f"serving({label_of(async_fn)})"
+    return Body(_Serving(async_fn, args), label, ReadinessPolicy.EXPLICIT, hears_stop=False)
 
 
 @attrs.frozen
@@ -244,11 +236,8 @@ def holding(open_cm: Callable[[*Ts], AbstractAsyncContextManager[T, Any]], *args
             `contextlib.asynccontextmanager`).
     """
     _check("holding", open_cm, "a function that returns an async context manager", sync=True)
-    return Body(
-        call=_Holding(open_cm, args),
-        label=f"holding({label_of(open_cm)})",
-        readiness=ReadinessPolicy.EXPLICIT,
-    )
+    label = f"holding({label_of(open_cm)})"
+    return Body(_Holding(open_cm, args), label, ReadinessPolicy.EXPLICIT, hears_stop=True)
 
 
 _thread_child: ContextVar[ThreadChild] = ContextVar("trio_supervisor.thread_child")
@@ -419,11 +408,8 @@ def in_thread(sync_fn: Callable[[*Ts], object], *args: *Ts) -> Body[Any]:
         SpecError: ``sync_fn`` is not callable, or is a coroutine function.
     """
     _check("in_thread", sync_fn, "an ordinary function, not an async one", sync=True)
-    return Body(
-        call=_InThread(sync_fn, args),
-        label=f"in_thread({label_of(sync_fn)})",
-        can_heartbeat=True,
-    )
+    label = f"in_thread({label_of(sync_fn)})"
+    return Body(_InThread(sync_fn, args), label, hears_stop=True, can_heartbeat=True)
 
 
 def _check(adapter: str, target: object, expected: str, *, sync: bool = False) -> None:

@@ -29,6 +29,7 @@ class Kid:
         "hold",
         "index",
         "last_exit",
+        "let_go",
         "live",
         "name",
         "no_grace",
@@ -73,6 +74,7 @@ class Kid:
         self.hold: float | None = None
         self.pending = False  # restarted by hand, and not started yet
         self.alone = False  # restarted by hand in the middle of a round: waits for nobody
+        self.let_go = False  # had its turn, and waits for who is down: nobody has to wait for it
         self.streak = self.restarts = 0
         self.times: tuple[float, ...] = ()
         self.started_at = self.ready_at = self.beat_at = 0.0
@@ -153,13 +155,13 @@ class Kid:
             self.ready,
             self.was_ready,
             self.ever_ready,
-            self.generation > 0,
-            self.attempt > 0,
+            self.generation > 0 or self.ever_ready or self.first == "ordinary",
             self.doom,
             self.urgent,
             self.no_grace,
             self.pending,
             self.alone,
+            self.let_go,
             -1.0 if self.hold is None else self.hold - now,
             min(self.streak, len(self.spec.backoff.steps) - 1),
             [now - t for t in self.times],

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trio_supervisor._spec import ChildSpec, SupervisorSpec
 
 Names = frozenset[str]
+Round = tuple[Names, Names, Names]  # who has to start, who has to go, and whose fate it is
 ALIVE = ("starting", "running")
 TAKES_PART = ("up", "done")
 
@@ -76,7 +77,7 @@ class Oracle:
         self.sequence = spec.ordering is p.Ordering.SEQUENCE
         self.kids: dict[str, Kid] = {}
         self.phase = "starting"
-        self.rounds: list[tuple[Names, Names]] = []  # (to start, to go), each of one round
+        self.rounds: list[Round] = []
         self.hurry = False
         self.deadline = inf
         self.times: tuple[float, ...] = ()  # of the shared window
@@ -85,7 +86,7 @@ class Oracle:
         self.wants = Wants()
         for child in spec.children:
             self._adopt(child, o.FirstStart.FAILS_TREE, dynamic=False)
-        self.rounds.append((frozenset(self.kids), frozenset()))
+        self.rounds.append((frozenset(self.kids), frozenset(), frozenset()))
 
     def copy(self) -> Oracle:
         """An independent copy."""
@@ -135,22 +136,24 @@ class Oracle:
 
     def unsettled(self, name: str) -> bool:
         """Whether ``name`` still has to start in some round."""
-        return any(name in start for start, _ in self.rounds)
+        return any(name in start for start, _, _ in self.rounds)
 
     def settle(self, name: str) -> None:
-        """It was ready, is done, or is down: nobody waits for it, and it is in no round any more."""
-        self.rounds = [(start - {name}, go) for start, go in self.rounds]
+        """It was ready, is done, or is down: it is in no round any more, and nobody waits for it."""
+        self.rounds = [(start - {name}, go, fate) for start, go, fate in self.rounds]
         if name in self.kids:
-            self.kids[name].alone = False
+            self.kids[name].alone = self.kids[name].let_go = False
 
     def is_gone(self, name: str) -> None:
         """Its attempt is."""
-        self.rounds = [(start, go - {name}) for start, go in self.rounds]
+        self.rounds = [(start, go - {name}, fate) for start, go, fate in self.rounds]
 
-    def begin_round(self, start: set[str], go: set[str]) -> None:
+    def begin_round(self, start: set[str], go: set[str], radius: set[str]) -> None:
         """One more coordinated change."""
         self.rounds = [each for each in self.rounds if each[0] or each[1]]
-        self.rounds.append((frozenset(start), frozenset(go)))
+        self.rounds.append((frozenset(start), frozenset(go), frozenset(radius)))
+        for name in start:
+            self.kids[name].let_go = False
 
     def is_met(self, name: str) -> bool:
         """DESIGN 5.4: met while the target is ready, or done by `Succeeded`."""
@@ -159,14 +162,29 @@ class Oracle:
             return kid.ready and kid.doom is None
         return kid.wish == "done" and kid.well
 
-    def is_hopeless(self, name: str) -> bool:
-        """Not met, and it will not be unless somebody does something by hand."""
+    def is_hopeless(self, name: str, *, sure: bool = False) -> bool:
+        """Not met, and will not be unless somebody does something by hand.
+
+        With ``sure`` it is also known by now: whoever backs off has yet to find that out.
+        """
         kid = self.kids[name]
         if self.is_met(name):
             return False
         if kid.wish != "up":
             return True
-        return not kid.live and kid.hold is None and any(map(self.is_hopeless, kid.spec.requires))
+        if kid.live or (sure and kid.hold is not None):
+            return False
+        return any(self.is_hopeless(each, sure=sure) for each in kid.spec.requires)
+
+    def waits_for_the_hopeless(self, kid: Kid) -> bool:
+        """Whether ``kid`` has its turn, and a requirement that nobody will bring back."""
+        return (
+            kid.wish == "up"
+            and not kid.live
+            and kid.hold is None
+            and all(why.startswith("requires") for why in self.why_not(kid))
+            and any(map(self.is_hopeless, kid.spec.requires))
+        )
 
     def _ahead(self, kid: Kid, others: Names) -> list[str]:
         """Who of ``others`` keeps ``kid`` from having its turn."""
@@ -187,7 +205,7 @@ class Oracle:
         if kid.wish != "up" or kid.live or kid.hold is not None:
             return [f"wish {kid.wish}, live {kid.live}, hold {kid.hold}"]
         why = [f"requires {name}" for name in kid.spec.requires if not self.is_met(name)]
-        for start, go in self.rounds:
+        for start, go, _ in self.rounds:
             if kid.name in start:
                 if go and self.grouped:
                     why.append(f"{set(go)} of its round are not gone")
@@ -195,24 +213,29 @@ class Oracle:
                     why += [
                         f"{name} comes before it in its round"
                         for name in self._ahead(kid, start)
-                        if not any(map(self.is_hopeless, self.kids[name].spec.requires))
+                        if not self.kids[name].let_go
                     ]
         return why
 
     def may_wait(self, kid: Kid) -> list[str]:
         """Why ``kid`` may wait, although it should be up; empty if nothing excuses it."""
         why = self.why_not(kid)
-        if why or not self.unsettled(kid.name):
+        if why:
             return why
-        starting: Names = frozenset().union(*(start for start, _ in self.rounds))
-        leaving: Names = frozenset().union(*(go for _, go in self.rounds))
+        for _, go, radius in self.rounds:
+            if go and kid.name in radius:
+                why.append(f"shares the fate of {set(go)}, who are not gone")
+        if not self.unsettled(kid.name):
+            return why
+        starting: Names = frozenset().union(*(start for start, _, _ in self.rounds))
+        leaving: Names = frozenset().union(*(go for _, go, _ in self.rounds))
         if not kid.alone:
             # Rounds may be taken as one: the order among all who are unsettled is then kept too.
-            why += [f"{name} is unsettled, and comes before it" for name in self._ahead(kid, starting)]
+            why += [f"{name} is unsettled, and before it" for name in self._ahead(kid, starting)]
         why += [
             f"{name} is leaving, and they have an order"
             for name in leaving
-            if name in self.after(kid) or (name in self.kids and kid.name in self.after(self.kids[name]))
+            if name in self.after(kid) or kid.name in self.after(self.kids[name])
         ]
         return why
 
@@ -220,14 +243,14 @@ class Oracle:
         """Who of its rounds comes after ``kid`` and is still there: it must not be asked before."""
         if kid.urgent:
             return set()
-        together = {name for _, go in self.rounds if kid.name in go for name in go}
+        together = {name for _, go, _ in self.rounds if kid.name in go for name in go}
         return self.after(kid) & together
 
     def may_wait_to_stop(self, kid: Kid) -> set[str]:
         """Whoever comes after it and is leaving, in whatever round."""
         if kid.urgent:
             return set()
-        return {name for name in self.after(kid) if any(name in go for _, go in self.rounds)}
+        return {name for name in self.after(kid) if any(name in go for _, go, _ in self.rounds)}
 
     def prune(self, now: float) -> None:
         """Forget what no window counts any more."""
@@ -390,10 +413,10 @@ class Oracle:
         if self.phase == "running":
             kid.alone = self.unsettled(kid.name)  # a round of one; those after it go on waiting
         elif not kid.ever_ready and not kid.dynamic and not self.unsettled(kid.name):
-            self.begin_round({kid.name} | self._starting(), set())
+            self.begin_round({kid.name} | self._starting(), set(), set())
 
     def _starting(self) -> set[str]:
-        return {name for start, _ in self.rounds for name in start}
+        return {name for start, _, _ in self.rounds for name in start}
 
     # ------------------------------------------------------------ exits
 
@@ -504,7 +527,7 @@ class Oracle:
         for name in go:
             self.kids[name].doom = "wish"
         if self.grouped:
-            self.begin_round(start, go)
+            self.begin_round(start, go, radius)
 
     def _at_limit(self, kid: Kid, now: float, *, quarantine: bool) -> None:
         self.wants.verdict = ("quarantine" if quarantine else "escalate", "limit", kid.name)
@@ -539,7 +562,8 @@ class Oracle:
             for kid in self.kids.values():
                 self.hold_down(kid, "shutdown" if kid.wish == "up" else kid.wish, kid.reason)
             self.rounds = []
-            self.begin_round(set(), {kid.name for kid in self.kids.values() if kid.live})
+            everybody = set(self.kids)
+            self.begin_round(set(), {kid.name for kid in self.kids.values() if kid.live}, everybody)
         elif self.phase == "stopping":
             self.deadline = min(self.deadline, deadline)
             self.hurry = self.hurry or hurry

@@ -95,6 +95,7 @@ class Referee:
             BrokenRuleError: The answer is wrong.
         """
         raws: list[RawEvent] = []
+        self._settle_the_hopeless()
         for order in orders:
             if type(order) is o.Emit:
                 raw = (
@@ -143,6 +144,8 @@ class Referee:
     def _on_started(self, order: o.Emit) -> None:
         kid, oracle = self._kid(order), self.oracle
         need(not kid.live, "I1 a second attempt", order)
+        if oracle.why_not(kid):
+            self._settle_the_hopeless()
         need(not oracle.why_not(kid), "I3 I4 I6 it must not start", order, oracle.why_not(kid))
         need(oracle.wants.exit is None, "started before the exit was told", order)
         kid.begin(self.now)
@@ -240,8 +243,7 @@ class Referee:
             if not (kid.dynamic or kid.ever_ready) and kid.wish == "up" and oracle.unsettled(kid.name)
         ]
         for name in late:
-            hopeless = any(map(oracle.is_hopeless, oracle.kids[name].spec.requires))
-            need(hopeless, "not all have been ready", name)
+            need(oracle.kids[name].let_go, "not all have been ready", name)
             oracle.settle(name)
         oracle.phase = "running"
 
@@ -334,17 +336,12 @@ class Referee:
         """Who has its turn, and waits for a child that is down, keeps nobody waiting."""
         oracle = self.oracle
         for kid in oracle.kids.values():
-            unmet = [name for name in kid.spec.requires if not oracle.is_met(name)]
-            if (
-                unmet
-                and oracle.unsettled(kid.name)
-                and kid.wish == "up"
-                and not kid.live
-                and kid.hold is None
-                and all(map(oracle.is_hopeless, unmet))
-                and all(why.startswith("requires") for why in oracle.why_not(kid))
-            ):
-                oracle.settle(kid.name)
+            if kid.spec.requires and oracle.unsettled(kid.name):
+                if oracle.waits_for_the_hopeless(kid):
+                    kid.let_go = True
+                    unmet = [name for name in kid.spec.requires if not oracle.is_met(name)]
+                    if all(oracle.is_hopeless(name, sure=True) for name in unmet):
+                        oracle.settle(kid.name)
 
     def _nobody_is_stuck(self) -> None:
         oracle, machine = self.oracle, self.machine
@@ -373,7 +370,7 @@ class Referee:
         live = any(kid.live for kid in oracle.kids.values())
         need(oracle.phase != "stopping" or live, "STUCK: nobody is alive, and not finished")
         declared = {kid.name for kid in oracle.kids.values() if not kid.dynamic}
-        waiting = any(not declared.isdisjoint(start) for start, _ in oracle.rounds)
+        waiting = any(not declared.isdisjoint(start) for start, _, _ in oracle.rounds)
         need(oracle.phase != "starting" or waiting, "STUCK: all are settled, and not ready")
 
     def _fold(self, before: SupervisorSnapshot | None, raws: list[RawEvent]) -> SupervisorSnapshot:

@@ -73,9 +73,7 @@ class State:
             oracle.said_idle,
             oracle.deadline - now,
             [now - t for t in oracle.times],
-            sorted(
-                [sorted(start), sorted(go)] for start, go in oracle.rounds if start or go
-            ),
+            sorted([sorted(who) for who in each] for each in oracle.rounds if each[0] or each[1]),
             [kid.key(now) for kid in oracle.kids.values()],
         )
         return hash(marshal.dumps(facts, 2))

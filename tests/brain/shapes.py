@@ -93,14 +93,128 @@ ORDERINGS = ("sequence", "graph")
 EVERY = [(strategy, ordering) for strategy in STRATEGIES for ordering in ORDERINGS]
 
 
+def _after(ordering: str, *names: str) -> dict[str, Any]:
+    """Options of a child that comes after ``names``: in a graph it has to say so."""
+    return {"requires": names} if ordering == "graph" else {}
+
+
+def _alone() -> None:
+    """One child, and everything that can happen to one."""
+    full = {
+        "commands": ("stop", "quarantine", "restart", "remove"),
+        "shutdowns": ("shutdown", "hurry", "within"),
+        "exits": ("fail", "ok", "fatal"),
+    }
+    failing = child("a", delays=(0, 2), retry_first_start=True, reset_after=2)
+    add("alone, backoff", supervisor(failing), late=True, stale=True, **full)
+    first = child("a", restart="transient", start_timeout=2)
+    add("alone, first start", supervisor(first), late=True, extends=True, stale=True, **full)
+    healthy = child("a", retry_first_start=True, stale_after=2, max_runtime=3)
+    add("alone, health", supervisor(healthy), unready=True, forfeits=True)
+    limit = RestartLimit(2, within=2)
+    for on_limit in ("escalate", "quarantine"):
+        limited = child("a", delays=(1,), restart_limit=limit, on_limit=on_limit, retry_first_start=True)
+        add(f"alone, limit, {on_limit}", supervisor(limited), late=True, **full)
+    for restart in ("permanent", "transient", "temporary"):
+        options = {} if restart == "temporary" else {"retry_first_start": True}
+        decided = child("a", restart=restart, **options)
+        every = tuple(DECISIONS)
+        add(f"alone, decide, {restart}", supervisor(decided), decisions=every, stale=True, **full)
+    pool = supervisor(max_children=1)
+    for kind in FirstStart:
+        extra = {"z": (child("z", delays=(1,), start_timeout=2), kind)}
+        add(f"pool of one, {kind.value}", pool, extra=extra, stale=True, **full)
+
+
 def _two(strategy: str, ordering: str) -> None:
-    """Two children that fail, are stopped and restarted, with a backoff."""
     how = {"strategy": strategy, "ordering": ordering}
     first = child("a", delays=(1,), retry_first_start=True)
-    requires = ("a",) if ordering == "graph" else ()
-    second = child("b", restart="transient", requires=requires)
-    add(f"two {strategy} {ordering}", supervisor(first, second, **how))
+    second = child("b", restart="transient", **_after(ordering, "a"))
+    add(f"two, {strategy} {ordering}", supervisor(first, second, **how), shutdowns=("shutdown", "hurry"))
+    third = child("b", restart="transient", retry_first_start=True, grace=0, requires=("a",))
+    add(f"requires, {strategy} {ordering}", supervisor(first, third, **how), unready=True, shutdowns=())
+    within = supervisor(
+        child("a", retry_first_start=True, grace=2),
+        child("b", explicit=False, grace=1, **_after(ordering, "a")),
+        shutdown_deadline=2,
+        **how,
+    )
+    add(
+        f"deadline, {strategy} {ordering}",
+        within,
+        commands=("stop",),
+        shutdowns=("shutdown", "hurry", "within"),
+        late=True,
+    )
+    shared = supervisor(
+        child("a", retry_first_start=True),
+        child("b", explicit=False, restart_limit=RestartLimit(1, within=1), on_limit="quarantine", **_after(ordering, "a")),
+        restart_limit=RestartLimit(1, within=2),
+        **how,
+    )
+    add(f"shared limit, {strategy} {ordering}", shared, commands=("restart",), shutdowns=())
 
 
+def _three(strategy: str, ordering: str) -> None:
+    how = {"strategy": strategy, "ordering": ordering}
+    name = f"{strategy} {ordering}"
+    a = child("a", grace=0, retry_first_start=True)
+    c = child("c", grace=0, retry_first_start=True, **_after(ordering, "b"))
+    t = child("b", restart="temporary", explicit=False, grace=0)
+    three = supervisor(a, child("b", explicit=False, delays=(1,), **_after(ordering, "a")), c, **how)
+    quiet = {"exits": ("fail",), "shutdowns": ()}
+    add(f"three, {name}", three, **quiet)
+    fork = supervisor(a, child("b", delays=(1,), retry_first_start=True, grace=0), child("c", explicit=False, **_after(ordering, "a", "b")), **how)
+    add(f"fork, {name}", fork, **quiet)
+    add(f"stopping three, {name}", three, commands=("stop",), exits=("ok",), shutdowns=("shutdown", "hurry"))
+    middle = child("c", explicit=False, restart="transient", **_after(ordering, "a"))
+    add(f"temporary, {name}", supervisor(a, t, middle, **how), commands=("remove",), shutdowns=())
+    chain = supervisor(
+        child("a", explicit=False, grace=0),
+        child("b", explicit=False, grace=0, requires=("a",)),
+        child("c", explicit=False, grace=0, requires=("b",)),
+        child("d", grace=0, retry_first_start=True),
+        **how,
+    )
+    add(f"chain, {name}", chain, exits=("fail",), shutdowns=())
+
+
+def _added(strategy: str, ordering: str) -> None:
+    how = {"strategy": strategy, "ordering": ordering}
+    a = child("a", retry_first_start=True, delays=(1,), grace=0)
+    for kind in (FirstStart.ORDINARY, FirstStart.FORGETS_CHILD):
+        extra = {"z": (child("z", grace=1, delays=(1,)), kind)}
+        name = f"added, {kind.value}, {strategy} {ordering}"
+        add(name, supervisor(a, **how), extra=extra, commands=("stop", "restart", "remove"), shutdowns=())
+    extra = {
+        "y": (child("y", explicit=False, grace=1), FirstStart.ORDINARY),
+        "z": (child("z", explicit=False, grace=1, requires=("y",)), FirstStart.ORDINARY),
+    }
+    b = child("a", explicit=False, delays=(1,), grace=1)
+    add(f"two added, {strategy} {ordering}", supervisor(b, **how), extra=extra, exits=("fail",))
+    extra = {name: (child(name, explicit=False), FirstStart.ORDINARY) for name in ("y", "z")}
+    b = child("a", explicit=False, grace=0)
+    name = f"two apart, {strategy} {ordering}"
+    add(name, supervisor(b, **how), extra=extra, exits=("fail",), shutdowns=())
+
+
+def _auto(strategy: str) -> None:
+    for mode in ("any_significant", "all_significant", "all_done", "never"):
+        significant = mode.endswith("significant")
+        spec = supervisor(
+            child("a", explicit=False, restart="transient", significant=significant, grace=0),
+            child("b", restart="temporary", significant=significant, grace=0),
+            child("c", restart="transient", explicit=False, grace=0),
+            strategy=strategy,
+            auto_shutdown=mode,
+        )
+        add(f"auto, {mode}, {strategy}", spec, commands=("stop", "remove"), shutdowns=())
+
+
+_alone()
 for each in EVERY:
     _two(*each)
+    _three(*each)
+    _added(*each)
+for strategy in STRATEGIES:
+    _auto(strategy)

@@ -243,6 +243,7 @@ class Lab:
         *children: ChildSpec[Any] | SupervisorSpec,
         name: str = "app",
         wait_ready: bool = True,
+        check: bool = True,
         **options: Any,
     ) -> AsyncIterator[Supervisor]:
         """Run them under a supervisor around the block, and check it when it has ended."""
@@ -253,7 +254,8 @@ class Lab:
                 await self.settle()
                 yield supervisor
         finally:
-            self.check_end()
+            if check:
+                self.check_end()
 
     async def settle(self) -> None:
         """Let everything happen that can happen now; time does not pass."""

@@ -216,6 +216,13 @@ class SupervisionMachine(Teller):
         child.ask(now, grace)
         self.enter_child(child, ChildState.STOPPING, now, child.stop_reason)
         self._emit(ev.ChildStopRequested, child.path, child.attempt, child.stop_reason, grace)
+        self._order_stop(child)
+        if grace > 0:
+            self.timers.arm(child, child.step_due)
+        else:
+            self.cancel(child, now)
+
+    def _order_stop(self, child: ChildLife) -> None:
         self._orders.append(
             o.RequestStop(
                 child.name,
@@ -225,10 +232,12 @@ class SupervisionMachine(Teller):
                 child.fault_exit,
             )
         )
-        if grace > 0:
-            self.timers.arm(child, child.step_due)
-        else:
-            self.cancel(child, now)
+
+    def _hand_on_deadline(self) -> None:
+        """Nested supervisors that were asked to stop before there was this deadline get to know."""
+        for child in self.children.values() if self._closing.wake_at < inf else ():
+            if child.spec.supervisor is not None and child.live and child.stage:
+                self._order_stop(child)
 
     def cancel(self, child: ChildLife, now: float) -> None:
         """The end of patience with an attempt that was asked."""
@@ -315,6 +324,7 @@ class SupervisionMachine(Teller):
             self.hurry = not grace
             self._enter(SupervisorState.STOPPING, now, outcome.reason)
             self.timers.arm(self._closing, min(now + self.spec.shutdown_deadline, deadline))
+            self._hand_on_deadline()
             self._orders.append(o.Stopping(outcome))
             self._emit(ev.SupervisorStopping, self.path, 0, outcome.kind.value, outcome.reason)
             for child in reversed(list(self.children.values())):
@@ -324,6 +334,7 @@ class SupervisionMachine(Teller):
             return
         if deadline < self._closing.wake_at and self.state is SupervisorState.STOPPING:
             self.timers.arm(self._closing, deadline)
+            self._hand_on_deadline()
         if not grace and not self.hurry:
             self.hurry = True
             for child in self.children.values():

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, final
 
@@ -83,16 +84,14 @@ def run(
             "daemon.run() starts Trio itself; in a Trio program use run_supervisor()"
         )
     _configure_logging(log_level)
-    ending = _Ending()
     try:
         tree = _declared(spec)
-        trio.run(_main, tree, ending)
     except SpecError as error:
-        if ending.opened:  # a child's own, found at run time
-            ending.error = error
-        else:
-            _log.critical("bad declaration: %s", error)
-            raise SystemExit(ExitCode.BAD_SPEC) from None
+        _log.critical("bad declaration: %s", error)
+        raise SystemExit(ExitCode.BAD_SPEC) from None
+    ending = _Ending(tree.name)
+    try:
+        trio.run(_main, tree, ending)
     except Exception as error:
         ending.error = error
     code = ending.conclude()
@@ -120,9 +119,8 @@ def _configure_logging(level: int | str) -> None:
 class _Ending:
     """What is known, bit by bit, about how the tree ends."""
 
-    def __init__(self) -> None:
-        self.name = ""
-        self.opened = False
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.was_ready = False
         self.signals: list[signal.Signals] = []
         self.report: ShutdownReport | None = None
@@ -156,7 +154,6 @@ class _Ending:
 
 
 async def _main(spec: SupervisorSpec, ending: _Ending) -> None:
-    ending.name = spec.name
     failed: BaseException | None = None
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         # Outside of the supervisor's block, which a failing tree cancels: its stop can take long,
@@ -164,7 +161,6 @@ async def _main(spec: SupervisorSpec, ending: _Ending) -> None:
         async with trio.open_nursery() as nursery:
             try:
                 async with open_supervisor(spec, wait_ready=False) as supervisor:
-                    ending.opened = True
                     nursery.start_soon(_obey, signals, supervisor, ending)  # noqa: ASYNC111
                     await _attend(supervisor, ending)
             except BaseException as error:  # noqa: ASYNC103 - raised below, bare
@@ -177,13 +173,10 @@ async def _main(spec: SupervisorSpec, ending: _Ending) -> None:
         del failed  # it holds this frame
 
 
-async def _attend(supervisor: Supervisor, ending: _Ending) -> None:
+async def _attend(supervisor: Supervisor, ending: _Ending) -> None:  # noqa: ASYNC910 - it waits
     begun = trio.current_time()
-    try:
+    with suppress(SupervisorClosed):  # stopped before it was ready
         await supervisor.wait_ready()
-    except SupervisorClosed:
-        pass  # stopped before it was ready
-    else:
         ending.was_ready = True
         _log.info(
             "%s is up after %.2fs, pid %d; SIGINT (Ctrl-C) or SIGTERM stops it",
@@ -191,7 +184,8 @@ async def _attend(supervisor: Supervisor, ending: _Ending) -> None:
             trio.current_time() - begun,
             os.getpid(),
         )
-    ending.report = await supervisor.wait_finished()
+    with suppress(SupervisorClosed):  # broken: leaving the block raises why
+        ending.report = await supervisor.wait_finished()
 
 
 async def _obey(signals: AsyncIterator[int], supervisor: Supervisor, ending: _Ending) -> None:
