@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ ROOT = Path(trio_supervisor.__file__).parent
 # From the top of the house to its cellar: a room imports only what stands in a line above its own,
 # or beside it. A folder is one room. `__init__` is the facade.
 HOUSE = (
-    ("_errors",),
+    ("_errors", "_record"),
     ("_check",),
     ("_policy",),
     ("_body", "_check_run", "_check_tree", "_child_spec", "_options", "_spec"),
@@ -47,7 +48,7 @@ HOUSE = (
         "_waiting",
     ),
     ("children",),
-    ("__init__",),
+    ("__init__", "_facade"),
     ("daemon",),
     ("testing",),
 )
@@ -229,12 +230,21 @@ import json, sys
 import attrs, trio, trio_util
 before = set(sys.modules)
 import trio_supervisor
-print(json.dumps(sorted(set(sys.modules) - before)))
+early = set(sys.modules) - before
+for name in trio_supervisor.__all__:
+    getattr(trio_supervisor, name)
+print(json.dumps([sorted(early), sorted(set(sys.modules) - before)]))
 """
 
 
-def test_importing_the_library_loads_no_optional_part() -> None:
-    loaded = json.loads(run_python(IMPORT_AND_COMPARE))
+def test_importing_the_library_loads_next_to_nothing() -> None:
+    loaded, _ = json.loads(run_python(IMPORT_AND_COMPARE))
+    assert set(loaded) == {NAME, f"{NAME}._facade"}
+
+
+def test_using_the_library_loads_no_optional_part() -> None:
+    _, loaded = json.loads(run_python(IMPORT_AND_COMPARE))
+    assert len(loaded) > 30
     assert not [
         module
         for module in loaded
@@ -289,25 +299,34 @@ def test_a_facade_only_re_exports(path: Path) -> None:
     ]
 
 
+def facade_imports() -> Iterator[tuple[str, ast.alias]]:
+    """What type checkers see in the facade, each with the room that it comes from."""
+    for node in ast.walk(tree_of(ROOT / "__init__.py")):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{NAME}."):
+            for alias in node.names:
+                if not alias.name.startswith("__"):
+                    yield str(node.module).removeprefix(f"{NAME}."), alias
+
+
 def test_the_facade_says_of_every_name_that_it_offers_it() -> None:
-    offered = set(getattr(trio_supervisor, "__all__", ()))
-    not_said = {
-        alias.name
-        for node in tree_of(ROOT / "__init__.py").body
-        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
-        for alias in node.names
-        if alias.asname is None and alias.name not in offered
-    }
-    assert not not_said, "import it `as` itself"
+    assert all(alias.asname == alias.name for _, alias in facade_imports()), "import it `as` itself"
 
 
 def test_the_facade_offers_public_names_once() -> None:
-    tree = tree_of(ROOT / "__init__.py")
-    names = [
-        a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names
-    ]
+    names = [alias.name for _, alias in facade_imports()]
     assert len(names) == len(set(names))
     assert not [name for name in names if name.startswith("_")]
+    assert sorted(names) == sorted(vars(trio_supervisor)["__all__"])
+
+
+def test_what_the_facade_hands_out_is_what_type_checkers_take_it_for() -> None:
+    for room, alias in facade_imports():
+        there = getattr(import_module(f"{NAME}.{room}"), alias.name)
+        assert getattr(trio_supervisor, alias.name) is there
+        assert alias.name in dir(trio_supervisor)
+    assert trio_supervisor.children is import_module(f"{NAME}.children")
+    with pytest.raises(AttributeError, match=r"'trio_supervisor' has no attribute 'chidlren'"):
+        _ = trio_supervisor.chidlren  # type: ignore[attr-defined]
 
 
 @every_file

@@ -228,5 +228,6 @@ def test_memory_is_bounded() -> None:
         journal.append(ev.ChildAdded, float(attempt), 1, f"app/s-{attempt}", 0, ())
         journal.append(ev.ChildRemoved, float(attempt), 1, f"app/s-{attempt}", 0, ())
     assert len(journal._raws) <= 128
+    assert journal._chore_at > journal.last_sequence, "and append has nothing more to do"
     assert len(journal._builder._children) <= 3
     assert state_of(journal).child("feed").restarts == 2_000

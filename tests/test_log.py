@@ -552,6 +552,98 @@ def test_different_failures_are_told_apart(tree: Tree) -> None:
     ]
 
 
+def crash_here_or_there(cls: type[Exception], *, here: bool) -> TaskExit:
+    try:
+        if here:
+            raise cls("boom")
+        raise cls("boom")
+    except Exception as error:
+        return Crashed(error)
+
+
+@pytest.mark.parametrize("other", ["place", "code", "type", "kind", "none", "untraced", "verdict"])
+def test_while_repeats_are_counted_others_are_still_told_apart(tree: Tree, other: str) -> None:
+    for _ in range(4):
+        tree.crash(crash_here_or_there(ValueError, here=True))
+    tree.take()
+    if other == "kind":
+        boom = crash_here_or_there(ValueError, here=True).error
+        tree.write(ev.ChildExited, FEED, "failed", "failed: boom", 1.0, None, error=boom)
+    else:
+        exits: dict[str, TaskExit | str] = {
+            "place": crash_here_or_there(ValueError, here=False),
+            "code": crashed(),
+            "type": crash_here_or_there(KeyError, here=True),
+            "none": "timed_out",
+            "untraced": Crashed(ValueError("boom")),
+            "verdict": crash_here_or_there(ValueError, here=True),
+        }
+        tree.exit(exits[other])
+    tree.judge("done" if other == "verdict" else "restart")
+    if other == "verdict":
+        assert tree.take() == [
+            same(3, "0.0s"),
+            "WARNING app/feed crashed attempt=5 ValueError: boom up=41.2s; done",
+        ]
+    else:
+        (line,) = tree.take()
+        assert line.startswith("WARNING"), line
+        assert " attempt=5" in line
+
+
+def test_one_that_is_down_at_the_end_of_a_minute_is_not_said_to_be_ready(tree: Tree) -> None:
+    for _ in range(4):
+        tree.crash()
+    tree.exit(crashed())
+    tree.judge()
+    tree.take()
+    tree.log.tick(100.0)
+    assert tree.take() == [same(4, "60s")]
+
+
+def test_each_story_has_minutes_of_its_own(tree: Tree) -> None:
+    tree.crash()
+    tree.crash()
+    tree.now = 30.0
+    tree.crash(path=WEB)
+    tree.crash(path=WEB)
+    tree.now = 59.0
+    tree.crash()
+    tree.take()
+    tree.now = 60.0
+    tree.crash()
+    assert tree.take() == [same(2, "60s")]
+    assert tree.log.due == 30.0 + WINDOW
+    tree.log.tick(90.0)
+    assert tree.take() == [
+        "WARNING app/web same failure x1 in 60s (traceback above, attempt=0)",
+        "INFO app/web ready attempt=2 after=0.21s",
+    ]
+    assert tree.log.due == 60.0 + WINDOW
+
+
+def test_two_who_restart_each_other_are_quiet_until_both_are_done(tree: Tree) -> None:
+    for _ in range(3):
+        tree.crash(also=("web",))
+        tree.crash(path=WEB, also=("feed",))
+    tree.now = 30.0
+    tree.crash(crashed_elsewhere(), also=("web",))
+    tree.crash(crashed_elsewhere(), also=("web",))
+    tree.take()
+    tree.log.tick(60.0)
+    assert tree.take() == [
+        same(2, "60s"),
+        "WARNING app/web same failure x2 in 60s (traceback above, attempt=0)",
+    ]
+    tree.log.tick(90.0)
+    assert tree.take() == [
+        same(1, "60s", 4),
+        "INFO app/feed ready attempt=6 after=0.21s",
+        "INFO app/web ready attempt=3 after=0.21s",
+    ]
+    assert tree.log._quiet == 0
+
+
 def test_groups_are_told_apart_by_what_is_in_them(tree: Tree) -> None:
     def group(*members: TaskExit) -> TaskExit:
         errors = [member.error for member in members if member.error is not None]
@@ -565,10 +657,11 @@ def test_groups_are_told_apart_by_what_is_in_them(tree: Tree) -> None:
         (crashed_elsewhere(), crashed()),
         (crashed(), crashed_elsewhere()),
         (crashed(),),
+        (crashed(cls=KeyError),),
     ):
         tree.crash(group(*members))
     failures = [line for line in tree.take() if line.startswith("WARNING!")]
-    assert len(failures) == 3
+    assert len(failures) == 4
     tree.crash(group(crashed()))
     assert tree.take() == []
 
@@ -786,6 +879,9 @@ def test_memory_is_bounded() -> None:
         tree.crash(path="app/in/x")
         if run % 2:
             tree.write(ev.SupervisorFinished, "app/in", "shutdown", "", 0.0, 0, run=run)
+    tree.write(ev.SupervisorStarted, "app/in", ("x",), run=100)
+    tree.write(ev.ChildRemoved, "app/in")
+    assert set(log._supervisors) == {"app"}
     tree.finish()
     tree.log.close(0.0)
     assert not (log._children)

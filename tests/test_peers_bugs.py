@@ -1,4 +1,4 @@
-"""Bugs that were found in other supervisors for Python, one test each: none of them can happen here.
+"""Bugs that were found in other supervisors for Python, one test each: none can happen here.
 
 Where each was seen is said in its docstring.
 """
@@ -299,7 +299,7 @@ async def test_a_shared_limit_is_shared(lab: Lab) -> None:
 @pytest.mark.parametrize("way", ["return", "crash"])
 @scenario
 async def test_giving_up_is_never_silent(lab: Lab, way: str) -> None:
-    """triotp returns quietly if the exits were clean; otpylib vanishes; mode lets siblings run on."""
+    """triotp returns quietly if exits were clean; otpylib vanishes; mode lets siblings run on."""
     spec = lab.child("a", restart_limit=RestartLimit(3, within=60))
     with pytest.raises(RestartLimitExceeded) as caught:
         async with lab.run(spec, lab.child("b")):

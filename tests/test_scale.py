@@ -78,7 +78,9 @@ def test_ten_thousand_dynamic_children_come_and_go() -> None:
             assert alive == supervisor.count_children().specs == 0
             # Nothing is kept of those that were removed.
             shell = supervisor._shell
-            assert not (shell.slots or shell.watched or shell.machine.children)
+            assert not shell.slots
+            assert not shell.watched
+            assert not shell.machine.children
             assert not shell.machine.order.dynamics
             assert len(shell.machine.timers) < 200
 
@@ -120,7 +122,6 @@ def test_a_hundred_thousand_restarts_in_a_minute_leave_nothing_behind() -> None:
             assert len(handle.reports) == 8
             assert len(supervisor.journal) == supervisor.journal.capacity
             assert len(supervisor._shell.machine.timers) < 100
-            print(vars(before), vars(after))
             return before, after
 
     logging.getLogger("trio_supervisor").setLevel(logging.CRITICAL)
@@ -131,7 +132,7 @@ def test_a_hundred_thousand_restarts_in_a_minute_leave_nothing_behind() -> None:
     assert after.window - before.window >= RESTARTS * 0.85
     assert abs(after.objects - before.objects) < 3000
     # One time is one block of memory.
-    assert abs(after.blocks - before.blocks - (after.window - before.window)) < 30_000
+    assert abs(after.blocks - before.blocks - (after.window - before.window)) < 8000
 
 
 def test_memory_is_flat_once_the_window_is_full() -> None:
@@ -153,6 +154,6 @@ def test_memory_is_flat_once_the_window_is_full() -> None:
         assert 2900 <= before.window <= 3200
         assert 2900 <= after.window <= 3200
         assert abs(after.objects - before.objects) < 3000
-        assert abs(after.blocks - before.blocks) < 15_000
+        assert abs(after.blocks - before.blocks) < 8000
 
     run_virtual(main)

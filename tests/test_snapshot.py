@@ -86,7 +86,9 @@ def numbered(
     ]
 
 
-HEAD = [(ev.SupervisorStarted, path, (DECLARED[path],)) for path in SUPERVISORS[:3]]
+Bare = tuple[type[ev.Event], str, tuple[Any, ...]]
+
+HEAD: list[Bare] = [(ev.SupervisorStarted, path, (DECLARED[path],)) for path in SUPERVISORS[:3]]
 any_events = st.lists(bare_events(), max_size=40).map(numbered)
 likely_events = st.lists(bare_events(), max_size=40).map(lambda bare: numbered(HEAD + bare))
 histories = st.one_of(any_events, likely_events)
@@ -285,6 +287,20 @@ def test_a_vanished_subtree_leaves_nothing_behind() -> None:
     assert set(builder._children) == {"app/a", "app/n"}
     builder.extend(map(raw_of, numbered([*HEAD[1:], (ev.ChildRemoved, "app/n", ())], 20)))
     assert set(builder._children) == {"app/a"}
+
+
+def test_a_nested_supervisor_that_begins_anew_has_only_its_new_children() -> None:
+    builder = SnapshotBuilder()
+    again: Bare = (ev.SupervisorStarted, "app/n", (("y",),))
+    builder.extend(map(raw_of, numbered([*HEAD, again])))
+    assert set(builder._children) == {"app/a", "app/n", "app/n/y"}
+
+
+def test_before_the_first_event_there_is_nobody_to_add_to() -> None:
+    (added,) = numbered([(ev.ChildAdded, "app", ())])
+    builder = SnapshotBuilder()
+    builder.apply(raw_of(added))
+    assert builder.freeze() == fold(BLANK, added) == BLANK
 
 
 # ---------------------------------------------------------------- snapshots

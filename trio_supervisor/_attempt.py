@@ -22,7 +22,6 @@ from math import inf
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, final
 
-import attrs
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
@@ -33,6 +32,7 @@ from trio_supervisor._exits import ChildRunReport, TaskExit, classify, leaves
 from trio_supervisor._host import NO_HOST, AttemptHost
 from trio_supervisor._leftover import close_leftovers
 from trio_supervisor._policy import ReadinessState
+from trio_supervisor._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,8 +44,7 @@ current_attempt: ContextVar[Attempt] = ContextVar("trio_supervisor.current_attem
 
 
 @final
-@attrs.frozen
-class Heartbeat:
+class Heartbeat(Record):
     """A child's latest sign of life."""
 
     at: float

@@ -76,14 +76,14 @@ class ReportCollector(ABC):
         self.post(ReportCollector._take_exit, attempt)
 
     def post(self, handler: Callable[[Any, Any, float], None], subject: object) -> None:
-        """Have ``handler(self, subject, now)`` run in the collector's task. Never waits or raises."""
+        """Have ``handler(self, subject, now)`` run in the collector's task; never waits."""
         self._waiting += 1
         self._send.send_nowait((handler, subject))
 
     # ------------------------------------------------------------ the task
 
     @enable_ki_protection
-    async def collect(self) -> None:
+    async def collect(self) -> None:  # noqa: ASYNC910 - it is over only after a receive
         """Start the tree, then deal with what is posted until the machine says that it is over."""
         now = trio.current_time()
         self.carry_out(self.machine.start(now), now)
@@ -181,7 +181,7 @@ class ReportCollector(ABC):
             signal.decision = _call_decide(decide, attempt.report(how))
         except Exception as error:  # the table for a crash applies, and the event shows this
             signal.decide_error = Crashed(error).describe().removeprefix("crashed: ")
-        except BaseException as error:  # it must get through, as if the child had raised it
+        except BaseException as error:  # noqa: ASYNC103 - posted as if the child had raised it
             self._note_fatal(signal, error)
 
     # ------------------------------------------------------------ for the shell

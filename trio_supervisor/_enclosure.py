@@ -48,14 +48,14 @@ class Enclosure:
         nursery = await self._manager.__aenter__()
         shell.on_failure = self._block.cancel
         shell.on_finish = lambda: self._doorbell.cancel("the supervisor has finished")
-        nursery.start_soon(self._ring_doorbell, name=f"{shell.path} doorbell")
+        nursery.start_soon(self._ring_doorbell, name=f"{shell.path} doorbell")  # noqa: ASYNC113
         nursery.start_soon(shell.serve, name=f"{shell.path} supervisor")
         self._block.__enter__()
         try:
             if self._wait_ready:
                 await shell.settled.wait()
         except BaseException as error:
-            await self._leave(error)
+            await self._leave(error)  # noqa: ASYNC102 - it has to wait for the tree
             raise
         if shell.error is not None or shell.fatal or shell.bug is not None:
             await self._leave(None)
@@ -68,7 +68,7 @@ class Enclosure:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        return await self._leave(exc)
+        return await self._leave(exc)  # noqa: ASYNC102 - it has to wait for the tree
 
     @enable_ki_protection
     async def _ring_doorbell(self) -> None:
@@ -89,7 +89,7 @@ class Enclosure:
                 None if exc is None else type(exc), exc, None if exc is None else exc.__traceback__
             ):
                 raised = None
-        except BaseException as rest:  # what a scope leaves over of a group
+        except BaseException as rest:  # noqa: ASYNC103 - what a scope leaves over, raised below
             raised = rest
         if raised is None or isinstance(raised, Exception):
             reason = (
@@ -105,13 +105,13 @@ class Enclosure:
         passing: BaseException | None = None
         try:
             await self._manager.__aexit__(None, None, None)
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103 - raised below, with what else there is
             passing = error
         final_error = _compose(shell, raised, passing)
         if final_error is None:
-            return True
+            return True  # noqa: ASYNC910 - closing the nursery was a checkpoint
         if final_error is exc:
-            return False
+            return False  # noqa: ASYNC910
         context = final_error.__context__
         try:
             raise final_error
@@ -194,7 +194,7 @@ def open_supervisor(
     return Enclosure(_root(spec, random, options), wait_ready=wait_ready)
 
 
-async def run_supervisor(
+async def run_supervisor(  # noqa: ASYNC114 - a name that only a linter's option could know
     spec: SupervisorSpec | None = None,
     *,
     random: Random | None = None,

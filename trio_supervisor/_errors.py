@@ -125,7 +125,9 @@ class ChildStartError(_TreeError):
         reports: Sequence[ChildRunReport] = (),
     ) -> None:
         super().__init__(message, path=path, reports=reports)
-        self.exit: TaskExit | None = exit if exit is not None or not self.reports else self.reports[-1].exit
+        if exit is None and self.reports:
+            exit = self.reports[-1].exit  # noqa: A001 - as the argument
+        self.exit: TaskExit | None = exit
 
 
 @final

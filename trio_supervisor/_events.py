@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import final
 
-from attrs import frozen
+from trio_supervisor._record import Record
 
 
-@frozen
-class Event:
+class Event(Record):
     """What all events have in common.
 
     Attributes:
@@ -34,7 +33,6 @@ class Event:
 
 
 @final
-@frozen
 class SupervisorStarted(Event):
     """A supervisor began; ``children`` are the names declared for it, all waiting."""
 
@@ -42,19 +40,16 @@ class SupervisorStarted(Event):
 
 
 @final
-@frozen
 class SupervisorReady(Event):
     """Its first start is complete: every declared child was ready, is done, or is held down."""
 
 
 @final
-@frozen
 class SupervisorIdle(Event):
     """Nobody is alive, nobody comes back, and nothing was declared to end it: said once."""
 
 
 @final
-@frozen
 class SupervisorStopping(Event):
     """The orderly stop began. ``cause`` is one of `OutcomeKind`."""
 
@@ -63,7 +58,6 @@ class SupervisorStopping(Event):
 
 
 @final
-@frozen
 class SupervisorFinished(Event):
     """None of its children is alive. ``unresponsive`` counts those that overran their cancel."""
 
@@ -74,7 +68,6 @@ class SupervisorFinished(Event):
 
 
 @final
-@frozen
 class CommandAccepted(Event):
     """An operator's wish was taken; its effect follows in other events."""
 
@@ -83,19 +76,16 @@ class CommandAccepted(Event):
 
 
 @final
-@frozen
 class ChildAdded(Event):
     """A child was added to a running supervisor; it is waiting."""
 
 
 @final
-@frozen
 class ChildWaiting(Event):
     """It should run and cannot yet: its turn in the order, or a requirement, is missing."""
 
 
 @final
-@frozen
 class ChildStarted(Event):
     """An attempt was started. ``generation`` counts restarts by hand, from 0."""
 
@@ -103,7 +93,6 @@ class ChildStarted(Event):
 
 
 @final
-@frozen
 class ChildReady(Event):
     """The attempt said that it is ready, ``after`` seconds from its start."""
 
@@ -111,7 +100,6 @@ class ChildReady(Event):
 
 
 @final
-@frozen
 class ChildLostReadiness(Event):
     """The attempt withdrew its readiness."""
 
@@ -119,7 +107,6 @@ class ChildLostReadiness(Event):
 
 
 @final
-@frozen
 class ChildStopRequested(Event):
     """The attempt was asked to end; after ``grace`` seconds it is cancelled."""
 
@@ -128,7 +115,6 @@ class ChildStopRequested(Event):
 
 
 @final
-@frozen
 class ChildCancelled(Event):
     """The attempt's scope was cancelled."""
 
@@ -136,7 +122,6 @@ class ChildCancelled(Event):
 
 
 @final
-@frozen
 class ChildUnresponsive(Event):
     """Cancelled, and still there: ``stack`` shows where it hangs, one line per task inside."""
 
@@ -145,7 +130,6 @@ class ChildUnresponsive(Event):
 
 
 @final
-@frozen
 class ChildExited(Event):
     """The attempt's scope has closed. ``kind`` is `TaskExit.kind`, ``detail`` one line about it."""
 
@@ -156,7 +140,6 @@ class ChildExited(Event):
 
 
 @final
-@frozen
 class ExitJudged(Event):
     """What follows from an exit, decided once.
 
@@ -182,7 +165,6 @@ class ExitJudged(Event):
 
 
 @final
-@frozen
 class ChildBackingOff(Event):
     """It will start again at ``until`` on Trio's clock."""
 
@@ -190,13 +172,11 @@ class ChildBackingOff(Event):
 
 
 @final
-@frozen
 class ChildDone(Event):
     """It ended, and nothing is left to do."""
 
 
 @final
-@frozen
 class ChildStopped(Event):
     """It is down by an operator's wish, or because its supervisor ends."""
 
@@ -204,7 +184,6 @@ class ChildStopped(Event):
 
 
 @final
-@frozen
 class ChildQuarantined(Event):
     """It is held down, by policy or by hand, until it is restarted by hand."""
 
@@ -212,14 +191,12 @@ class ChildQuarantined(Event):
 
 
 @final
-@frozen
 class ChildRemoved(Event):
     """It is forgotten; its name is free."""
 
 
 @final
-@frozen
-class EventGap:
+class EventGap(Record):
     """Stands in a subscription for ``lost`` events that a slow reader was too late for."""
 
     lost: int

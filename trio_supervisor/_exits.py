@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal, cast, final
 
-import attrs
-
 from trio_supervisor._errors import TaskFailure
+from trio_supervisor._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +33,7 @@ TimedOutPhase = Literal["start", "run"]
 _LONGEST_LINE = 200
 
 
-@attrs.frozen
-class TaskExit:
+class TaskExit(Record):
     """How one attempt of a child ended: one of the subclasses. Match on the type or on `kind`."""
 
     kind: ClassVar[ExitKind]
@@ -75,7 +73,6 @@ class TaskExit:
 
 
 @final
-@attrs.frozen
 class Succeeded(TaskExit):
     """The body returned, and nobody had asked it to stop."""
 
@@ -85,7 +82,6 @@ class Succeeded(TaskExit):
 
 
 @final
-@attrs.frozen
 class Failed(TaskExit):
     """The body raised `TaskFailure`: it failed and says so itself."""
 
@@ -103,7 +99,6 @@ class Failed(TaskExit):
 
 
 @final
-@attrs.frozen
 class Crashed(TaskExit):
     """An exception came out of the body or its background tasks; a group, if several did."""
 
@@ -120,7 +115,6 @@ class Crashed(TaskExit):
 
 
 @final
-@attrs.frozen
 class TimedOut(TaskExit):
     """We ended it: it took too long to become ready (``"start"``) or altogether (``"run"``)."""
 
@@ -135,7 +129,6 @@ class TimedOut(TaskExit):
 
 
 @final
-@attrs.frozen
 class Unhealthy(TaskExit):
     """We ended it: it had sent no heartbeat for ``silence`` seconds."""
 
@@ -148,7 +141,6 @@ class Unhealthy(TaskExit):
 
 
 @final
-@attrs.frozen
 class Stopped(TaskExit):
     """It was asked to stop, and its body returned."""
 
@@ -160,7 +152,6 @@ class Stopped(TaskExit):
 
 
 @final
-@attrs.frozen
 class Aborted(TaskExit):
     """Its scope was cancelled from outside the body, and that is what ended the body."""
 
@@ -172,7 +163,6 @@ class Aborted(TaskExit):
 
 
 @final
-@attrs.frozen
 class SelfCancelled(TaskExit):
     """The body ended with a `trio.Cancelled` that no supervisor had asked for: a failure.
 
@@ -189,8 +179,7 @@ class SelfCancelled(TaskExit):
 
 
 @final
-@attrs.frozen
-class ChildRunReport:
+class ChildRunReport(Record):
     """The record of one finished attempt. All times are on Trio's clock, in seconds."""
 
     name: str

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 import attrs
 
 from trio_supervisor import _events as ev
+from trio_supervisor._record import values_of
 from trio_supervisor._snapshot import (
     BLANK,
     ChildSnapshot,
@@ -40,7 +41,7 @@ CLS, SEQUENCE, TIME, WALL, RUN, PATH, ATTEMPT, FIELDS = range(8)
 
 def raw_of(event: ev.Event) -> RawEvent:
     """The bare fields of ``event``."""
-    fields = attrs.astuple(event, recurse=False)
+    fields = values_of(event)
     return (type(event), *fields[: FIELDS - 1], fields[FIELDS - 1 :])
 
 

@@ -260,9 +260,7 @@ class TreeLog:
         return child
 
     def _forget(self, path: str) -> None:
-        child = self._children.pop(path, None)
-        if child is not None:
-            child.unsaid = None
+        if self._children.pop(path, None) is not None:
             self._supervisor_of(path).children.pop(path, None)
 
     def _supervisor_of(self, path: str) -> Supervisor:

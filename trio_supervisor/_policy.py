@@ -10,6 +10,7 @@ import attrs
 
 from trio_supervisor._check import check_count, check_number, check_seconds, refuse
 from trio_supervisor._errors import SpecError
+from trio_supervisor._record import Record
 
 if TYPE_CHECKING:
     from random import Random
@@ -278,8 +279,7 @@ class BackoffPolicy:
 _LONGEST: Final = sys.float_info.max / 4
 
 
-@attrs.frozen
-class Restart:
+class Restart(Record):
     """An answer of ``decide``: restart, whatever the restart policy says; limits still apply.
 
     Args:
@@ -291,13 +291,12 @@ class Restart:
 
     delay: float | None = None
 
-    def __attrs_post_init__(self) -> None:
+    def _check(self) -> None:
         if self.delay is not None:
             check_seconds("Restart", "delay", self.delay, finite=True)
 
 
 @final
-@attrs.frozen
 class RestartAfter(Restart):
     """An answer of ``decide``: restart after ``delay`` seconds instead of the child's backoff.
 
@@ -316,14 +315,12 @@ class RestartAfter(Restart):
 
 
 @final
-@attrs.frozen
-class DoNotRestart:
+class DoNotRestart(Record):
     """An answer of ``decide``: the child is done, as if it were transient and had returned."""
 
 
 @final
-@attrs.frozen
-class Quarantine:
+class Quarantine(Record):
     """An answer of ``decide``: hold the child down until somebody restarts it by hand.
 
     Args:
@@ -334,8 +331,7 @@ class Quarantine:
 
 
 @final
-@attrs.frozen
-class Escalate:
+class Escalate(Record):
     """An answer of ``decide``: stop all siblings in order and fail with `ChildEscalated`.
 
     Args:
@@ -346,8 +342,7 @@ class Escalate:
 
 
 @final
-@attrs.frozen
-class ShutdownTree:
+class ShutdownTree(Record):
     """An answer of ``decide``: stop the supervisor's children in order; it ends without an error.
 
     Args:

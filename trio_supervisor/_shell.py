@@ -19,7 +19,7 @@ from trio_supervisor._collector import ReportCollector
 from trio_supervisor._errors import ChildNotFound, ChildNotReady, SupervisorClosed, SupervisorError
 from trio_supervisor._outlook import error_of, snapshot_of
 from trio_supervisor._shutdown import ChildShutdown, ShutdownReport
-from trio_supervisor._slot import Slot
+from trio_supervisor._slot import Slot, View
 from trio_supervisor._snapshot import ChildState
 from trio_supervisor._stacks import stacks_of
 from trio_supervisor._supervisor import Supervisor
@@ -88,7 +88,7 @@ class Shell(ReportCollector):
     # ------------------------------------------------------------ the tasks
 
     @enable_ki_protection
-    async def serve(self) -> None:
+    async def serve(self) -> None:  # noqa: ASYNC910 - closing a nursery is a checkpoint
         """Run the children until the machine is finished. Cancellation does not reach in here."""
         try:
             with trio.CancelScope(shield=True):
@@ -99,16 +99,16 @@ class Shell(ReportCollector):
                         self.parent.slots[self.within.name].nested = self
                     await self.collect()
                     inner.cancel_scope.cancel("the supervisor has finished")
-        except (
-            BaseException
-        ) as error:  # a bug of ours, or a Ctrl-C in the wrong place: never silent
+        except BaseException as error:  # noqa: ASYNC103 - a bug of ours: raised by the block
             self.bug = error
             self.on_failure("the supervisor itself has failed")
         finally:
             self._close()
 
     @enable_ki_protection
-    async def _hold_attempts(self, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    async def _hold_attempts(  # noqa: ASYNC114 - private
+        self, task_status: trio.TaskStatus[trio.Nursery]
+    ) -> None:
         async with trio.open_nursery() as attempts:
             task_status.started(attempts)
             try:
@@ -348,14 +348,16 @@ class Shell(ReportCollector):
         """The same, as soon as there is one."""
         slot, shell = self._provider(name)
         while True:
-            view = await slot.wait(lambda view: view.closed or view.state in _ENDS_WAIT)
+            view = await slot.wait(
+                lambda view: view.closed or view.state in _ENDS_WAIT or _ends_with(shell, view)
+            )
             found, value = slot.ready_value
             if found:
                 return value
             if view.state is ChildState.REMOVED:
                 raise ChildNotFound(f"{slot.life.path} was removed")
-            if view.closed or shell.is_over:
-                raise SupervisorClosed(f"{shell.path} has ended")
+            if view.closed or _ends_with(shell, view):
+                raise SupervisorClosed(f"{slot!r} ends with its supervisor")
             await trio.lowlevel.checkpoint()
 
     def _provider(self, name: str) -> tuple[Slot, Shell]:
@@ -382,6 +384,10 @@ class Shell(ReportCollector):
 _LOG = getLogger("trio_supervisor")
 _NEVER = float("inf")
 _ENDS_WAIT = frozenset({ChildState.READY, ChildState.REMOVED})
+
+
+def _ends_with(shell: Shell, view: View) -> bool:
+    return shell.is_stopping and view.is_at_rest
 
 
 def _nothing(reason: str) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import final
 
-import attrs
+from trio_supervisor._record import Record
 
 
 @final
-@attrs.frozen
-class ChildShutdown:
+class ChildShutdown(Record):
     """What became of one child when its supervisor ended.
 
     Attributes:
@@ -36,8 +35,7 @@ class ChildShutdown:
 
 
 @final
-@attrs.frozen
-class ShutdownReport:
+class ShutdownReport(Record):
     """How a supervisor ended. `children` lists every child, those of nested supervisors too.
 
     Attributes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final, overload
 
-import attrs
 import trio
 
 from trio_supervisor._brain import orders as o
@@ -17,6 +16,7 @@ from trio_supervisor._errors import (
     SupervisorClosed,
 )
 from trio_supervisor._handle import ChildHandle, restart
+from trio_supervisor._record import Record
 from trio_supervisor._snapshot import ChildState
 from trio_supervisor._spec import ChildSpec, SupervisorSpec
 from trio_supervisor._subscription import Subscription
@@ -35,8 +35,7 @@ Named: TypeAlias = "ChildSpec[Any] | SupervisorSpec | str"
 
 
 @final
-@attrs.frozen
-class ChildCounts:
+class ChildCounts(Record):
     """How many children there are, by what they are doing.
 
     Attributes:
@@ -189,7 +188,15 @@ class Supervisor:
 
     # ------------------------------------------------------------ commands
 
-    async def start_child(self, spec: ChildSpec[T], *, reason: str = "") -> ChildHandle[T]:
+    @overload
+    async def start_child(self, spec: ChildSpec[T], *, reason: str = "") -> ChildHandle[T]: ...
+    @overload
+    async def start_child(
+        self, spec: SupervisorSpec, *, reason: str = ""
+    ) -> ChildHandle[Supervisor]: ...
+    async def start_child(
+        self, spec: ChildSpec[Any] | SupervisorSpec, *, reason: str = ""
+    ) -> ChildHandle[Any]:
         """Add a child and wait until it is ready.
 
         Args:
@@ -220,7 +227,7 @@ class Supervisor:
             assert slot is not None
             await slot.wait(lambda view: _has_started(slot, view))
         except trio.Cancelled:
-            await self._withdraw(reply)
+            await self._withdraw(reply)  # noqa: ASYNC102 - shielded inside
             raise
         if slot.failed_start is not None:
             report = slot.failed_start
@@ -230,7 +237,9 @@ class Supervisor:
             raise ChildStartError(message, path=path, reports=[report]) from how.error
         if not slot.life.ever_ready and not slot.has_succeeded:
             if shell.is_stopping:
-                raise SupervisorClosed(f"{slot!r} was stopped with its supervisor before it was ready")
+                raise SupervisorClosed(
+                    f"{slot!r} was stopped with its supervisor before it was ready"
+                )
             raise ChildNotReady(f"{slot!r} came to rest before it was ready")
         return slot.handle
 
@@ -247,7 +256,9 @@ class Supervisor:
             if removal.error is None:
                 await slot.wait(_is_gone)
 
-    def start_child_soon(self, spec: ChildSpec[Any], *, reason: str = "") -> None:
+    def start_child_soon(
+        self, spec: ChildSpec[Any] | SupervisorSpec, *, reason: str = ""
+    ) -> None:
         """Add a child and do not wait. A failure to start is an ordinary failure: policy applies.
 
         Raises:
@@ -281,7 +292,9 @@ class Supervisor:
             ChildNotFound: There is no such child.
             CommandRefused: Others require it; the message names them.
         """
-        await self._give(name, o.RemoveChild, reason, lambda view, _: view.state is ChildState.REMOVED)
+        await self._give(
+            name, o.RemoveChild, reason, lambda view, _: view.state is ChildState.REMOVED
+        )
 
     async def restart_child(self, name: Named, *, reason: str = "") -> None:
         """A new attempt, now, whatever held the child down; waits until it is ready.
@@ -296,18 +309,11 @@ class Supervisor:
             ChildNotFound: There is no such child.
             SupervisorClosed: The supervisor is ending.
         """
-        await restart(await self._find_or_wait(name), reason)
+        await restart(self._find(name), reason)
 
     async def _give(self, name: Any, command: Any, reason: str, until: Any) -> None:
-        slot = await self._find_or_wait(name)
+        slot = self._find(name)
         await give(slot.shell, slot, command(slot.life.name, reason), until)
-
-    async def _find_or_wait(self, name: Named) -> Slot:
-        try:
-            return self._find(name)
-        except ChildNotFound:
-            await trio.lowlevel.checkpoint()
-            raise
 
     def request_shutdown(self, reason: str = "", *, grace: bool = True) -> None:
         """Begin to stop all children in order; returns at once.

@@ -23,12 +23,12 @@ from inspect import iscoroutinefunction
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, final, overload
 
-import attrs
 import trio
 
 from trio_supervisor._body import Body, label_of
 from trio_supervisor._errors import SpecError, SupervisorError
 from trio_supervisor._policy import ReadinessPolicy
+from trio_supervisor._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,8 +57,7 @@ Ts = TypeVarTuple("Ts")
 # The bodies are values, not closures, so that specs which declare the same child are equal.
 
 
-@attrs.frozen
-class _Plain:
+class _Plain(Record):
     async_fn: Callable[..., Awaitable[object]]
     args: tuple[Any, ...]
 
@@ -102,8 +101,7 @@ class _Status:
         self._child.ready(value)
 
 
-@attrs.frozen
-class _Serving:
+class _Serving(Record):
     async_fn: Callable[..., Awaitable[object]]
     args: tuple[Any, ...]
 
@@ -111,65 +109,62 @@ class _Serving:
         return self.async_fn(*self.args, task_status=_Status(child))
 
 
-class _Serves0(Protocol[T_co]):
-    """With 0 arguments."""
+if TYPE_CHECKING:
 
-    def __call__(self, *, task_status: trio.TaskStatus[T_co]) -> Awaitable[object]: ...
+    class _Serves0(Protocol[T_co]):
+        """With 0 arguments."""
 
+        def __call__(self, *, task_status: trio.TaskStatus[T_co]) -> Awaitable[object]: ...
 
-class _Serves1(Protocol[A_contra, T_co]):
-    """With 1 argument."""
+    class _Serves1(Protocol[A_contra, T_co]):
+        """With 1 argument."""
 
-    def __call__(
-        self, a: A_contra, /, *, task_status: trio.TaskStatus[T_co]
-    ) -> Awaitable[object]: ...
+        def __call__(
+            self, a: A_contra, /, *, task_status: trio.TaskStatus[T_co]
+        ) -> Awaitable[object]: ...
 
+    class _Serves2(Protocol[A_contra, B_contra, T_co]):
+        """With 2 arguments."""
 
-class _Serves2(Protocol[A_contra, B_contra, T_co]):
-    """With 2 arguments."""
+        def __call__(
+            self, a: A_contra, b: B_contra, /, *, task_status: trio.TaskStatus[T_co]
+        ) -> Awaitable[object]: ...
 
-    def __call__(
-        self, a: A_contra, b: B_contra, /, *, task_status: trio.TaskStatus[T_co]
-    ) -> Awaitable[object]: ...
+    class _Serves3(Protocol[A_contra, B_contra, C_contra, T_co]):
+        """With 3 arguments."""
 
+        def __call__(
+            self, a: A_contra, b: B_contra, c: C_contra, /, *, task_status: trio.TaskStatus[T_co]
+        ) -> Awaitable[object]: ...
 
-class _Serves3(Protocol[A_contra, B_contra, C_contra, T_co]):
-    """With 3 arguments."""
+    class _Serves4(Protocol[A_contra, B_contra, C_contra, D_contra, T_co]):
+        """With 4 arguments."""
 
-    def __call__(
-        self, a: A_contra, b: B_contra, c: C_contra, /, *, task_status: trio.TaskStatus[T_co]
-    ) -> Awaitable[object]: ...
+        def __call__(
+            self,
+            a: A_contra,
+            b: B_contra,
+            c: C_contra,
+            d: D_contra,
+            /,
+            *,
+            task_status: trio.TaskStatus[T_co],
+        ) -> Awaitable[object]: ...
 
+    class _Serves5(Protocol[A_contra, B_contra, C_contra, D_contra, E_contra, T_co]):
+        """With 5 arguments."""
 
-class _Serves4(Protocol[A_contra, B_contra, C_contra, D_contra, T_co]):
-    """With 4 arguments."""
-
-    def __call__(
-        self,
-        a: A_contra,
-        b: B_contra,
-        c: C_contra,
-        d: D_contra,
-        /,
-        *,
-        task_status: trio.TaskStatus[T_co],
-    ) -> Awaitable[object]: ...
-
-
-class _Serves5(Protocol[A_contra, B_contra, C_contra, D_contra, E_contra, T_co]):
-    """With 5 arguments."""
-
-    def __call__(
-        self,
-        a: A_contra,
-        b: B_contra,
-        c: C_contra,
-        d: D_contra,
-        e: E_contra,
-        /,
-        *,
-        task_status: trio.TaskStatus[T_co],
-    ) -> Awaitable[object]: ...
+        def __call__(
+            self,
+            a: A_contra,
+            b: B_contra,
+            c: C_contra,
+            d: D_contra,
+            e: E_contra,
+            /,
+            *,
+            task_status: trio.TaskStatus[T_co],
+        ) -> Awaitable[object]: ...
 
 
 # One overload per number of arguments: a TypeVarTuple beside ``task_status`` in one Protocol
@@ -207,8 +202,7 @@ def serving(async_fn: Callable[..., Awaitable[object]], /, *args: object) -> Bod
     return Body(_Serving(async_fn, args), label, ReadinessPolicy.EXPLICIT, hears_stop=False)
 
 
-@attrs.frozen
-class _Holding:
+class _Holding(Record):
     open_cm: Callable[..., AbstractAsyncContextManager[Any, Any]]
     args: tuple[Any, ...]
 
@@ -355,8 +349,7 @@ def thread_child() -> ThreadChild:
         ) from None
 
 
-@attrs.frozen
-class _InThread:
+class _InThread(Record):
     sync_fn: Callable[..., object]
     args: tuple[Any, ...]
 

@@ -74,7 +74,8 @@ def clone(old: SupervisionMachine) -> SupervisionMachine:
     new.todo = deque()
     new._orders = []
     closing = new._closing = Closing()
-    closing.wake_at, closing.queued = old._closing.wake_at, old._closing.queued
+    for slot in Closing.__slots__:
+        setattr(closing, slot, getattr(old._closing, slot))
     _copy_order(old, new, life)
 
     def thing(due: Any) -> Any:
@@ -128,9 +129,11 @@ def key_of(machine: SupervisionMachine, now: float) -> tuple[Any, ...]:
             child.urgent,
             child.leaving,
             child.in_line,
+            child.in_rest,
             child.alone,
             child.restart_pending,
             child.drain,
+            child.hopeless,
             -1 if child.hold is None else holds.setdefault(child.hold, len(holds)),
             sorted(each.name for each in child.watchers or ()),
             sorted(each.name for each in child.dependents or ()),
@@ -147,6 +150,7 @@ def key_of(machine: SupervisionMachine, now: float) -> tuple[Any, ...]:
         machine.said_idle,
         order.static_leaving,
         order.dynamic_leaving,
+        order.rest_leaving,
         sorted(child.name for child in order._barred),
         children,
     )

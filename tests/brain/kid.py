@@ -26,6 +26,7 @@ class Kid:
         "fault",
         "first",
         "generation",
+        "heard_of",
         "hold",
         "index",
         "last_exit",
@@ -81,6 +82,7 @@ class Kid:
         self.busy_until = -inf
         self.start_due = self.run_due = self.step_due = inf
         self.last_exit = ""
+        self.heard_of = inf  # the deadline that it was told, if it is a supervisor itself
 
     def copy(self) -> Kid:
         """An independent copy."""

@@ -165,24 +165,27 @@ class Oracle:
     def is_hopeless(self, name: str, *, sure: bool = False) -> bool:
         """Not met, and will not be unless somebody does something by hand.
 
-        With ``sure`` it is also known by now: whoever backs off has yet to find that out.
+        With ``sure`` it is also known by now: whoever backs off, or waits for its turn, has yet to
+        find that out.
         """
         kid = self.kids[name]
         if self.is_met(name):
             return False
         if kid.wish != "up":
             return True
-        if kid.live or (sure and kid.hold is not None):
+        if kid.live:
+            return False
+        if sure and not all(why.startswith("requires") for why in self.may_wait(kid)):
             return False
         return any(self.is_hopeless(each, sure=sure) for each in kid.spec.requires)
 
     def waits_for_the_hopeless(self, kid: Kid) -> bool:
-        """Whether ``kid`` has its turn, and a requirement that nobody will bring back."""
+        """Whether nobody comes before ``kid``, and it has a requirement that stays unmet."""
         return (
             kid.wish == "up"
             and not kid.live
             and kid.hold is None
-            and all(why.startswith("requires") for why in self.why_not(kid))
+            and not any("comes before" in why for why in self.why_not(kid))
             and any(map(self.is_hopeless, kid.spec.requires))
         )
 
@@ -220,8 +223,6 @@ class Oracle:
     def may_wait(self, kid: Kid) -> list[str]:
         """Why ``kid`` may wait, although it should be up; empty if nothing excuses it."""
         why = self.why_not(kid)
-        if why:
-            return why
         for _, go, radius in self.rounds:
             if go and kid.name in radius:
                 why.append(f"shares the fate of {set(go)}, who are not gone")

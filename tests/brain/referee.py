@@ -271,10 +271,13 @@ class Referee:
                 fact = (order.name, order.attempt, order.generation)
                 need(fact == self.starting.pop(0), "started, but told otherwise", order)
             case o.RequestStop(name=name, attempt=attempt, reason=reason):
-                need(self.asking, "asked, but not told", order)
+                if not self.asking:
+                    self._handed_on(order)
+                    return []
                 need((name, attempt, reason) == self.asking.pop(0), "asked, told otherwise", order)
                 need(order.fault == oracle.kids[name].fault, "fault", order)
                 need(order.deadline == oracle.deadline, "5.5 deadline", order, oracle.deadline)
+                oracle.kids[name].heard_of = order.deadline
             case o.CancelAttempt(name=name, attempt=attempt, reason=reason):
                 need(self.cancelling, "cancelled, but not told", order)
                 fact_of = self.cancelling.pop(0)
@@ -302,6 +305,14 @@ class Referee:
                 need(not self.finish_told, "finished twice", order)
                 self.finish_told = True
         return []
+
+    def _handed_on(self, order: o.RequestStop) -> None:
+        """A nested supervisor that was asked before has to hear of an earlier deadline."""
+        kid = self.oracle.kids[order.name]
+        need(kid.spec.supervisor is not None, "asked, but not told", order)
+        need(kid.stage > 0 and kid.attempt == order.attempt, "asked, but not told", order)
+        need(order.deadline == self.oracle.deadline < inf, "5.5 deadline", order)
+        kid.heard_of = order.deadline
 
     # ------------------------------------------------------------ when nobody moves any more
 
@@ -340,7 +351,8 @@ class Referee:
                 if oracle.waits_for_the_hopeless(kid):
                     kid.let_go = True
                     unmet = [name for name in kid.spec.requires if not oracle.is_met(name)]
-                    if all(oracle.is_hopeless(name, sure=True) for name in unmet):
+                    excused = not all(why.startswith("requires") for why in oracle.may_wait(kid))
+                    if not excused and all(oracle.is_hopeless(name, sure=True) for name in unmet):
                         oracle.settle(kid.name)
 
     def _nobody_is_stuck(self) -> None:
@@ -365,6 +377,8 @@ class Referee:
                 need(not self.woken or kid.step_due > self.now, "I7 the grace is over", kid.name)
             elif kid.stage == 2:
                 need(not self.woken or kid.step_due > self.now, "I7 unresponsive", kid.name)
+            nested = kid.spec.supervisor is not None and kid.stage > 0
+            need(not nested or kid.heard_of == oracle.deadline, "5.5 not told the deadline", kid.name)
             if self._cut_short:
                 need(not kid.live or kid.stage >= 2, "5.7 beyond the deadline", kid.name)
         live = any(kid.live for kid in oracle.kids.values())

@@ -51,7 +51,7 @@ class Boom(Exception):
     """The crash of a puppet."""
 
 
-class _Finish(Exception):  # noqa: N818 - not an error
+class _Finish(Exception):
     def __init__(self, value: object) -> None:
         self.value = value
 
@@ -115,14 +115,16 @@ class Puppet:
     async def _perform(self, child: ChildContext) -> object:
         how = self.starting.popleft() if self.starting else self.usually
         if await self._hears_stop(child, trio.sleep, self.start_takes):
-            return await self._heed()
+            await self._heed()
+            return None
         if isinstance(how, Exception):
             raise how
         if how == "decline":
             return None
         if how == "hang":
             await self._hears_stop(child, trio.sleep_forever)
-            return await self._heed()
+            await self._heed()
+            return None
         if self.lab.is_explicit[self.name]:
             child.ready(self.value(child.attempt) if callable(self.value) else self.value)
         self._orders, orders = trio.open_memory_channel[Any](float("inf"))
@@ -135,7 +137,8 @@ class Puppet:
 
         while not await self._hears_stop(child, obey):
             pass
-        return await self._heed()
+        await self._heed()
+        return None
 
     async def _hears_stop(
         self, child: ChildContext, wait: Callable[..., Awaitable[object]], *args: object

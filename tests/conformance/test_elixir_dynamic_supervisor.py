@@ -256,9 +256,7 @@ REASONS = ["normal", "whatever", "killed"]
 
 @pytest.mark.parametrize("reason", REASONS)
 @scenario
-async def test_temporary_child_is_not_restarted_regardless_of_reason(
-    lab: Lab, reason: str
-) -> None:
+async def test_temporary_child_is_not_restarted_regardless_of_reason(lab: Lab, reason: str) -> None:
     async with lab.run() as pool:
         await pool.start_child(lab.child("1", restart="temporary"))
         await end(lab["1"], reason)
@@ -385,9 +383,7 @@ async def test_child_triggers_maximum_intensity_when_trying_again(lab: Lab) -> N
 
 async def _give_up(lab: Lab, most: int) -> None:
     with pytest.raises(RestartLimitExceeded) as caught:
-        async with lab.run(
-            restart_limit=RestartLimit(most, within=5), **NEVER_GIVES_UP
-        ) as pool:
+        async with lab.run(restart_limit=RestartLimit(most, within=5), **NEVER_GIVES_UP) as pool:
             await pool.start_child(lab.child("1"))
             lab["1"].usually = Boom("found")
             await lab["1"].crash()

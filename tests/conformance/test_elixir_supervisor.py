@@ -153,8 +153,8 @@ async def test_start_child_2_supports_new_child_spec(lab: Lab) -> None:
 @scenario
 async def test_start_child_2_with_invalid_child_spec(lab: Lab) -> None:
     async with lab.run() as supervisor:
-        anything: Any = {"id": 1}
-        for wrong in (anything, 5, None, idle):
+        wrong: Any
+        for wrong in ({"id": 1}, 5, None, idle):
             with pytest.raises(SpecError, match="a ChildSpec or SupervisorSpec"):
                 await supervisor.start_child(wrong)
         with pytest.raises(SpecError, match="the name of a sibling"):

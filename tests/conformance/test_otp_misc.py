@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 import trio
@@ -19,7 +20,7 @@ from trio_supervisor import (
 )
 
 SLOWLY = BackoffPolicy.delays(10)
-NO_LIMIT = {"child_restart_limit": None}
+NO_LIMIT: dict[str, Any] = {"child_restart_limit": None}
 
 
 @scenario
@@ -146,9 +147,7 @@ async def test_hanging_restart_loop(lab: Lab) -> None:
 
 @scenario
 async def test_hanging_restart_loop_rest_for_one(lab: Lab) -> None:
-    async with lab.run(
-        *lab.children("a b c"), strategy="rest_for_one", **NO_LIMIT
-    ) as supervisor:
+    async with lab.run(*lab.children("a b c"), strategy="rest_for_one", **NO_LIMIT) as supervisor:
         lab["b"].usually, lab["b"].start_takes = Boom("restart"), 2.0
         await lab["b"].crash()
         for _ in range(3):

@@ -120,6 +120,7 @@ async def test_code_change_simple_map(lab: Lab) -> None:
         changed = lab.child("2", restart="transient", grace=2)
         await supervisor.start_child(changed)
         # Those started from now on are as they are declared now, and the others as they were.
-        specs = [handle.spec for handle in supervisor.children.values()]
-        assert [(spec.restart, spec.grace) for spec in specs] == [("permanent", 1), ("transient", 2)]
+        one, two = (handle.spec for handle in supervisor.children.values())
+        assert (one.restart, one.grace) == ("permanent", 1)
+        assert (two.restart, two.grace) == ("transient", 2)
         assert lab.starts("1 2") == [1, 1]

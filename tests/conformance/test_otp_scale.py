@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import weakref
 from time import process_time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -30,8 +30,7 @@ async def idle(child: ChildContext, *args: object) -> None:
     await trio.sleep_forever()
 
 
-
-async def count(supervisor: Supervisor, many: int, make: Callable[[int], ChildSpec[object]]) -> None:
+async def count(supervisor: Supervisor, many: int, make: Callable[[int], ChildSpec[Any]]) -> None:
     """Start ``many``, then as many more, and let none of them be counted wrongly."""
     for start in (0, many):
         for number in range(start, start + many):
@@ -88,9 +87,9 @@ def test_do_not_save_start_parameters_for_temporary_children(strategy: str) -> N
                     argument = Argument()
                     refs.append(weakref.ref(argument))
                     name = f"{restart}-{number}"
-                    spec = ChildSpec(name, _ends, argument, restart=restart)  # type: ignore[arg-type]
-                    supervisor.start_child_soon(spec)
-            del argument, spec
+                    options: Any = {"restart": restart}
+                    supervisor.start_child_soon(ChildSpec(name, _ends, argument, **options))
+                    del argument
             await trio.sleep(2)
             await supervisor.start_child(ChildSpec("later", idle))
             gc.collect()
@@ -152,9 +151,7 @@ def test_simple_one_for_one_scale_many_temporary_children() -> None:
         async def main() -> None:
             async with open_supervisor() as supervisor:
                 for number in range(many):
-                    supervisor.start_child_soon(
-                        ChildSpec(str(number), idle, restart="temporary")
-                    )
+                    supervisor.start_child_soon(ChildSpec(str(number), idle, restart="temporary"))
                 await trio.testing.wait_all_tasks_blocked()
                 for number in range(many):
                     await supervisor.remove_child(str(number))

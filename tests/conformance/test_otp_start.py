@@ -198,7 +198,11 @@ async def test_sup_start_map(lab: Lab) -> None:
     async def work(child: ChildContext) -> None:
         await trio.sleep_forever()
 
-    specs = [ChildSpec("a", work), ChildSpec("b", plain(trio.sleep_forever)), SupervisorSpec("c")]
+    specs: list[Any] = [
+        ChildSpec("a", work),
+        ChildSpec("b", plain(trio.sleep_forever)),
+        SupervisorSpec("c"),
+    ]
     async with lab.run(*specs) as supervisor:
         worker = supervisor.child("a").spec
         expected = {

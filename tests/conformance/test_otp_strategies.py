@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
 
 import pytest
 import trio
@@ -104,7 +105,7 @@ async def test_simple_one_for_one_restart_ignore(lab: Lab, restart: str) -> None
     def decide(report: object) -> DoNotRestart | None:
         return DoNotRestart() if lab["1"].starts > 1 else None
 
-    options = {} if restart == "temporary" else {"decide": decide}
+    options: dict[str, Any] = {} if restart == "temporary" else {"decide": decide}
     async with lab.run() as supervisor:
         handle = await supervisor.start_child(lab.child("1", restart=restart, **options))
         lab["1"].next_starts("decline")
@@ -168,7 +169,7 @@ async def test_simple_one_for_one_corruption(lab: Lab) -> None:
             spec = ChildSpec(str(number), work, argument, restart="temporary")
             await supervisor.start_child(spec)
             await lab.sleep(2)
-        del argument, spec
+            del argument, spec
         # Whatever was handled last may still be in the collector's hands.
         await supervisor.start_child(lab.child("later"))
         gc.collect()

@@ -9,7 +9,6 @@ from conformance.kit import Boom, Lab, scenario
 from trio_supervisor import (
     BackoffPolicy,
     ChildCancelled,
-    ChildNotFound,
     ChildStarted,
     ChildStopRequested,
     ChildUnresponsive,
@@ -264,17 +263,3 @@ async def test_pending_restart_target_spawn_failure_retains_prior_outcomes_test(
         assert "first" in handle.reports[0].exit.describe()
         assert (handle.state, handle.attempt, handle.generation) == ("ready", 4, 1)
         assert supervisor.child("a") is handle
-
-
-@scenario
-async def test_restart_child_of_unknown_children_creates_nothing(lab: Lab) -> None:
-    async with lab.run(lab.child("a")) as supervisor:
-        for command in (
-            supervisor.restart_child,
-            supervisor.stop_child,
-            supervisor.quarantine_child,
-            supervisor.remove_child,
-        ):
-            with pytest.raises(ChildNotFound):
-                await command("ghost")
-        assert lab.names() == ["a"]

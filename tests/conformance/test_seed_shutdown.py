@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from conformance.kit import Boom, Lab, scenario
+from conformance.kit import Lab, scenario
 
 from trio_supervisor import BackoffPolicy, SupervisorClosed, SupervisorFinished
 
@@ -202,14 +202,3 @@ async def test_supervisor_command_after_control_loop_exit_reports_known_reason(l
     assert (await handle.wait_finished()).exit.kind == "stopped"
     with pytest.raises(SupervisorClosed):
         await handle.wait_ready()
-
-
-@scenario
-async def test_outer_failure_still_shuts_down_in_order(lab: Lab) -> None:
-    error = Boom("the block")
-    with pytest.raises(Boom) as caught:
-        async with lab.run(*lab.children("a b")):
-            lab.take()
-            raise error
-    assert caught.value is error
-    assert lab.take() == "?b -b ?a -a"

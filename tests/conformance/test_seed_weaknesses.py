@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 import trio
@@ -79,7 +80,7 @@ async def test_w2_a_restart_by_hand_during_the_delay_is_the_only_one(lab: Lab) -
 @scenario
 async def test_w3_no_way_out_of_the_block_abandons_a_child(lab: Lab) -> None:
     for error in (None, Boom("block"), KeyboardInterrupt()):
-        with pytest.raises(type(error)) if error else trio.CancelScope():  # type: ignore[attr-defined]
+        with pytest.raises(type(error)) if error else trio.CancelScope():
             async with lab.run(*lab.children("a b")):
                 if error is not None:
                     raise error
@@ -121,10 +122,10 @@ async def test_w5_every_stop_escalates_and_nothing_is_hidden(lab: Lab, command: 
 
 @scenario
 async def test_w5_a_body_that_raises_in_its_call_harms_nobody_else(lab: Lab) -> None:
-    def build(child: ChildContext) -> object:
+    def build(child: ChildContext) -> Any:
         raise Boom("in the call, before there was anything to await")
 
-    spec = ChildSpec("a", build, backoff=SLOWLY)  # type: ignore[arg-type]
+    spec = ChildSpec("a", build, backoff=SLOWLY)
     async with lab.run(spec, lab.child("b")) as supervisor:
         await lab.settle()
         assert lab.states("a b") == ["backing_off", "ready"]
@@ -286,3 +287,19 @@ async def test_w10_a_decision_can_end_the_tree(lab: Lab) -> None:
             await other["a"].crash(cause)
     assert caught.value.__cause__ is cause
     assert isinstance(caught.value.reports[-1].exit, TaskExit)
+
+
+@scenario
+async def test_commands_for_unknown_children_create_nothing(lab: Lab) -> None:
+    async with lab.run(lab.child("a")) as supervisor:
+        last = supervisor.journal.last_sequence
+        for command in (
+            supervisor.restart_child,
+            supervisor.stop_child,
+            supervisor.quarantine_child,
+            supervisor.remove_child,
+        ):
+            with pytest.raises(ChildNotFound, match="no child 'ghost'; it has: a"):
+                await command("ghost")
+        assert lab.names() == ["a"]
+        assert supervisor.journal.last_sequence == last

@@ -90,11 +90,12 @@ def restart_child(machine: SupervisionMachine, command: o.RestartChild, now: flo
     child.streak = 0
     child.hold = None
     child.done_well = False
-    if child.in_line or not (child.ever_ready or child.dynamic):
+    if child.in_line or not (machine.is_started or child.ever_ready or child.dynamic):
         # It takes part in a round, so those after it go on waiting for it. It waits for those
         # before it only in the first start; later a restart by hand is a round of one.
         machine.order.join_line(child)
         child.alone = machine.is_started
+    machine.order.wake_watchers(child)  # what it was given up for may be no more
     machine.condemn(child, Doom.WISH, command.reason, urgent=True)
 
 

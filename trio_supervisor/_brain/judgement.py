@@ -132,6 +132,7 @@ def _restart(
     if len(radius) == 1:
         child.hold = hold
         if machine.order.grouped:
+            child.alone = False
             machine.order.join_line(child)
         return
     reason = f"restarts with {child.name}"
@@ -151,6 +152,8 @@ def _recycle(
 ) -> None:
     """Let a member of the radius share the fate of the one that failed."""
     temporary = member.spec.restart is RestartPolicy.TEMPORARY and member is not failed
+    if not failed.dynamic:
+        machine.order.join_rest(member)
     if member.wish not in _TAKE_PART:
         # Held down: it stays so. But while it is still ending, the others wait for it.
         if member.live:
@@ -158,9 +161,12 @@ def _recycle(
     elif temporary and member.live:
         machine.hold_down(member, Wish.REMOVED, reason, ordered=True)
     else:
+        if member.wish is Wish.DONE:
+            machine.order.wake_watchers(member)
         member.wish = Wish.UP
         member.hold = hold
-        member.alone = False
+        # Policy's affair again: a restart by hand from now on is a new one.
+        member.alone = member.restart_pending = member.hopeless = False
         machine.order.join_line(member)
         machine.condemn(member, Doom.WISH, reason, ordered=True)
 

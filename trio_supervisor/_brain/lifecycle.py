@@ -146,7 +146,9 @@ class ChildLife(Vitals):
         "generation",
         "gone",
         "hold",
+        "hopeless",
         "in_line",
+        "in_rest",
         "index",
         "last_exit",
         "leaving",
@@ -200,7 +202,9 @@ class ChildLife(Vitals):
         self.no_grace = False
         self.leaving = False  # its attempt is being stopped in order
         self.in_line = False  # takes part in a round and is not settled yet
+        self.in_rest = False  # added later, and in a round with declared children
         self.alone = False  # restarted by hand: does not wait for its predecessors
+        self.hopeless = False  # waits for one that is held down, or that waits for such a one
         self.hold: Hold | None = None
         self.attempt = self.generation = 0
         self.restart_pending = False

@@ -52,12 +52,12 @@ _IMMEDIATE = ReadinessPolicy.IMMEDIATE
 
 
 class Closing:
-    """The deadline of the whole shutdown."""
+    """The deadline of the whole shutdown; it stands when it has passed."""
 
-    __slots__ = ("queued", "wake_at")
+    __slots__ = ("deadline", "queued", "wake_at")
 
     def __init__(self) -> None:
-        self.wake_at = inf
+        self.deadline = self.wake_at = inf
         self.queued = inf
 
 
@@ -228,14 +228,16 @@ class SupervisionMachine(Teller):
                 child.name,
                 child.attempt,
                 child.stop_reason,
-                self._closing.wake_at,
+                self._closing.deadline,
                 child.fault_exit,
             )
         )
 
-    def _hand_on_deadline(self) -> None:
-        """Nested supervisors that were asked to stop before there was this deadline get to know."""
-        for child in self.children.values() if self._closing.wake_at < inf else ():
+    def _set_deadline(self, deadline: float) -> None:
+        self._closing.deadline = deadline
+        self.timers.arm(self._closing, deadline)
+        # Nested supervisors that were asked to stop before there was this deadline get to know.
+        for child in self.children.values() if deadline < inf else ():
             if child.spec.supervisor is not None and child.live and child.stage:
                 self._order_stop(child)
 
@@ -321,20 +323,16 @@ class SupervisionMachine(Teller):
         if self.accepts:
             self.outcome = outcome
             self._closing_since = now
-            self.hurry = not grace
             self._enter(SupervisorState.STOPPING, now, outcome.reason)
-            self.timers.arm(self._closing, min(now + self.spec.shutdown_deadline, deadline))
-            self._hand_on_deadline()
+            self._set_deadline(min(now + self.spec.shutdown_deadline, deadline))
             self._orders.append(o.Stopping(outcome))
             self._emit(ev.SupervisorStopping, self.path, 0, outcome.kind.value, outcome.reason)
             for child in reversed(list(self.children.values())):
                 wish = Wish.SHUTDOWN if child.wish is Wish.UP else child.wish
                 reason = outcome.reason if child.wish is Wish.UP else child.reason
                 self.hold_down(child, wish, reason, ordered=True)
-            return
-        if deadline < self._closing.wake_at and self.state is SupervisorState.STOPPING:
-            self.timers.arm(self._closing, deadline)
-            self._hand_on_deadline()
+        elif deadline < self._closing.deadline and self.state is SupervisorState.STOPPING:
+            self._set_deadline(deadline)
         if not grace and not self.hurry:
             self.hurry = True
             for child in self.children.values():

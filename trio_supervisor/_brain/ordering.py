@@ -65,6 +65,7 @@ class Order(ABC):
         self.dynamics: dict[ChildLife, None] = {}
         self.dynamic_line: dict[ChildLife, None] = {}
         self.static_leaving = self.dynamic_leaving = 0
+        self.rest_leaving = 0  # of the latter, those that leave because of a declared child
         self._barred: dict[ChildLife, None] = {}
 
     # ------------------------------------------------------------ who exists
@@ -132,16 +133,30 @@ class Order(ABC):
         if self._is_barred(child):
             self._barred[child] = None
             return False
+        return not child.requires or self._has_what_it_requires(child)
+
+    def _has_what_it_requires(self, child: ChildLife) -> bool:
+        missing: ChildLife | None = None
+        hopeless = False
         for required in child.requires:
             if not required.is_met:
-                if required.watchers is None:
-                    required.watchers = {}
-                required.watchers[child] = None
-                if required.wish is not Wish.UP:
-                    # Nobody will bring it back soon; those behind it do not wait for that.
-                    self.leave_line(child)
-                return False
-        return True
+                hopeless = required.wish is not Wish.UP or required.hopeless
+                if hopeless or missing is None:
+                    missing = required
+                if hopeless:
+                    break
+        if missing is not None:
+            # One watch is enough: when that one passes, all are looked at again.
+            if missing.watchers is None:
+                missing.watchers = {}
+            missing.watchers[child] = None
+        if hopeless is not child.hopeless:
+            child.hopeless = hopeless
+            self.wake_watchers(child)
+        if hopeless:
+            # It comes back by somebody's hand or never; those behind it do not wait for that.
+            self.leave_line(child)
+        return missing is None
 
     def waits_for(self, child: ChildLife) -> tuple[str, ...]:
         """The names of those that keep a waiting child from starting."""
@@ -161,13 +176,19 @@ class Order(ABC):
     def _is_barred(self, child: ChildLife) -> bool:
         if not self.grouped or not (self.static_leaving or self.dynamic_leaving):
             return False
-        if not child.in_line and not child.attempt:
-            return False  # new here, and so in nobody's round
+        if not child.in_line:
+            return False  # new here, or restarted by hand: in nobody's round
         if self.together:
             return True
         if child.dynamic:
-            return bool(self.static_leaving or child.drain)
-        return bool(self.dynamic_leaving and child.in_line) or self._static_is_barred(child)
+            return bool(self.static_leaving or child.drain or (child.in_rest and self.rest_leaving))
+        return self.dynamic_leaving > 0 or self._static_is_barred(child)
+
+    def join_rest(self, child: ChildLife) -> None:
+        """A child that was added later shares the round of a declared one."""
+        if child.dynamic and not child.in_rest:
+            child.in_rest = True
+            self.rest_leaving += child.leaving
 
     def join_line(self, child: ChildLife) -> None:
         """It takes part in starting; it is not settled."""
@@ -185,6 +206,7 @@ class Order(ABC):
         child.in_line = child.alone = False
         if child.dynamic:
             del self.dynamic_line[child]
+            child.in_rest = child.in_rest and child.leaving
         else:
             self._leave_static_line(child)
             self._wake_line()
@@ -211,6 +233,7 @@ class Order(ABC):
         child.leaving = True
         if child.dynamic:
             self.dynamic_leaving += 1
+            self.rest_leaving += child.in_rest
         else:
             self.static_leaving += 1
             self._static_joins_leaving(child)
@@ -226,12 +249,14 @@ class Order(ABC):
             self._drain(child, -1)
         if child.dynamic:
             self.dynamic_leaving -= 1
-            opened = not self.dynamic_leaving
+            self.rest_leaving -= child.in_rest
+            opened = not self.dynamic_leaving or (child.in_rest and not self.rest_leaving)
+            child.in_rest = child.in_rest and child.in_line
         else:
             self.static_leaving -= 1
             self._static_leaves_leaving(child)
             opened = not self.static_leaving
-        if opened and child.dynamic:
+        if child.dynamic and not self.dynamic_leaving:
             self._wake_leaving()
         if opened and not (self.together and (self.static_leaving or self.dynamic_leaving)):
             self.todo.extend(self._barred)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from trio_supervisor._record import Note
 
 if TYPE_CHECKING:
     from trio_supervisor._events import Event
@@ -17,16 +17,14 @@ if TYPE_CHECKING:
 # ---------------------------------------------------------------- signals: what happened
 
 
-@define(eq=False)
-class BecameReady:
+class BecameReady(Note):
     """The attempt says that it is ready."""
 
     name: str
     attempt: int
 
 
-@define(eq=False)
-class LostReadiness:
+class LostReadiness(Note):
     """The attempt says that it is not ready any more."""
 
     name: str
@@ -34,8 +32,7 @@ class LostReadiness:
     reason: str
 
 
-@define(eq=False)
-class Beat:
+class Beat(Note):
     """A sign of life, made at ``at``; ``busy_until`` announces silence."""
 
     name: str
@@ -44,8 +41,7 @@ class Beat:
     busy_until: float = -inf
 
 
-@define(eq=False)
-class StartExtended:
+class StartExtended(Note):
     """The attempt asks for time to start, until ``until``."""
 
     name: str
@@ -53,8 +49,7 @@ class StartExtended:
     until: float
 
 
-@define(eq=False)
-class GraceForfeited:
+class GraceForfeited(Note):
     """The attempt waits for its own end, so that waiting for it is pointless."""
 
     name: str
@@ -62,8 +57,7 @@ class GraceForfeited:
     taken_back: bool = False
 
 
-@define(eq=False)
-class Exited:
+class Exited(Note):
     """The attempt's scope has closed.
 
     ``exit`` is None when a fatal exception came out. ``decision`` is what the child's `decide`
@@ -90,8 +84,7 @@ class FirstStart(StrEnum):
     ORDINARY = "ordinary"
 
 
-@define(eq=False)
-class AddChild:
+class AddChild(Note):
     """Add a child at run time."""
 
     spec: ChildSpec[Any]
@@ -99,40 +92,35 @@ class AddChild:
     reason: str = ""
 
 
-@define(eq=False)
-class StopChild:
+class StopChild(Note):
     """Hold the child down until it is restarted by hand."""
 
     name: str
     reason: str = ""
 
 
-@define(eq=False)
-class QuarantineChild:
+class QuarantineChild(Note):
     """Hold the child down, visibly as a case for inspection."""
 
     name: str
     reason: str = ""
 
 
-@define(eq=False)
-class RestartChild:
+class RestartChild(Note):
     """A new attempt, now, whatever held the child down."""
 
     name: str
     reason: str = ""
 
 
-@define(eq=False)
-class RemoveChild:
+class RemoveChild(Note):
     """Stop the child and forget it."""
 
     name: str
     reason: str = ""
 
 
-@define(eq=False)
-class Shutdown:
+class Shutdown(Note):
     """Stop all children in order; without ``grace`` each is cancelled at its turn.
 
     ``deadline`` is absolute: at it everything left is cancelled at once; the earliest one rules.
@@ -173,8 +161,7 @@ class OutcomeKind(StrEnum):
     BROKEN = "broken"
 
 
-@define(eq=False)
-class Outcome:
+class Outcome(Note):
     """Why the supervisor ends, and which child's attempt was the reason, if one was."""
 
     kind: OutcomeKind
@@ -193,8 +180,7 @@ _FAILURES = frozenset(
 )
 
 
-@define(eq=False)
-class StartAttempt:
+class StartAttempt(Note):
     """Start this attempt of the child."""
 
     name: str
@@ -202,8 +188,7 @@ class StartAttempt:
     generation: int
 
 
-@define(eq=False)
-class RequestStop:
+class RequestStop(Note):
     """Ask the attempt to end. ``deadline`` (absolute) binds a nested supervisor."""
 
     name: str
@@ -213,8 +198,7 @@ class RequestStop:
     fault: TaskExit | None
 
 
-@define(eq=False)
-class CancelAttempt:
+class CancelAttempt(Note):
     """Cancel the attempt's scope."""
 
     name: str
@@ -222,8 +206,7 @@ class CancelAttempt:
     reason: str
 
 
-@define(eq=False)
-class ReportUnresponsive:
+class ReportUnresponsive(Note):
     """The attempt was cancelled ``seconds`` ago and is still there: show where it hangs."""
 
     name: str
@@ -231,23 +214,20 @@ class ReportUnresponsive:
     seconds: float
 
 
-@define(eq=False)
-class FailStart:
+class FailStart(Note):
     """The start of a child that somebody waits for has failed; it is forgotten."""
 
     name: str
     attempt: int
 
 
-@define(eq=False)
-class Refuse:
+class Refuse(Note):
     """The command could not be accepted; nothing has changed."""
 
     error: Exception
 
 
-@define(eq=False)
-class Emit:
+class Emit(Note):
     """Record an event."""
 
     event: type[Event]
@@ -256,15 +236,13 @@ class Emit:
     fields: tuple[Any, ...]
 
 
-@define(eq=False)
-class Stopping:
+class Stopping(Note):
     """The orderly stop begins."""
 
     outcome: Outcome
 
 
-@define(eq=False)
-class Finish:
+class Finish(Note):
     """Nobody is alive, nobody is coming back."""
 
     outcome: Outcome

@@ -44,7 +44,8 @@ class Behaviour:
         at_cancel: When cancelled: ``"obey"``, ``"crash"`` in the cleanup, ``"swallow"`` the
             cancellation and go on for ``cancel_takes``, or ``"shield"`` the cleanup for as long.
         cancel_takes: See there.
-        background: How many tasks it starts in ``child.nursery``.
+        background: How many tasks it starts in ``child.nursery``, which run until they are ended;
+            a return of the body does not end them.
         background_crash_at: When one of them crashes.
         attempts: Only so many attempts are like this; later ones are ready at once and calm.
 
@@ -86,27 +87,18 @@ class Behaviour:
                 habits.start_soon(self._beat, child, began)
                 await self._live(child, began)
                 habits.cancel_scope.cancel("the body has ended")
-            nursery.cancel_scope.deadline = inf
         except BaseExceptionGroup as group:
             error = _only(group)
             if not isinstance(error, trio.Cancelled) or self.at_cancel == "obey":
                 raise error from None
             await self._be_cancelled(error)
-        if self.background and self.how == "return":
-            self._end_background(child)
         return self.value
-
-    def _end_background(self, child: ChildContext) -> None:
-        """A return ends the attempt only when the background tasks have ended, too."""
-        for task in tuple(child.nursery.child_tasks):
-            del task  # they are left running: that is what a careless body does
 
     async def _live(self, child: ChildContext, began: float) -> None:
         with trio.CancelScope(deadline=began + self.ends_at) as scope:
             if self.stop_takes < inf:
                 await child.wait_stop_requested()
-                with trio.CancelScope():
-                    await trio.sleep(self.stop_takes)
+                await trio.sleep(self.stop_takes)
                 return
             await trio.sleep_forever()
         if scope.cancelled_caught:

@@ -130,6 +130,8 @@ def _check_running(oracle: Oracle, node: Node, kid: Kid, now: float) -> bool:
     spec = kid.spec
     if spec is None or spec.max_runtime == inf:
         return kid.doom == ""
+    if kid.doom:
+        return False  # it has to go anyway, and waits for its turn
     if kid.started_at + spec.max_runtime < now - oracle.slack and kid.known:
         oracle.fail("timeouts", f"alive after more than {spec.max_runtime:g} s", None, kid)
     return False

@@ -1,0 +1,185 @@
+"""A tree under control: its bodies are what they are, and each can be made to crash from outside."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, final
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from trio_supervisor._enclosure import open_supervisor
+from trio_supervisor._errors import SupervisorError, TaskFailure
+from trio_supervisor.testing._behaviour import SimulatedCrash
+from trio_supervisor.testing._bodies import walk, with_body, wrap_bodies
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from trio_supervisor._context import ChildContext
+    from trio_supervisor._spec import ChildSpec, SupervisorSpec
+    from trio_supervisor._supervisor import Supervisor
+    from trio_supervisor.testing._commands import LifecycleCommand
+
+PATIENCE: Final = 1_000.0
+
+
+@final
+class Strings:
+    """Holds the strings of all live attempts of a tree, by path below the root."""
+
+    def __init__(self, root: str) -> None:
+        self._prefix = len(root) + 1
+        self._live: dict[str, ChildContext] = {}
+
+    def tie(self, spec: SupervisorSpec) -> SupervisorSpec:
+        """The same tree, its bodies tied to these strings."""
+        return wrap_bodies(spec, self._wrap)
+
+    def tie_child(self, spec: ChildSpec[Any]) -> ChildSpec[Any]:
+        """The same for a child to be added."""
+        return with_body(spec, self._wrap(spec.name, spec))
+
+    def _wrap(self, _path: str, child: ChildSpec[Any]) -> Callable[..., Awaitable[object]]:
+        run = child.run
+
+        async def tied(context: ChildContext, *args: object) -> object:
+            self._live[context.path[self._prefix :]] = context
+            return await run(context, *args)
+
+        tied.__qualname__ = getattr(run, "__qualname__", None) or repr(run)
+        return tied
+
+    def pull(self, path: str, error: Exception | None) -> bool:
+        """Make the child at ``path`` raise ``error`` or, without one, cancel itself.
+
+        Returns:
+            Whether it has a live attempt.
+        """
+        context = self._live.get(path)
+        if context is None:
+            return False
+        try:
+            nursery = context.nursery
+            if error is None:
+                nursery.cancel_scope.cancel("by itself")
+            else:
+                nursery.start_soon(_raise, error, name=f"{context.path} fate")
+        except (SupervisorError, RuntimeError):  # it has ended, or is about to
+            self._live.pop(path, None)
+            return False
+        return True
+
+
+async def _raise(error: Exception) -> None:
+    raise error
+
+
+@final
+class Rig:
+    """A running tree to which commands can be given.
+
+    Attributes:
+        supervisor: Its root.
+        strings: Of its bodies.
+    """
+
+    def __init__(self, supervisor: Supervisor, strings: Strings, nursery: trio.Nursery) -> None:
+        self.supervisor = supervisor
+        self.strings = strings
+        self._nursery = nursery
+
+    def post(self, command: LifecycleCommand) -> None:
+        """Give a command, and wait for nothing. What is refused is refused."""
+        for one in command.parts():
+            self._nursery.start_soon(self._do, one, name=repr(one))
+
+    async def _do(self, command: LifecycleCommand) -> None:
+        try:
+            await command.run(self)
+        except SupervisorError:
+            pass  # not found, refused, closed: an operator would be told so
+
+    async def apply(self, *commands: LifecycleCommand) -> None:
+        """Give commands one after the other, each once the last one's immediate effects are over.
+
+        Time passes only where a command says so. A command that waits for an effect goes on
+        waiting beside the next ones.
+        """
+        for command in commands:
+            if command.passes_time:
+                await command.run(self)
+            else:
+                self.post(command)
+            await settle()
+
+
+def crash_of(path: str) -> SimulatedCrash:
+    """What a child is made to crash with."""
+    return SimulatedCrash(f"{path} was made to crash")
+
+
+def failure_of(path: str) -> TaskFailure:
+    """What a child is made to fail with."""
+    return TaskFailure(f"{path} was made to fail", category="simulated")
+
+
+async def settle() -> None:
+    """Wait until every task waits for something; no time passes."""
+    await wait_all_tasks_blocked()
+
+
+@asynccontextmanager
+async def open_rig(spec: SupervisorSpec, *, wait_ready: bool = True) -> AsyncIterator[Rig]:
+    """Run a tree around a block, with commands at hand: `Rig.apply`.
+
+    Raises:
+        BaseException: As `open_supervisor`.
+    """
+    strings = Strings(spec.name)
+    async with (
+        _bare_nursery() as nursery,
+        open_supervisor(strings.tie(spec), wait_ready=wait_ready) as supervisor,
+    ):
+        yield Rig(supervisor, strings, nursery)
+
+
+@asynccontextmanager
+async def _bare_nursery() -> AsyncIterator[trio.Nursery]:
+    """A nursery that hands on a single error as it is."""
+    try:
+        async with trio.open_nursery() as nursery:
+            yield nursery
+    except BaseExceptionGroup as group:
+        errors = [e for e in group.exceptions if not isinstance(e, trio.Cancelled)]
+        if len(errors) != 1:
+            raise
+        raise errors[0] from errors[0].__cause__
+
+
+async def exercise(
+    spec: SupervisorSpec, commands: Sequence[LifecycleCommand] = (), *, patience: float = PATIENCE
+) -> SupervisorError | None:
+    """Open a tree, give it commands, close it: a scenario for `simulate`.
+
+    Args:
+        spec: The tree.
+        commands: See the strategy `commands`.
+        patience: Virtual seconds for all of it; after that it is cancelled from outside.
+
+    Returns:
+        The error with which the tree gave up, if it did.
+    """
+    try:
+        with trio.move_on_after(patience):
+            async with open_rig(spec, wait_ready=False) as rig:
+                await settle()
+                await rig.apply(*commands)
+    except SupervisorError as error:
+        return error
+    return None
+
+
+def paths_of(spec: SupervisorSpec) -> list[str]:
+    """The paths of all declared children below the root."""
+    return [path for path, _ in walk(spec)]

@@ -1,0 +1,340 @@
+"""Hypothesis strategies for lifecycles. Everything shrinks to the simplest case, and prints as code.
+
+Importing this imports Hypothesis; nothing else of the kit but `LifecycleMachine` does.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+
+from hypothesis import strategies as st
+from hypothesis.vendor import pretty
+
+from trio_supervisor._errors import SpecError
+from trio_supervisor._policy import BackoffPolicy, RestartLimit
+from trio_supervisor._spec import ChildSpec, SupervisorSpec
+from trio_supervisor.testing._behaviour import Behaviour, ByAttempt, by_attempt
+from trio_supervisor.testing._bodies import walk
+from trio_supervisor.testing._code import as_code
+from trio_supervisor.testing._commands import (
+    Add,
+    Advance,
+    AtOnce,
+    Command,
+    Crash,
+    LifecycleCommand,
+    Quarantine,
+    Remove,
+    RestartByHand,
+    Stop,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hypothesis.strategies import DrawFn, SearchStrategy
+
+__all__ = [
+    "backoffs",
+    "child_behaviours",
+    "commands",
+    "invalid_supervisor_specs",
+    "schedules",
+    "supervisor_specs",
+]
+
+NAMES: Final = "abcdefgh"
+SECONDS: Final = (0.0, 1.0, 2.0, 0.5, 5.0)
+
+
+def _print_spec(spec: Any, printer: Any, cycle: bool) -> None:
+    printer.text(as_code(spec))
+
+
+def _print_repr(value: Any, printer: Any, cycle: bool) -> None:
+    printer.text(repr(value))
+
+
+# Hypothesis would show these by their attributes, which is no code that one could paste.
+for _kind in (SupervisorSpec, ChildSpec):
+    pretty.for_type_by_name(_kind.__module__, _kind.__name__, _print_spec)
+for _kind in (Behaviour, ByAttempt, BackoffPolicy, RestartLimit, Add):
+    pretty.for_type_by_name(_kind.__module__, _kind.__name__, _print_repr)
+
+
+def _seconds(*more: float) -> SearchStrategy[float]:
+    return st.sampled_from((*more, *SECONDS))
+
+
+def schedules(*, deviations: int = 6, within: int = 60) -> SearchStrategy[list[int]]:
+    """Schedules for `simulate`: "the oldest task first", with a few exceptions.
+
+    Most races need one or two steps out of turn. These schedules have few of them, in any place,
+    and shrink to the empty one.
+
+    Args:
+        deviations: How many exceptions at most.
+        within: How many choices lie between two exceptions at most.
+    """
+    exception = st.tuples(st.integers(0, within), st.integers(1, 4))
+    return st.lists(exception, max_size=deviations).map(_spread)
+
+
+def _spread(exceptions: Sequence[tuple[int, int]]) -> list[int]:
+    picks: list[int] = []
+    for gap, pick in exceptions:
+        picks += [0] * gap + [pick]
+    return picks
+
+
+def backoffs() -> SearchStrategy[BackoffPolicy]:
+    """Backoff policies, with and without growth and jitter, from "at once" on."""
+    by_hand = st.lists(st.sampled_from((0.0, 1.0, 5.0)), min_size=1, max_size=3).map(
+        lambda waits: BackoffPolicy.delays(*waits)
+    )
+    formula = st.builds(
+        BackoffPolicy,
+        initial=st.sampled_from((0.0, 0.1, 1.0)),
+        factor=st.sampled_from((1.0, 2.0)),
+        maximum=st.sampled_from((1.0, 30.0)),
+        jitter=st.sampled_from((0.0, 0.1, 1.0)),
+        reset_after=st.sampled_from((60.0, 0.0, 2.0, inf)),
+    )
+    return st.one_of(by_hand, formula)
+
+
+@st.composite
+def _behaviours(draw: DrawFn, *, stubborn: bool) -> Behaviour:
+    """At most a few habits differ from the simplest behaviour."""
+    options: dict[str, Any] = {}
+    habits: dict[str, SearchStrategy[Any]] = {
+        "ready_at": st.sampled_from((1.0, 0.5, 5.0, inf)),
+        "ends_at": _seconds(),
+        "stop_takes": _seconds(),
+        "beat_every": st.sampled_from((1.0, 0.5)),
+        "silent_at": _seconds(),
+        "not_ready_at": st.sampled_from((1.0, 2.0, 5.0)),
+        "ready_again_at": st.sampled_from((3.0, 6.0)),
+        "background": st.integers(1, 2),
+        "background_crash_at": _seconds(),
+    }
+    if stubborn:
+        habits["at_cancel"] = st.sampled_from(("crash", "swallow", "shield"))
+        habits["cancel_takes"] = st.sampled_from((0.0, 1.0, 10.0))
+    for habit in sorted(draw(st.sets(st.sampled_from(sorted(habits)), max_size=3))):
+        options[habit] = draw(habits[habit])
+    if "ends_at" in options:
+        options["how"] = draw(st.sampled_from(("crash", "fail", "return", "cancel_self")))
+        options["attempts"] = draw(st.sampled_from((inf, 1.0, 2.0)))
+    return Behaviour(**options)
+
+
+def child_behaviours(*, stubborn: bool = True) -> SearchStrategy[Any]:
+    """Bodies with habits: see `Behaviour` for which. The simplest is ready and calm.
+
+    Args:
+        stubborn: Whether some ignore, swallow or delay their cancellation.
+    """
+    one = _behaviours(stubborn=stubborn)
+    several = st.lists(one, min_size=2, max_size=3).map(lambda found: by_attempt(*found))
+    return st.one_of(one, one, one, several)
+
+
+# ---------------------------------------------------------------- specs
+
+
+_LIMITS: Final = (RestartLimit(1, within=5), RestartLimit(0, within=1), RestartLimit(3, within=10))
+
+
+@st.composite
+def _child_options(draw: DrawFn, earlier: list[ChildSpec[Any]]) -> dict[str, Any]:
+    restart = draw(st.sampled_from(("permanent", "transient", "temporary")))
+    options: dict[str, Any] = {"restart": restart}
+    wanted = draw(st.sets(st.sampled_from(range(8)), max_size=4))
+    if 0 in wanted:
+        options["readiness"] = "explicit"
+        options["start_timeout"] = draw(st.sampled_from((30.0, 2.0, inf)))
+        options["retry_first_start"] = draw(st.booleans())
+    if 1 in wanted:
+        options["max_runtime"] = draw(st.sampled_from((10.0, 2.0)))
+    if 2 in wanted:
+        options["stale_after"] = draw(st.sampled_from((3.0, 1.0)))
+    if 3 in wanted:
+        options["grace"] = draw(st.sampled_from((1.0, 3.0, inf)))
+    if restart != "temporary":
+        if 4 in wanted:
+            options["backoff"] = draw(backoffs())
+        if 5 in wanted:
+            options["restart_limit"] = draw(st.sampled_from((*_LIMITS, None)))
+            if options["restart_limit"] is None:  # or a child could restart for ever in no time
+                options["backoff"] = BackoffPolicy.delays(1)
+        if 6 in wanted and options.get("restart_limit", 1) is not None:
+            options["on_limit"] = "quarantine"
+    targets = [child.name for child in earlier if child.restart != "temporary"]
+    if 7 in wanted and targets:
+        names = st.lists(st.sampled_from(targets), min_size=1, max_size=2, unique=True)
+        options["requires"] = tuple(draw(names))
+    return options
+
+
+@st.composite
+def supervisor_specs(
+    draw: DrawFn,
+    *,
+    max_children: int = 4,
+    depth: int = 1,
+    bodies: SearchStrategy[Callable[..., Any]] | None = None,
+    name: str = "app",
+) -> SupervisorSpec:
+    """Valid trees, from an empty supervisor on.
+
+    Args:
+        draw: Hypothesis gives it.
+        max_children: Of one supervisor.
+        depth: How many supervisors may lie within one another below the root.
+        bodies: Of the children; by default `child_behaviours`.
+        name: Of the root.
+    """
+    bodies = child_behaviours() if bodies is None else bodies
+    children: list[ChildSpec[Any]] = []
+    mode = draw(st.sampled_from(("never", "any_significant", "all_significant", "all_done")))
+    for child_name in NAMES[: draw(st.integers(0, max_children))]:
+        options = draw(_child_options(children))
+        if mode.endswith("significant") and options["restart"] != "permanent":
+            options["significant"] = draw(st.booleans())
+        if depth and draw(st.integers(0, 3)) == 3:
+            inner = draw(
+                supervisor_specs(
+                    max_children=max_children, depth=depth - 1, bodies=bodies, name=child_name
+                )
+            )
+            for option in ("readiness", "stale_after"):
+                options.pop(option, None)
+            children.append(inner.as_child(**options))
+        else:
+            children.append(ChildSpec(child_name, draw(bodies), **options))
+    return SupervisorSpec(
+        name,
+        children,
+        strategy=draw(st.sampled_from(("one_for_one", "one_for_all", "rest_for_one"))),
+        ordering=draw(st.sampled_from(("sequence", "graph"))),
+        restart_limit=draw(st.sampled_from((None, None, *_LIMITS))),
+        auto_shutdown=mode,
+        shutdown_deadline=draw(st.sampled_from((inf, inf, 5.0, 0.0))),
+    )
+
+
+def _mistakes(spec: SupervisorSpec) -> list[tuple[str, dict[str, Any]]]:
+    """Ways to spoil ``spec``: for the supervisor, and for one more child of it."""
+    child: list[tuple[str, dict[str, Any]]] = [
+        ("child", change)
+        for change in (
+            {"grace": -1},
+            {"start_timeout": 1},
+            {"retry_first_start": True},
+            {"restart": "sometimes"},
+            {"max_runtime": 0},
+            {"stale_after": 0},
+            {"requires": ("nobody",)},
+            {"requires": ("spoiled",)},
+            {"restart": "temporary", "backoff": BackoffPolicy()},
+            {"restart": "temporary", "on_limit": "quarantine"},
+            {"restart_limit": None, "on_limit": "quarantine"},
+            {"significant": True},
+            {"restart_limit": (3, 10)},
+            {"backoff": 1.0},
+            {"name": ""},
+            {"name": "a/b"},
+        )
+    ]
+    whole: list[tuple[str, dict[str, Any]]] = [
+        ("whole", change)
+        for change in (
+            {"strategy": "all_for_one"},
+            {"ordering": "random"},
+            {"auto_shutdown": True},
+            {"max_children": -1},
+            {"shutdown_deadline": -1},
+            {"report_after": float("nan")},
+            {"restart_limit": 3},
+            {"name": "a/b"},
+        )
+    ]
+    if spec.children:
+        child.append(("child", {"name": spec.children[0].name}))
+        whole.append(("whole", {"max_children": len(spec.children) - 1}))
+    return child + whole
+
+
+@st.composite
+def invalid_supervisor_specs(draw: DrawFn, *, max_children: int = 3) -> Callable[[], object]:
+    """Trees that have to be refused, as functions that try to make them.
+
+    Each of them raises `SpecError` when it is called; a test calls it in ``pytest.raises``.
+    """
+    spec = draw(supervisor_specs(max_children=max_children, depth=0))
+    where, change = draw(st.sampled_from(_mistakes(spec)))
+    return _Attempt(spec, where, change)
+
+
+class _Attempt:
+    """An attempt to make an invalid tree; prints as what it tries."""
+
+    def __init__(self, spec: SupervisorSpec, where: str, change: dict[str, Any]) -> None:
+        self._spec = spec
+        self._where = where
+        self._change = change
+
+    def __call__(self) -> object:
+        if self._where == "whole":
+            return self._spec.replace(**self._change)  # type: ignore[typeddict-item]
+        options: dict[str, Any] = dict(self._change)
+        name = options.pop("name", "spoiled")
+        child = ChildSpec(name, Behaviour(), **options)
+        return self._spec.replace(children=(*self._spec.children, child))
+
+    def __repr__(self) -> str:
+        change = ", ".join(f"{name}={value!r}" for name, value in self._change.items())
+        if self._where == "whole":
+            return f"lambda: {as_code(self._spec)}.replace({change})"
+        return f"lambda: {as_code(self._spec)} with one more child with {change}"
+
+
+# ---------------------------------------------------------------- commands
+
+
+def commands(
+    spec: SupervisorSpec, *, most: int = 8, adding: SearchStrategy[Any] | None = None
+) -> SearchStrategy[list[LifecycleCommand]]:
+    """Lists of commands for a tree: crash, stop, restart, quarantine, remove, let time pass.
+
+    Run them with `apply`. Some are given at once, in the same instant.
+
+    Args:
+        spec: The tree that they are for.
+        most: How many at most.
+        adding: Specs of children to add, if any are to be added.
+    """
+    del adding
+    paths = [path for path, _ in walk(spec)]
+    alone: SearchStrategy[Command] = st.builds(Advance, st.sampled_from((1.0, 0.1, 5.0, 30.0)))
+    if paths:
+        path = st.sampled_from(paths)
+        kinds: tuple[Any, ...] = (Stop, RestartByHand, Quarantine, Remove)
+        told = st.one_of(*(st.builds(kind, path) for kind in kinds))
+        leaves = [path for path, child in walk(spec) if child.supervisor is None]
+        if leaves:
+            told = st.one_of(st.builds(Crash, st.sampled_from(leaves)), told)
+        at_once = st.lists(told, min_size=2, max_size=3).map(lambda found: AtOnce(tuple(found)))
+        alone = st.one_of(alone, told, at_once)
+    return st.lists(alone, max_size=most)
+
+
+def refused(attempt: Callable[[], object]) -> SpecError | None:
+    """The `SpecError` that ``attempt`` raises, or `None` if it raises nothing."""
+    try:
+        attempt()
+    except SpecError as error:
+        return error
+    return None
