@@ -56,7 +56,7 @@ endef
 
 .PHONY: help
 help:
-	@echo "make test       everything below but bench, demo and soak: what has to pass"
+	@echo "make test       everything below but bench, chaos, demo and soak: what has to pass"
 	@echo "make lint       ruff and flake8-async"
 	@echo "make format     let ruff rewrite what it can"
 	@echo "make typecheck  mypy --strict, pyright, completeness of the public types"
@@ -65,6 +65,7 @@ help:
 	@echo "make other      tests with another Python, if the machine has one"
 	@echo "make demo       run the example daemon"
 	@echo "make bench      measure; A=... for its arguments"
+	@echo "make chaos      storms, stubborn children, full load, on the real clock; A=--full"
 	@echo "make soak       search for failures for a while; A=... for its arguments"
 	@echo "make clean      remove everything that was built, environments too"
 
@@ -149,6 +150,10 @@ demo:
 bench:
 	$(call make-venv,$(BENCH),core)
 	$(BENCH)/bin/python -m benchmarks $(A)
+
+.PHONY: chaos
+chaos: venv
+	$(PY) -m tests.chaos $(A)
 
 .PHONY: soak
 soak: venv

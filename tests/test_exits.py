@@ -89,7 +89,7 @@ def test_an_exit_can_be_matched_on() -> None:
 
 def test_an_exit_is_frozen() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        EXITS[5].reason = "other"  # type: ignore[attr-defined]
+        EXITS[5].reason = "other"
 
 
 def test_the_error_is_the_very_exception() -> None:

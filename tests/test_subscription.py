@@ -437,3 +437,17 @@ def test_it_is_entered_once_and_before_anything_else() -> None:
 def test_a_buffer_that_holds_nothing_is_refused(max_buffer: Any) -> None:
     with pytest.raises(SpecError, match="max_buffer"):
         Tree().subscribe(max_buffer)
+
+
+def test_a_reader_slower_than_its_buffer_turns_over_still_sees_events() -> None:
+    async def main() -> None:
+        tree = Tree()
+        async with tree.subscribe(max_buffer=2) as events:
+            numbers = []
+            for _ in range(6):
+                tree.ready(5)  # more than the buffer holds, between any two reads
+                numbers.append(told(await anext(events)))
+        # Gap and event take turns, and each gap stands exactly where events are missing.
+        assert numbers == [-3, 5, -10, 15, -10, 25]
+
+    run_virtual(main)

@@ -65,6 +65,7 @@ class Watch(trio.abc.Instrument):
         self.failure: BaseException | None = None
         self.shells: list[Shell] = []
         self.is_checking = True
+        self.hooks: dict[int, Callable[[], object]] = {}
         self._seen: dict[Shell, tuple[int, SupervisorSnapshot]] = {}
         self._live: Counter[str] = Counter()
 
@@ -72,6 +73,10 @@ class Watch(trio.abc.Instrument):
         """A new tree."""
         self.shells.append(shell)
         self._seen[shell] = 0, BLANK
+
+    def at_step(self, step: int, hook: Callable[[], object]) -> None:
+        """Call ``hook`` once, ``step`` steps from now, between two steps of tasks."""
+        self.hooks[self.steps + step] = hook
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         path, mark, _ = task.name.rpartition("#")
@@ -87,6 +92,12 @@ class Watch(trio.abc.Instrument):
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         self.steps += 1
+        hook = self.hooks.pop(self.steps, None)
+        if hook is not None:
+            try:
+                hook()
+            except BaseException as error:
+                self._fail(error)
         if self.is_checking and self.failure is None:
             # Trio would only log what an instrument raises.
             try:

@@ -97,4 +97,5 @@ if TYPE_CHECKING:
     from trio_supervisor.children import serving as serving
     from trio_supervisor.children import thread_child as thread_child
 else:  # each is imported when somebody asks for it
-    from trio_supervisor._facade import __all__, __dir__, __getattr__  # noqa: F401
+    from trio_supervisor._facade import OFFERED as __all__
+    from trio_supervisor._facade import __dir__, __getattr__  # noqa: F401

@@ -101,7 +101,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
 _ROOM: Final = {name: room for room, names in NAMES.items() for name in names}
 _PACKAGE: Final = "trio_supervisor"
 
-__all__ = sorted(_ROOM)  # noqa: PLE0605 - of the package
+OFFERED: Final = sorted(_ROOM)
 
 
 def __getattr__(name: str) -> object:
@@ -118,4 +118,4 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     """What the package has, whether somebody has asked for it or not."""
-    return sorted({*vars(sys.modules[_PACKAGE]), *__all__, "children"})
+    return sorted({*vars(sys.modules[_PACKAGE]), *OFFERED, "children"})

@@ -57,6 +57,7 @@ class Subscription:
         "_lot",
         "_max_buffer",
         "_missed",
+        "_next",
         "_prefix",
         "_reading",
         "_run",
@@ -79,6 +80,7 @@ class Subscription:
         self._max_buffer = check_room("subscribe", "max_buffer", max_buffer)
         self._buffer: deque[Event] = deque()
         self._missed = 0  # since the last EventGap
+        self._next: Event | None = None  # what follows that gap, where it cannot be lost any more
         self._snapshot: SupervisorSnapshot | None = None
         self._lot = trio.lowlevel.ParkingLot()
         self._ended = self._left = self._reading = False
@@ -113,6 +115,7 @@ class Subscription:
         self.end()
         self._left = True
         self._buffer.clear()
+        self._next = None
 
     @property
     def snapshot(self) -> SupervisorSnapshot:
@@ -144,7 +147,7 @@ class Subscription:
             raise trio.BusyResourceError("another task reads this subscription: open one for each")
         self._reading = True
         try:
-            if self._buffer or self._missed or self._ended:
+            if self._buffer or self._missed or self._next is not None or self._ended:
                 await trio.lowlevel.checkpoint()
             else:
                 await self._lot.park()
@@ -155,9 +158,14 @@ class Subscription:
     def _take(self) -> Event | EventGap:
         if self._left:
             raise trio.ClosedResourceError("this subscription has been left")
+        following, self._next = self._next, None
+        if following is not None:
+            return following
         if self._missed:
             gap = EventGap(self._missed)
             self._missed = 0
+            # Else a reader slower than the buffer turns over would be shown gaps and nothing else.
+            self._next = self._buffer.popleft() if self._buffer else None
             return gap
         if self._buffer:
             return self._buffer.popleft()

@@ -179,7 +179,7 @@ _COMMANDS: dict[str, Any] = {
     "restart": o.RestartChild,
     "remove": o.RemoveChild,
 }
-_SHUTDOWNS = {"shutdown": (True, inf), "hurry": (False, inf), "within": (True, 1.0)}
+_SHUTDOWNS = {"shutdown": (True, inf), "hurry": (False, inf), "within": (True, 1.0), "later": (True, 3.0)}
 
 
 def actions(state: State, shape: Shape) -> Iterator[Action]:

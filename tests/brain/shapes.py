@@ -66,7 +66,7 @@ def child(name: str, *, explicit: bool = True, delays: tuple[float, ...] = (0,),
     if explicit:
         options.setdefault("readiness", "explicit")
         options.setdefault("start_timeout", inf)
-    options.setdefault("grace", 1)
+    options.setdefault("grace", 0)
     if options.get("restart") == "temporary":
         options.setdefault("decide", _decide)
     backoff = BackoffPolicy.delays(*delays, reset_after=options.pop("reset_after", inf))
@@ -76,7 +76,7 @@ def child(name: str, *, explicit: bool = True, delays: tuple[float, ...] = (0,),
 def supervisor(*children: ChildSpec[Any], **options: Any) -> SupervisorSpec:
     """A supervisor without limits, unless told otherwise."""
     options.setdefault("child_restart_limit", None)
-    options.setdefault("report_after", 1)
+    options.setdefault("report_after", inf)
     return SupervisorSpec("top", children, **options)
 
 
@@ -104,107 +104,129 @@ def _alone() -> None:
         "commands": ("stop", "quarantine", "restart", "remove"),
         "shutdowns": ("shutdown", "hurry", "within"),
         "exits": ("fail", "ok", "fatal"),
+        "stale": True,
     }
+    soon = {"report_after": 1}
     failing = child("a", delays=(0, 2), retry_first_start=True, reset_after=2)
-    add("alone, backoff", supervisor(failing), late=True, stale=True, **full)
+    add("alone, backoff", supervisor(failing), late=True, **full)
+    patient = child("a", retry_first_start=True, grace=2)
+    add("alone, grace", supervisor(patient, **soon), late=True, forfeits=True, **full)
     first = child("a", restart="transient", start_timeout=2)
-    add("alone, first start", supervisor(first), late=True, extends=True, stale=True, **full)
-    healthy = child("a", retry_first_start=True, stale_after=2, max_runtime=3)
-    add("alone, health", supervisor(healthy), unready=True, forfeits=True)
+    add("alone, first start", supervisor(first), late=True, extends=True, **full)
+    healthy = child("a", retry_first_start=True, stale_after=2, max_runtime=3, grace=1)
+    add("alone, health", supervisor(healthy), unready=True, late=True)
     limit = RestartLimit(2, within=2)
     for on_limit in ("escalate", "quarantine"):
-        limited = child("a", delays=(1,), restart_limit=limit, on_limit=on_limit, retry_first_start=True)
+        limited = child(
+            "a", delays=(1,), restart_limit=limit, on_limit=on_limit, retry_first_start=True
+        )
         add(f"alone, limit, {on_limit}", supervisor(limited), late=True, **full)
     for restart in ("permanent", "transient", "temporary"):
         options = {} if restart == "temporary" else {"retry_first_start": True}
         decided = child("a", restart=restart, **options)
-        every = tuple(DECISIONS)
-        add(f"alone, decide, {restart}", supervisor(decided), decisions=every, stale=True, **full)
+        add(f"alone, decide, {restart}", supervisor(decided), decisions=tuple(DECISIONS), **full)
     pool = supervisor(max_children=1)
     for kind in FirstStart:
-        extra = {"z": (child("z", delays=(1,), start_timeout=2), kind)}
-        add(f"pool of one, {kind.value}", pool, extra=extra, stale=True, **full)
+        extra = {"z": (child("z", delays=(1,), start_timeout=2, grace=1), kind)}
+        add(f"pool of one, {kind.value}", pool, extra=extra, **full)
 
 
 def _two(strategy: str, ordering: str) -> None:
     how = {"strategy": strategy, "ordering": ordering}
+    name = f"{strategy} {ordering}"
     first = child("a", delays=(1,), retry_first_start=True)
     second = child("b", restart="transient", **_after(ordering, "a"))
-    add(f"two, {strategy} {ordering}", supervisor(first, second, **how), shutdowns=("shutdown", "hurry"))
-    third = child("b", restart="transient", retry_first_start=True, grace=0, requires=("a",))
-    add(f"requires, {strategy} {ordering}", supervisor(first, third, **how), unready=True, shutdowns=())
+    add(f"two, {name}", supervisor(first, second, **how), shutdowns=("shutdown",))
+    third = child("b", restart="transient", retry_first_start=True, requires=("a",))
+    add(f"requires, {name}", supervisor(first, third, **how), unready=True, shutdowns=())
     within = supervisor(
         child("a", retry_first_start=True, grace=2),
         child("b", explicit=False, grace=1, **_after(ordering, "a")),
         shutdown_deadline=2,
         **how,
     )
-    add(
-        f"deadline, {strategy} {ordering}",
-        within,
-        commands=("stop",),
-        shutdowns=("shutdown", "hurry", "within"),
-        late=True,
-    )
+    ways = ("shutdown", "hurry", "within")
+    add(f"deadline, {name}", within, commands=("stop",), shutdowns=ways, late=True)
     shared = supervisor(
         child("a", retry_first_start=True),
-        child("b", explicit=False, restart_limit=RestartLimit(1, within=1), on_limit="quarantine", **_after(ordering, "a")),
+        child(
+            "b",
+            explicit=False,
+            restart_limit=RestartLimit(1, within=1),
+            on_limit="quarantine",
+            **_after(ordering, "a"),
+        ),
         restart_limit=RestartLimit(1, within=2),
         **how,
     )
-    add(f"shared limit, {strategy} {ordering}", shared, commands=("restart",), shutdowns=())
+    add(f"shared limit, {name}", shared, commands=("restart",), shutdowns=())
+    outer = supervisor(
+        child("a", restart="transient", explicit=False, grace=1),
+        SupervisorSpec("b").as_child(grace=3, **_after(ordering, "a")),
+        **how,
+    )
+    ways = ("shutdown", "within", "later")
+    add(f"nested, {name}", outer, commands=("stop",), exits=("ok",), shutdowns=ways)
 
 
 def _three(strategy: str, ordering: str) -> None:
     how = {"strategy": strategy, "ordering": ordering}
     name = f"{strategy} {ordering}"
-    a = child("a", grace=0, retry_first_start=True)
-    c = child("c", grace=0, retry_first_start=True, **_after(ordering, "b"))
-    t = child("b", restart="temporary", explicit=False, grace=0)
-    three = supervisor(a, child("b", explicit=False, delays=(1,), **_after(ordering, "a")), c, **how)
     quiet = {"exits": ("fail",), "shutdowns": ()}
+    a = child("a", retry_first_start=True)
+    b = child("b", explicit=False, delays=(1,), **_after(ordering, "a"))
+    c = child("c", retry_first_start=True, **_after(ordering, "b"))
+    three = supervisor(a, b, c, **how)
     add(f"three, {name}", three, **quiet)
-    fork = supervisor(a, child("b", delays=(1,), retry_first_start=True, grace=0), child("c", explicit=False, **_after(ordering, "a", "b")), **how)
-    add(f"fork, {name}", fork, **quiet)
-    add(f"stopping three, {name}", three, commands=("stop",), exits=("ok",), shutdowns=("shutdown", "hurry"))
-    middle = child("c", explicit=False, restart="transient", **_after(ordering, "a"))
-    add(f"temporary, {name}", supervisor(a, t, middle, **how), commands=("remove",), shutdowns=())
+    ways = ("shutdown", "hurry")
+    add(f"stopping three, {name}", three, commands=("stop",), exits=("ok",), shutdowns=ways)
+    b = child("b", delays=(1,), retry_first_start=True)
+    c = child("c", explicit=False, **_after(ordering, "a", "b"))
+    add(f"fork, {name}", supervisor(a, b, c, **how), **quiet)
+    b = child("b", restart="temporary", explicit=False)
+    c = child("c", explicit=False, restart="transient", **_after(ordering, "a"))
+    temporary = supervisor(a, b, c, **how)
+    add(f"temporary, {name}", temporary, commands=("remove",), shutdowns=())
     chain = supervisor(
-        child("a", explicit=False, grace=0),
-        child("b", explicit=False, grace=0, requires=("a",)),
-        child("c", explicit=False, grace=0, requires=("b",)),
-        child("d", grace=0, retry_first_start=True),
+        child("a", explicit=False),
+        child("b", explicit=False, requires=("a",)),
+        child("c", explicit=False, requires=("b",)),
+        child("d", retry_first_start=True),
         **how,
     )
-    add(f"chain, {name}", chain, exits=("fail",), shutdowns=())
+    add(f"chain, {name}", chain, **quiet)
 
 
 def _added(strategy: str, ordering: str) -> None:
     how = {"strategy": strategy, "ordering": ordering}
-    a = child("a", retry_first_start=True, delays=(1,), grace=0)
+    name = f"{strategy} {ordering}"
+    a = child("a", retry_first_start=True, delays=(1,))
     for kind in (FirstStart.ORDINARY, FirstStart.FORGETS_CHILD):
-        extra = {"z": (child("z", grace=1, delays=(1,)), kind)}
-        name = f"added, {kind.value}, {strategy} {ordering}"
-        add(name, supervisor(a, **how), extra=extra, commands=("stop", "restart", "remove"), shutdowns=())
-    extra = {
-        "y": (child("y", explicit=False, grace=1), FirstStart.ORDINARY),
-        "z": (child("z", explicit=False, grace=1, requires=("y",)), FirstStart.ORDINARY),
-    }
-    b = child("a", explicit=False, delays=(1,), grace=1)
-    add(f"two added, {strategy} {ordering}", supervisor(b, **how), extra=extra, exits=("fail",))
-    extra = {name: (child(name, explicit=False), FirstStart.ORDINARY) for name in ("y", "z")}
-    b = child("a", explicit=False, grace=0)
-    name = f"two apart, {strategy} {ordering}"
-    add(name, supervisor(b, **how), extra=extra, exits=("fail",), shutdowns=())
+        extra = {"z": (child("z", delays=(1,)), kind)}
+        add(
+            f"added, {kind.value}, {name}",
+            supervisor(a, **how),
+            extra=extra,
+            commands=("stop", "restart", "remove"),
+            shutdowns=(),
+        )
+    a = child("a", explicit=False)
+    for what, requires in (("two added", ("y",)), ("two apart", ())):
+        extra = {
+            "y": (child("y", explicit=False), FirstStart.ORDINARY),
+            "z": (child("z", explicit=False, requires=requires), FirstStart.ORDINARY),
+        }
+        shape = {"extra": extra, "exits": ("fail",), "shutdowns": ()}
+        add(f"{what}, {name}", supervisor(a, **how), **shape)
 
 
 def _auto(strategy: str) -> None:
     for mode in ("any_significant", "all_significant", "all_done", "never"):
         significant = mode.endswith("significant")
         spec = supervisor(
-            child("a", explicit=False, restart="transient", significant=significant, grace=0),
-            child("b", restart="temporary", significant=significant, grace=0),
-            child("c", restart="transient", explicit=False, grace=0),
+            child("a", explicit=False, restart="transient", significant=significant),
+            child("b", restart="temporary", significant=significant),
+            child("c", restart="transient", explicit=False),
             strategy=strategy,
             auto_shutdown=mode,
         )

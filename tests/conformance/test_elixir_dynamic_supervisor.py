@@ -73,8 +73,7 @@ async def test_init_1_set_default_options(lab: Lab) -> None:
         assert (spec.strategy, spec.restart_limit) == ("one_for_one", None)
 
 
-@scenario
-async def test_start_link_3_with_non_ok_init(lab: Lab) -> None:
+def test_start_link_3_with_non_ok_init() -> None:
     anything: Any = open_supervisor
     for options in (
         {"strategy": "unknown"},

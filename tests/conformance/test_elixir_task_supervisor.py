@@ -291,6 +291,7 @@ async def test_await_1_exits_on_task_throw(lab: Lab) -> None:
 @scenario
 async def test_await_1_exits_on_task_error(lab: Lab) -> None:
     async def work() -> None:
+        await trio.lowlevel.checkpoint()
         raise Boom("oops")
 
     async with lab.run() as pool:

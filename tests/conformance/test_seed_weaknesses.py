@@ -231,6 +231,7 @@ async def test_w8_a_limit_limits_exactly_and_no_clock_on_the_wall_matters(
 async def test_w9_jitter_has_no_seed_of_its_own(lab: Lab) -> None:
     async def delay(random: Random | None) -> float:
         async def work(child: ChildContext) -> None:
+            await trio.lowlevel.checkpoint()
             raise Boom("once")
 
         spec = ChildSpec("a", work, backoff=BackoffPolicy(initial=10, jitter=1))

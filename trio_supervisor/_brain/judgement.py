@@ -152,8 +152,6 @@ def _recycle(
 ) -> None:
     """Let a member of the radius share the fate of the one that failed."""
     temporary = member.spec.restart is RestartPolicy.TEMPORARY and member is not failed
-    if not failed.dynamic:
-        machine.order.join_rest(member)
     if member.wish not in _TAKE_PART:
         # Held down: it stays so. But while it is still ending, the others wait for it.
         if member.live:
@@ -169,6 +167,8 @@ def _recycle(
         member.alone = member.restart_pending = member.hopeless = False
         machine.order.join_line(member)
         machine.condemn(member, Doom.WISH, reason, ordered=True)
+    if not failed.dynamic:
+        machine.order.join_rest(member)
 
 
 def child_limit(machine: SupervisionMachine, child: ChildLife) -> RestartLimit | None:

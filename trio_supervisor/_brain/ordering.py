@@ -186,7 +186,7 @@ class Order(ABC):
 
     def join_rest(self, child: ChildLife) -> None:
         """A child that was added later shares the round of a declared one."""
-        if child.dynamic and not child.in_rest:
+        if child.dynamic and not child.in_rest and (child.in_line or child.leaving):
             child.in_rest = True
             self.rest_leaving += child.leaving
 

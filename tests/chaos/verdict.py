@@ -1,0 +1,120 @@
+"""What a scenario measures, and whether that is good enough."""
+
+from __future__ import annotations
+
+import operator
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trio_supervisor import Supervisor
+
+_COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "=": operator.eq,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class Scene:
+    """One scenario while it runs: what was measured, and what was asked for.
+
+    Attributes:
+        name: Of the scenario.
+        length: How long it is to last, as a share of its full length.
+    """
+
+    def __init__(self, name: str, length: float = 1.0) -> None:
+        self.name = name
+        self.length = length
+        self.ok = True
+        self._notes: list[str] = []
+        self._began = perf_counter()
+        self._ended = self._began
+
+    def note(self, text: str) -> None:
+        """Say something about how it went."""
+        self._notes.append(text)
+
+    def require(self, what: str, measured: float, how: str, bound: float, unit: str = "") -> None:
+        """Ask that ``measured`` is ``<`` (and so on) ``bound``."""
+        ok = _COMPARE[how](measured, bound)
+        self.ok &= ok
+        scale = {"ms": 1e3, "µs": 1e6}.get(unit, 1)
+        shown, limit = (f"{value * scale:,.4g}" for value in (measured, bound))
+        unit = f" {unit}" if unit else ""
+        mark = "" if ok else "  <-- "
+        self._notes.append(f"{mark}{what} {shown}{unit} (has to be {how} {limit}{unit})")
+
+    def check(self, what: str, fact: object) -> None:
+        """Ask that something is the case; it is mentioned only if it is not."""
+        if not fact:
+            self.ok = False
+            self._notes.append(f"  <-- not so: {what}")
+
+    def end(self) -> Scene:
+        """It is over."""
+        self._ended = perf_counter()
+        return self
+
+    def __str__(self) -> str:
+        verdict = "PASS" if self.ok else "FAIL"
+        seconds = self._ended - self._began
+        return f"{verdict}  {self.name:22} {seconds:5.1f} s  {'; '.join(self._notes)}"
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which ``share`` of ``values`` lie; 0 if there are none."""
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
+
+
+class Meter:
+    """Times every single event that a tree records, log and listeners included."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.seconds: list[float] = []
+        shell = supervisor._shell
+        append = shell._append
+
+        def timed(*args: Any) -> Any:
+            began = perf_counter()
+            try:
+                return append(*args)
+            finally:
+                self.seconds.append(perf_counter() - began)
+
+        shell._append = timed
+
+    @property
+    def p99(self) -> float:
+        """Seconds."""
+        return percentile(self.seconds, 0.99)
+
+
+def attempts_alive(root: str) -> list[str]:
+    """The names of all tasks of attempts below ``root``."""
+    task = trio.lowlevel.current_root_task()
+    found, pending = [], [] if task is None else [task]
+    while pending:
+        task = pending.pop()
+        if task.name.startswith(f"{root}/") and "#" in task.name:
+            found.append(task.name)
+        for nursery in task.child_nurseries:
+            pending.extend(nursery.child_tasks)
+    return found
+
+
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> bool:
+    """Wait until something is the case; false if it takes longer than ``seconds``."""
+    with trio.move_on_after(seconds):
+        while not condition():
+            await trio.sleep(0.001)
+        return True
+    return False
