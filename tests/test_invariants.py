@@ -40,6 +40,7 @@ from trio_supervisor import (
     ChildExited,
     ChildHandle,
     ChildReady,
+    ChildRemoved,
     ChildRunReport,
     ChildSpec,
     ChildStarted,
@@ -861,21 +862,21 @@ async def test_invariant_9_one_started_and_one_exited_event_for_every_attempt(se
     events = storm.events
     assert [e.sequence for e in events] == list(range(1, len(events) + 1))
 
-    def keys(cls: type[Event]) -> Counter[tuple[int, str, int]]:
-        return Counter((e.run, e.path, e.attempt) for e in events if isinstance(e, cls))
-
-    started, exited = keys(ChildStarted), keys(ChildExited)
-    assert started == exited
-    assert set(started.values()) == {1}
-    assert len(started) > 5
-    at: dict[tuple[int, str, int], list[int]] = {}
+    # A name that is free may be taken again: then (run, path, attempt) begins anew with the life.
+    lives: Counter[tuple[int, str]] = Counter()
+    at: dict[tuple[int, str, int, int], list[Event]] = {}
     for event in events:
+        where = event.run, event.path
         if isinstance(event, ChildStarted | ChildExited):
-            at.setdefault((event.run, event.path, event.attempt), []).append(event.sequence)
-    for (run, path, attempt), (start, end) in at.items():
-        assert start < end
-        if attempt > 1 and (run, path, attempt - 1) in at:
-            assert at[run, path, attempt - 1][1] < start
+            at.setdefault((*where, lives[where], event.attempt), []).append(event)
+        elif isinstance(event, ChildRemoved):
+            lives[where] += 1
+    assert len(at) > 5
+    for (run, path, life, attempt), found in at.items():
+        assert [type(event) for event in found] == [ChildStarted, ChildExited]
+        if attempt > 1:
+            before = at[run, path, life, attempt - 1]
+            assert before[1].sequence < found[0].sequence
 
 
 # ---------------------------------------------------------------- 10: no exception is lost

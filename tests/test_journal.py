@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_supervisor import _events as ev
@@ -65,6 +65,7 @@ def write(journal: Journal, what: str, now: float) -> None:
         journal.append(ev.ChildRemoved, now, 1, "app/new", 0, ())
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.integers(1, 12), steps)
 def test_base_and_events_add_up_for_any_capacity(capacity: int, steps: list[str]) -> None:
     journal, everything = a_journal(capacity), a_journal(10**9)
@@ -101,6 +102,7 @@ def listening(journal: Journal) -> bool:
     return bool(journal._listeners)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.integers(1, 12), steps)
 def test_after_every_step_the_state_is_what_all_events_make(
     capacity: int, steps: list[str]

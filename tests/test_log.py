@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_supervisor import _events as ev
@@ -591,6 +591,22 @@ def test_while_repeats_are_counted_others_are_still_told_apart(tree: Tree, other
         assert " attempt=5" in line
 
 
+def test_the_same_line_of_another_function_is_another_place(tree: Tree) -> None:
+    def one() -> None:
+        raise ValueError("boom")
+
+    def twin() -> None:
+        raise ValueError("boom")
+
+    for function in (one, one, one, twin):
+        try:
+            function()
+        except ValueError as error:
+            tree.crash(Crashed(error))
+    failures = [line for line in tree.take() if line.startswith("WARNING!")]
+    assert len(failures) == 2
+
+
 def test_one_that_is_down_at_the_end_of_a_minute_is_not_said_to_be_ready(tree: Tree) -> None:
     for _ in range(4):
         tree.crash()
@@ -906,6 +922,7 @@ def test_a_tree_that_breaks_down_leaves_nothing_unsaid(tree: Tree) -> None:
 KINDS = (crashed, crashed_elsewhere, lambda: "timed_out", lambda: "succeeded")
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.lists(
         st.tuples(

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_supervisor import _events as ev
@@ -203,6 +203,7 @@ def child_after(child: dict[str, Any], kind: str, event: ev.Event) -> None:
 # ---------------------------------------------------------------- fold
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(histories)
 def test_fold_builder_and_model_agree_after_every_event(events: list[ev.Event]) -> None:
     folded, builder, model = BLANK, SnapshotBuilder(), BLANK.to_dict()
@@ -217,6 +218,7 @@ def test_fold_builder_and_model_agree_after_every_event(events: list[ev.Event]) 
         assert hash(folded) == hash(builder.freeze())
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(histories, st.integers(0, 40))
 def test_a_builder_can_go_on_from_any_snapshot(events: list[ev.Event], cut: int) -> None:
     folded = BLANK
@@ -230,6 +232,7 @@ def test_a_builder_can_go_on_from_any_snapshot(events: list[ev.Event], cut: int)
     assert builder.freeze() == folded
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(histories)
 def test_a_nested_supervisor_can_be_followed_on_its_own(events: list[ev.Event]) -> None:
     def nested(tree: SupervisorSnapshot) -> SupervisorSnapshot | None:
@@ -247,6 +250,7 @@ def test_a_nested_supervisor_can_be_followed_on_its_own(events: list[ev.Event]) 
 WITHOUT_EFFECT = (ev.ChildCancelled, ev.CommandAccepted, ev.SupervisorIdle)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(histories)
 def test_what_an_event_does_not_concern_is_not_even_copied(events: list[ev.Event]) -> None:
     folded = BLANK
@@ -260,6 +264,7 @@ def test_what_an_event_does_not_concern_is_not_even_copied(events: list[ev.Event
             assert folded is before
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(histories)
 def test_raw_events_are_events(events: list[ev.Event]) -> None:
     for event in events:
@@ -279,13 +284,14 @@ def test_raw_events_are_events(events: list[ev.Event]) -> None:
 
 def test_a_vanished_subtree_leaves_nothing_behind() -> None:
     builder = SnapshotBuilder()
-    start = [*HEAD, (ev.ChildStarted, "app/n/m/z", (0,))]
+    start: list[Bare] = [*HEAD, (ev.ChildStarted, "app/n/m/z", (0,))]
     builder.extend(map(raw_of, numbered(start)))
     assert set(builder._children) == {"app/a", "app/n", "app/n/x", "app/n/m", "app/n/m/z"}
-    exited = (ev.ChildExited, "app/n", ("crashed", "boom", 1.0, None))
+    exited: Bare = (ev.ChildExited, "app/n", ("crashed", "boom", 1.0, None))
     builder.extend(map(raw_of, numbered([exited], 10)))
     assert set(builder._children) == {"app/a", "app/n"}
-    builder.extend(map(raw_of, numbered([*HEAD[1:], (ev.ChildRemoved, "app/n", ())], 20)))
+    removed: Bare = (ev.ChildRemoved, "app/n", ())
+    builder.extend(map(raw_of, numbered([*HEAD[1:], removed], 20)))
     assert set(builder._children) == {"app/a"}
 
 
@@ -297,7 +303,8 @@ def test_a_nested_supervisor_that_begins_anew_has_only_its_new_children() -> Non
 
 
 def test_before_the_first_event_there_is_nobody_to_add_to() -> None:
-    (added,) = numbered([(ev.ChildAdded, "app", ())])
+    addition: Bare = (ev.ChildAdded, "app", ())
+    (added,) = numbered([addition])
     builder = SnapshotBuilder()
     builder.apply(raw_of(added))
     assert builder.freeze() == fold(BLANK, added) == BLANK

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import run_virtual
 
@@ -151,6 +151,7 @@ def test_a_slow_reader_loses_the_oldest_and_is_told_how_many() -> None:
     run_virtual(main)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     max_buffer=st.integers(1, 5),
     steps=st.lists(st.sampled_from(["write", "read", "wait"]), max_size=40),
@@ -448,6 +449,6 @@ def test_a_reader_slower_than_its_buffer_turns_over_still_sees_events() -> None:
                 tree.ready(5)  # more than the buffer holds, between any two reads
                 numbers.append(told(await anext(events)))
         # Gap and event take turns, and each gap stands exactly where events are missing.
-        assert numbers == [-3, 5, -10, 15, -10, 25]
+        assert numbers == [-3, 5, -9, 15, -9, 25]
 
     run_virtual(main)

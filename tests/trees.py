@@ -101,7 +101,7 @@ class Watch(trio.abc.Instrument):
         if self.is_checking and self.failure is None:
             # Trio would only log what an instrument raises.
             try:
-                for shell in self.shells:
+                for shell in list(self._seen):
                     self._look_at(shell)
             except BaseException as error:
                 self._fail(error)
@@ -117,6 +117,8 @@ class Watch(trio.abc.Instrument):
         if len(snapshot.children) > _MOST_CHILDREN or not shell.slots:
             return
         assert snapshot == shell.snapshot(), _difference(snapshot, shell.snapshot())
+        if shell.finished.is_set():
+            del self._seen[shell]  # nothing happens to it any more
 
     def _fail(self, error: BaseException) -> None:
         if self.failure is None:

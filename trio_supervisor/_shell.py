@@ -139,6 +139,8 @@ class Shell(ReportCollector):
         self.settled.set()
         self.finished.set()
         self.on_finish()
+        # Whoever keeps a handle or a `Supervisor` shall not keep the tasks and scopes of the past.
+        self.on_failure, self.on_finish, self._attempts = _nothing, _nothing_at_all, None
 
     # ------------------------------------------------------------ orders
 

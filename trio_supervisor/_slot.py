@@ -81,9 +81,19 @@ class Slot:
     @property
     def handle(self) -> ChildHandle[Any]:
         """The child's one public handle."""
-        if self._handle is None:
-            self._handle = ChildHandle._create(self)
-        return self._handle
+        handle = self._handle
+        if handle is None:
+            handle = ChildHandle._create(self)
+            if not self.life.gone:
+                self._handle = handle
+        return handle
+
+    def let_go(self) -> None:
+        """The child was removed: from now on only a handle holds on to it, and not the other way.
+
+        Or each child of a pool would be garbage, with its last exception, until it is collected.
+        """
+        self._handle = None
 
     # ------------------------------------------------------------ watching
 

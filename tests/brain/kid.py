@@ -147,7 +147,8 @@ class Kid:
 
     def key(self, now: float) -> tuple[Any, ...]:
         """Everything that the future can depend on, with times told from ``now``."""
-        live = self.live
+        live, spec = self.live, self.spec
+        fresh = not (self.generation or self.ever_ready) and self.first != "ordinary"
         return (
             self.name,
             self.wish,
@@ -157,7 +158,7 @@ class Kid:
             self.ready,
             self.was_ready,
             self.ever_ready,
-            self.generation > 0 or self.ever_ready or self.first == "ordinary",
+            fresh,
             self.doom,
             self.urgent,
             self.no_grace,
@@ -165,15 +166,21 @@ class Kid:
             self.alone,
             self.let_go,
             -1.0 if self.hold is None else self.hold - now,
-            min(self.streak, len(self.spec.backoff.steps) - 1),
+            min(self.streak, len(spec.backoff.steps) - 1),
             [now - t for t in self.times],
-            min(now - self.ready_at, self.spec.backoff.reset_after) if self.ready else 0.0,
             self.due - now,
-            max(self.busy_until - now, -1.0) if live and self.ready else 0.0,
-            self.run_due - now,
-            self.stage == 0 and self.ready and self.silent_at - now,
+            self._times(now) if live and self.stage == 0 else (),
+        )
+
+    def _times(self, now: float) -> tuple[float, ...]:
+        """What matters while nobody has asked the attempt to end."""
+        ready, stable = self.ready, self.spec.backoff.reset_after
+        return (
+            min(now - self.ready_at, stable) if ready and stable < inf else 0.0,
+            self.silent_at - now if ready else 0.0,
+            max(self.busy_until - now, 0.0) if ready else 0.0,
             self.start_due - now,
-            now - self.started_at if live and self.start_due < inf else 0.0,
+            self.run_due - now,
         )
 
 

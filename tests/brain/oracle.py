@@ -152,8 +152,6 @@ class Oracle:
         """One more coordinated change."""
         self.rounds = [each for each in self.rounds if each[0] or each[1]]
         self.rounds.append((frozenset(start), frozenset(go), frozenset(radius)))
-        for name in start:
-            self.kids[name].let_go = False
 
     def is_met(self, name: str) -> bool:
         """DESIGN 5.4: met while the target is ready, or done by `Succeeded`."""
@@ -406,6 +404,7 @@ class Oracle:
         kid.wish, kid.reason, kid.well = "up", "", False
         kid.hold = None
         kid.pending = True
+        kid.let_go = False
         kid.generation += 1
         kid.streak = 0
         if kid.live:
@@ -521,6 +520,7 @@ class Oracle:
             start.add(member.name)
             member.wish = "up"
             member.hold = until
+            member.let_go = False
             if self.grouped:
                 # It is policy's affair again, whatever had been asked for by hand.
                 member.alone = member.pending = False

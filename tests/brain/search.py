@@ -71,7 +71,7 @@ class State:
             oracle.phase,
             oracle.hurry,
             oracle.said_idle,
-            oracle.deadline - now,
+            max(oracle.deadline - now, -1.0),
             [now - t for t in oracle.times],
             sorted([sorted(who) for who in each] for each in oracle.rounds if each[0] or each[1]),
             [kid.key(now) for kid in oracle.kids.values()],

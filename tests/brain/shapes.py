@@ -162,7 +162,9 @@ def _two(strategy: str, ordering: str) -> None:
     add(f"shared limit, {name}", shared, commands=("restart",), shutdowns=())
     outer = supervisor(
         child("a", restart="transient", explicit=False, grace=1),
-        SupervisorSpec("b").as_child(grace=3, **_after(ordering, "a")),
+        SupervisorSpec("b").as_child(
+            grace=3, backoff=BackoffPolicy.delays(0), **_after(ordering, "a")
+        ),
         **how,
     )
     ways = ("shutdown", "within", "later")

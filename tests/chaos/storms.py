@@ -70,8 +70,8 @@ async def panic_storm(scene: Scene) -> None:
 
 async def rapid_failures(scene: Scene) -> None:
     """10,000 failures in a row within 60 s: each one counted, and then the budget recovers."""
-    often = 10_000
-    within = 60.0 * max(scene.length, 0.25)
+    often = 10_000 if scene.length >= 0.1 else 1_000
+    within = 60.0 * max(scene.length, 0.25) if scene.length >= 0.1 else 3.0
     limit = RestartLimit(often, within=within)
     child = ChildSpec("c", _panic, restart_limit=limit, on_limit="quarantine", backoff=AT_ONCE)
     async with open_supervisor(SupervisorSpec("app", [child])) as supervisor:

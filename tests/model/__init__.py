@@ -1,0 +1,1 @@
+"""Drawn lifecycles, and a second opinion on them: a slow model written from the contract alone."""

@@ -1,0 +1,44 @@
+"""The names of the public testing kit that are used here."""
+
+from __future__ import annotations
+
+from trio_supervisor.testing._behaviour import Behaviour, SimulatedCrash, by_attempt
+from trio_supervisor.testing._code import as_code
+from trio_supervisor.testing._commands import (
+    Add,
+    Advance,
+    AtOnce,
+    Command,
+    Crash,
+    Quarantine,
+    Remove,
+    RestartByHand,
+    Stop,
+)
+from trio_supervisor.testing._rig import Rig, open_rig, paths_of, settle
+from trio_supervisor.testing._schedule import shrink_schedule
+from trio_supervisor.testing._simulate import simulate
+from trio_supervisor.testing._trace import Trace
+
+__all__ = [
+    "Add",
+    "Advance",
+    "AtOnce",
+    "Behaviour",
+    "Command",
+    "Crash",
+    "Quarantine",
+    "Remove",
+    "RestartByHand",
+    "Rig",
+    "SimulatedCrash",
+    "Stop",
+    "Trace",
+    "as_code",
+    "by_attempt",
+    "open_rig",
+    "paths_of",
+    "settle",
+    "shrink_schedule",
+    "simulate",
+]
