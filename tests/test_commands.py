@@ -1323,6 +1323,25 @@ async def test_a_handle_follows_one_life() -> None:
 
 
 @scenario
+async def test_waiting_for_a_removed_child_does_not_disturb_those_who_wait_for_its_successor() -> None:
+    trace = Trace()
+    heard: list[object] = []
+
+    async with open_supervisor() as supervisor:
+        old = await supervisor.start_child(trace.child("a"))
+        await supervisor.remove_child("a")
+        async with trio.open_nursery() as nursery:
+            slow = trace.child("a", starting=2)
+            nursery.start_soon(outcome_of, lambda: supervisor.start_child(slow), heard)
+            await until_blocked()
+            await old.wait_finished()
+            with pytest.raises(ChildNotFound):
+                await old.wait_state("ready")
+        assert heard == [supervisor.child("a")]
+        assert heard != [old]
+
+
+@scenario
 async def test_wait_ready_of_a_handle_keeps_waiting_over_restarts() -> None:
     async def body(child: ChildContext) -> None:
         if child.attempt in (2, 3):

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from trio_supervisor._fold import fold as fold
     from trio_supervisor._handle import ChildHandle as ChildHandle
     from trio_supervisor._journal import Journal as Journal
+    from trio_supervisor._policy import INHERIT as INHERIT
     from trio_supervisor._policy import AutoShutdown as AutoShutdown
     from trio_supervisor._policy import BackoffPolicy as BackoffPolicy
     from trio_supervisor._policy import Done as Done
@@ -97,5 +98,5 @@ if TYPE_CHECKING:
     from trio_supervisor.children import serving as serving
     from trio_supervisor.children import thread_child as thread_child
 else:  # each is imported when somebody asks for it
-    from trio_supervisor._facade import OFFERED as __all__
+    from trio_supervisor._facade import OFFERED as __all__  # noqa: F401, N811
     from trio_supervisor._facade import __dir__, __getattr__  # noqa: F401

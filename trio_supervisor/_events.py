@@ -1,8 +1,9 @@
 """What happens in a supervision tree, as typed, frozen, numbered facts.
 
 Snapshots, logs and the journal are folds of these. An event is identified by `Event.sequence`
-within one tree; an attempt by ``(run, path, attempt)``, since `Event.run` is unique per attempt of
-a supervisor. Heartbeats are neither events nor state.
+within one tree; an attempt by ``(run, path, attempt)`` within the life of its child, since
+`Event.run` is unique per attempt of a supervisor. A name that is used again after `ChildRemoved` is
+another child, with `ChildAdded` at its beginning. Heartbeats are neither events nor state.
 """
 
 from __future__ import annotations

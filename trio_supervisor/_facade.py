@@ -71,6 +71,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     "_handle": ("ChildHandle",),
     "_journal": ("Journal",),
     "_policy": (
+        "INHERIT",
         "AutoShutdown",
         "BackoffPolicy",
         "Done",
@@ -108,7 +109,7 @@ def __getattr__(name: str) -> object:
     """Import what is called ``name``, and let the package keep it."""
     if name in _ROOM:
         found: object = getattr(import_module(f"{_PACKAGE}.{_ROOM[name]}"), name)
-    elif name == "children":  # a public module
+    elif name in ("children", "daemon"):  # public modules
         found = import_module(f"{_PACKAGE}.{name}")
     else:
         raise AttributeError(f"module {_PACKAGE!r} has no attribute {name!r}")

@@ -175,7 +175,9 @@ class Shell(ReportCollector):
         self.settled.set()
 
     def _child_removed(self, order: o.Emit) -> None:
-        self._touched[self.slots.pop(order.path[len(self.path) + 1 :])] = None
+        slot = self.slots.pop(order.path[len(self.path) + 1 :])
+        slot.let_go()
+        self._touched[slot] = None
 
     def _child_exited(self, order: o.Emit) -> BaseException | None:
         path = order.path

@@ -108,7 +108,8 @@ class Slot:
         """Wait until the child is as ``condition`` wants it; returns how it was then."""
         if self._view is None:
             self._view = Observable(self.now)
-            self.shell.watched[self.life.path] = self
+            if not self.life.gone:  # or its path may be somebody else's by now
+                self.shell.watched[self.life.path] = self
         self._waiters += 1
         try:
             return await self._view.wait(condition)
