@@ -304,7 +304,7 @@ def facade_imports() -> Iterator[tuple[str, ast.alias]]:
     for node in ast.walk(tree_of(ROOT / "__init__.py")):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{NAME}."):
             for alias in node.names:
-                if not alias.name.startswith("__"):
+                if node.module != f"{NAME}._facade":
                     yield str(node.module).removeprefix(f"{NAME}."), alias
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import gc
 import itertools
-import sys
+import logging
 from collections import Counter
+from contextlib import contextmanager
 from random import Random
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,6 @@ from trio_supervisor import (
     BackoffPolicy,
     ChildContext,
     ChildExited,
-    ChildHandle,
     ChildReady,
     ChildRemoved,
     ChildRunReport,
@@ -61,6 +61,7 @@ from trio_supervisor import (
     plain,
 )
 from trio_supervisor._brain import orders as o
+from trio_supervisor._slot import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -116,7 +117,7 @@ class Storm:
             if random.random() < 0.1:
                 raise self._boom("while starting")
             child.ready(child.attempt)
-        with trio.move_on_after(random.expovariate(1 / 5)):
+        with trio.move_on_after(random.expovariate(1 / 2.5)):
             if random.random() < 0.5:
                 await child.wait_stop_requested()
                 await trio.sleep(random.choice([0, 0, 0.3, 3]))
@@ -169,7 +170,7 @@ class Storm:
             stale_after=random.choice([INF, INF, 4]),
             max_runtime=random.choice([INF, INF, 7]),
             backoff=random.choice([AT_ONCE, BackoffPolicy(0.5, jitter=0.5, reset_after=3)]),
-            restart_limit=random.choice([None, RestartLimit(4, within=10)]),
+            restart_limit=random.choice([None, RestartLimit(2, within=10)]),
             **options,
         )
 
@@ -207,7 +208,7 @@ class Storm:
     # ---- the weather
 
     async def operate(self, random: Random) -> None:
-        for _ in range(12):
+        for _ in range(15):
             await trio.sleep(random.expovariate(1))
             supervisor = self.supervisor
             if random.random() < 0.3:
@@ -224,8 +225,9 @@ class Storm:
     async def _command(self, supervisor: Supervisor, name: str, random: Random) -> None:
         what = random.choice("stop restart restart remove quarantine start start soon".split())
         if what in ("start", "soon"):
-            spec = self.child(f"x{random.randrange(4)}")
-            spec = self.quarantined(spec)
+            spec = self.quarantined(self.child(f"x{random.randrange(4)}"))
+            if spec.is_explicit and random.random() < 0.5:
+                spec = spec.replace(retry_first_start=False)
             if what == "start":
                 await supervisor.start_child(spec)
             else:
@@ -736,7 +738,7 @@ async def test_invariant_7_a_stop_at_any_moment_ends_within_grace_plus_one_step(
         return supervisor
 
     steps = await count_steps(lambda: run(None)) - 10
-    assert steps > 20
+    assert steps > 12
     for step in range(1, steps - 8):
         await run(step)
 
@@ -890,7 +892,7 @@ def leaves_of(error: BaseException | None) -> Iterator[BaseException]:
         if found is None or id(found) in seen:
             continue
         seen.add(id(found))
-        pending.extend((found.__cause__, None))
+        pending.extend((found.__cause__, found.__context__))
         if isinstance(found, BaseExceptionGroup):
             pending.extend(found.exceptions)
         else:
@@ -902,16 +904,12 @@ def leaves_of(error: BaseException | None) -> Iterator[BaseException]:
 async def test_invariant_10_every_exception_is_in_a_report(seed: int) -> None:
     storm = Storm(2000 + seed)
     reported: list[BaseException] = []
-    record = ChildHandle  # every report passes through its child's slot
-    del record
+    keep = Slot.record  # every report passes through here
 
     def note(slot: Any, attempt: Any, how: Any, detail: str) -> None:
         reported.extend(leaves_of(how.error))
         keep(slot, attempt, how, detail)
 
-    from trio_supervisor._slot import Slot
-
-    keep = Slot.record
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Slot, "record", note)
         await storm.rage()
@@ -1037,7 +1035,12 @@ async def test_invariant_11_within_one_turn_of_the_collector() -> None:
 # ---------------------------------------------------------------- 12: memory
 
 
-async def restart_often(times: int, check: Callable[[Supervisor], None]) -> None:
+async def restart_often(times: int, check: Callable[[Supervisor], None], *, nest: bool) -> None:
+    """Twice so many restarts for all kinds of reasons; calls ``check`` after each half."""
+
+    async def crash_in_background() -> None:
+        raise Boom("background")
+
     async def body(child: ChildContext) -> None:
         kind = child.attempt % 6
         with child.stop_scope():
@@ -1048,56 +1051,66 @@ async def restart_often(times: int, check: Callable[[Supervisor], None]) -> None
             raise ExceptionGroup("g", [Boom(1), ValueError(2)])
         if kind == 2:
             child.nursery.cancel_scope.cancel()
-            await trio.sleep(1)
         if kind == 3:
-            child.nursery.start_soon(_raise, Boom("background"))
+            child.nursery.start_soon(crash_in_background)
+        if kind in (2, 3, 4):  # the last of these until its max_runtime
             await trio.sleep_forever()
-        if kind == 4:
-            await trio.sleep_forever()  # until its max_runtime
 
     def decide(report: ChildRunReport) -> None:
-        counts[report.exit.kind] += 1
+        kinds[report.exit.kind] += 1
         raise LookupError("of no interest")
 
-    counts: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
     options: dict[str, Any] = {"restart_limit": None, "backoff": AT_ONCE, "max_runtime": 1}
-    inner = ChildSpec("x", body, **options)
-    nest = SupervisorSpec("nest", [inner], auto_shutdown="never")
-    spec = SupervisorSpec("app", [ChildSpec("a", body, decide=decide, **options), nest])
-    async with open_supervisor(spec) as supervisor:
+    children: list[Any] = [ChildSpec("a", body, decide=decide, **options)]
+    if nest:
+        children.append(SupervisorSpec("nest", [ChildSpec("x", body, **options)]))
+    async with open_supervisor(SupervisorSpec("app", children)) as supervisor:
         handle = supervisor.child("a")
-        for round_ in (1, 2):
-            while handle.attempt < round_ * times:
+        for half in (1, 2):
+            while handle.attempt < half * times:
                 await trio.sleep(5)
-                await supervisor.restart_child("nest")
                 with trio.move_on_after(0.0005):
                     await handle.wait_state("backing_off")
-                await supervisor.start_child(ChildSpec(f"t{handle.attempt}", forever))
-                await supervisor.remove_child(f"t{handle.attempt}")
+                late = await supervisor.start_child(ChildSpec(f"t{handle.attempt}", crash_soon))
+                await late.wait_state("backing_off")
+                await supervisor.remove_child(late.name)
+                await supervisor.restart_child(children[-1])
+            del late
             check(supervisor)
-    assert set(counts) == {
-        "crashed",
-        "self_cancelled",
-        "succeeded",
-        "timed_out",
-    }
+    assert set(kinds) == {"crashed", "self_cancelled", "succeeded", "timed_out"}
+
+
+async def crash_soon(child: ChildContext) -> None:
+    raise Boom(child.name)
+
+
+@contextmanager
+def logged_to_nobody() -> Iterator[None]:
+    """Logs are written and forgotten: pytest would keep them, with every traceback."""
+    logger = logging.getLogger("trio_supervisor")
+    nobody = logging.NullHandler()
+    logger.addHandler(nobody)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = True
+        logger.removeHandler(nobody)
 
 
 def test_invariant_12_a_thousand_restarts_leave_no_garbage() -> None:
     """What only the cycle collector could find would be there for a while, tracebacks and all."""
-    found: list[object] = []
+    found: list[str] = []
 
     def is_ours(thing: object) -> bool:
-        if isinstance(thing, FrameType):
-            return "trio_supervisor" in thing.f_code.co_filename
-        if isinstance(thing, TracebackType):
-            return "trio_supervisor" in thing.tb_frame.f_code.co_filename
         module = type(thing).__module__ or ""
-        return module.startswith("trio_supervisor") or isinstance(thing, Boom)
+        ours = Boom, FrameType, TracebackType
+        return module.startswith("trio_supervisor") or isinstance(thing, ours)
 
     def check(supervisor: Supervisor) -> None:
         gc.collect()
-        found.extend(thing for thing in gc.garbage if is_ours(thing))
+        found.extend(repr(thing) for thing in gc.garbage if is_ours(thing))
         gc.garbage.clear()
 
     @scenario
@@ -1107,20 +1120,18 @@ def test_invariant_12_a_thousand_restarts_leave_no_garbage() -> None:
         gc.disable()
         gc.set_debug(gc.DEBUG_SAVEALL)
         try:
-            await restart_often(500, check)
+            await restart_often(500, check, nest=False)
         finally:
             gc.set_debug(0)
             gc.garbage.clear()
             gc.enable()
 
-    main()
-    kinds = Counter(type(thing).__name__ for thing in found)
-    assert not kinds, kinds
+    with logged_to_nobody():
+        main()
+    assert found == []
 
 
-@scenario
-async def test_invariant_12_memory_is_bounded_over_unbounded_run_time() -> None:
-    this_watch().is_checking = False
+def test_invariant_12_memory_is_bounded_over_unbounded_run_time() -> None:
     sizes: list[dict[str, int]] = []
 
     def check(supervisor: Supervisor) -> None:
@@ -1134,18 +1145,20 @@ async def test_invariant_12_memory_is_bounded_over_unbounded_run_time() -> None:
                 "watched": len(shell.watched),
                 "slots": len(shell.slots),
                 "reports": len(supervisor.child("a").reports),
-                "fatal": len(shell.fatal),
-                "gone": len(shell._gone) + len(shell._stacks),
-                "attempts": counts["Attempt"],
-                "shells": counts["Shell"],
-                "exceptions": counts["Boom"],
+                "left over": len(shell.fatal) + len(shell._gone) + len(shell._stacks),
+                **{name: counts[name] for name in ("Attempt", "Shell", "Slot", "Boom", "Task")},
                 "frames": counts["frame"] // 20,
-                "events": counts["Event"],
             }
         )
 
-    await restart_often(900, check)
-    assert sizes[0] == sizes[1], sizes
+    @scenario
+    async def main() -> None:
+        this_watch().is_checking = False
+        await restart_often(900, check, nest=True)
+
+    with logged_to_nobody():
+        main()
+    assert sizes[0] == sizes[1]
 
 
 @scenario
@@ -1231,8 +1244,8 @@ async def test_invariant_13_cancellation_and_fatal_exceptions_get_through_at_any
 
 
 async def journal_of(spec: SupervisorSpec, play: Callable[[Supervisor], Awaitable[object]]) -> Any:
-    """All that can be seen from outside: the events without what tells one run from another."""
-    seen: list[Any] = []
+    """All that can be seen from outside: the events, with times since the start."""
+    seen: list[str] = []
     start = trio.current_time()
     supervisor: Supervisor | None = None
     error: BaseException | None = None
@@ -1244,8 +1257,13 @@ async def journal_of(spec: SupervisorSpec, play: Callable[[Supervisor], Awaitabl
     assert supervisor is not None
     for event in supervisor.journal:
         fields = attrs.asdict(event, filter=lambda field, _: field.name != "wall")
-        seen.append((type(event).__name__, {**fields, "time": round(event.time - start, 3)}))
-    return seen, type(error).__name__
+        for name in ("time", "until"):
+            if name in fields:
+                fields[name] -= start
+        numbers = {k: round(v, 6) for k, v in fields.items() if isinstance(v, float)}
+        del fields["sequence"]  # in one instant, independent children take turns by chance
+        seen.append(f"{fields.pop('time'):09.3f} {type(event).__name__} {({**fields, **numbers})}")
+    return sorted(seen), type(error).__name__
 
 
 async def wait_long(supervisor: Supervisor) -> None:
@@ -1340,9 +1358,6 @@ async def test_invariant_14_every_option_of_a_child_changes_behaviour(field: str
         name, run, args = options.pop("name"), options.pop("run"), options.pop("args")
         seen.append(await journal_of(around(ChildSpec(name, run, *args, **options)), play))
     assert seen[0] != seen[1]
-    again = {"name": "a", "args": (), **needs, field: one}
-    name, run, args = again.pop("name"), again.pop("run"), again.pop("args")
-    assert await journal_of(around(ChildSpec(name, run, *args, **again)), play) is not None
 
 
 @scenario
@@ -1350,16 +1365,13 @@ async def test_invariant_14_what_is_seen_is_the_same_if_nothing_was_changed() ->
     """Or the comparison above would prove nothing."""
     spec = around(child_a(backoff=BackoffPolicy(1)))
     first, second = [await journal_of(spec, wait_long) for _ in "ab"]
-    for seen in (first, second):
-        for _, fields in seen[0]:
-            fields.pop("until", None)  # absolute
     assert first == second
 
 
 def test_invariant_14_no_option_is_left_out() -> None:
     made = ChildSpec("a", forever)
     options = {name for name in dir(made) if not name.startswith("_")}
-    options -= {"replace", "is_explicit", "supervisor", "as_child"}
+    options -= {"replace", "is_explicit", "supervisor", "given"}
     assert options == set(CHILD_FIELDS)
     made_too = SupervisorSpec("app")
     options = {name for name in dir(made_too) if not name.startswith("_")}
@@ -1373,7 +1385,7 @@ def pair(**options: Any) -> SupervisorSpec:
         ChildSpec("b", stubborn, 3, grace=5),
         ChildSpec("w", _work, restart="transient", significant=True),
     ]
-    if options.get("auto_shutdown", "never") == "never":
+    if options.get("auto_shutdown") != "any_significant":
         children[2] = children[2].replace(significant=False)
     return SupervisorSpec("app", options.pop("children", children), **options)
 
@@ -1389,7 +1401,7 @@ SUPERVISOR_FIELDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "ordering": ("sequence", "graph", {}),
     "restart_limit": (None, RestartLimit(0, within=1), {}),
     "child_restart_limit": (None, RestartLimit(0, within=1), {}),
-    "auto_shutdown": ("all_done", "any_significant", {}),
+    "auto_shutdown": ("never", "any_significant", {}),
     "max_children": (None, 3, {}),
     "shutdown_deadline": (INF, 1, {}),
     "report_after": (1, 5, {}),
@@ -1431,7 +1443,6 @@ MEANINGLESS: list[tuple[str, Callable[[], object]]] = [
             "app", [child_a(forever, restart="transient", significant=True)], auto_shutdown="never"
         ),
     ),
-    ("auto_shutdown", lambda: SupervisorSpec("app", [], auto_shutdown="any_significant")),
     ("max_children", lambda: SupervisorSpec("app", [child_a(forever)], max_children=0)),
     ("stale_after", lambda: SupervisorSpec("app").as_child(stale_after=3)),
     ("requires", lambda: SupervisorSpec("app", [child_a(forever, requires=["nobody"])])),
@@ -1477,5 +1488,4 @@ def test_the_storms_are_not_all_alike() -> None:
         "unhealthy",
         "self_cancelled",
     }
-    assert set(actions) >= {"restart", "done", "quarantine", "start_failed"}, actions
-    assert sys.gettrace() is None or True
+    assert set(actions) >= {"restart", "done", "quarantine", "start_failed"}

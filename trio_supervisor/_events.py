@@ -148,7 +148,8 @@ class ExitJudged(Event):
         action: ``restart done remove quarantine escalate shutdown start_failed``.
         source: Who decided: ``table decide limit first_start``.
         delay: Seconds until the restart is due.
-        used: Restarts in the child's own window, this one included.
+        used: Restarts in the window that was asked (the child's own, or else the shared one), this
+            one included.
         limit: That window's ``max_restarts``, or `None` without one.
         within: The window's length in seconds.
         also: Names of the other children that share this fate.

@@ -72,6 +72,7 @@ class Shell(ReportCollector):
         self._context: Context = copy_context()
         self._attempts: trio.Nursery | None = None
         self._touched: dict[Slot, None] = {}
+        self._exit_noted = False  # and what follows from it is not in the log yet
         self._reply: Reply | None = None
         self._gone: list[ChildShutdown] = []
         self._stacks: dict[str, tuple[str, ...]] = {}
@@ -133,6 +134,8 @@ class Shell(ReportCollector):
                 subject[-1].answered.set()
 
         self.drain(answer)
+        if self.bug is not None:
+            self.tree.log.close(trio.current_time())
         for slot in list(self.watched.values()):
             slot.refresh()
         self.watched.clear()
@@ -154,6 +157,9 @@ class Shell(ReportCollector):
                 self._start(order, now)  # type: ignore[arg-type]
             else:
                 _CARRY_OUT[kind](self, order, now)
+        if self._exit_noted:
+            self._exit_noted = False
+            self.tree.log.flush()
         if self._touched:
             touched, self._touched = self._touched, {}
             for slot in touched:
@@ -196,6 +202,7 @@ class Shell(ReportCollector):
         else:
             self._stacks.pop(path, None)
         slot.nested = None
+        self._exit_noted = True
         if kind == "fatal":
             return self.fatal[-1]
         return None if slot.exit is None else slot.exit.error

@@ -25,11 +25,12 @@ class Tree:
 
     Attributes:
         journal: Their events, in one sequence.
+        log: The lines that it writes of them.
         random: The source of jitter.
         nest: The body of a nested supervisor, below the shell that is its first argument.
     """
 
-    __slots__ = ("journal", "nest", "random")
+    __slots__ = ("journal", "log", "nest", "random")
 
     def __init__(
         self, random: Random, nest: Callable[[Shell, ChildContext], Awaitable[object]]
@@ -37,7 +38,8 @@ class Tree:
         self.random = random
         self.nest = nest
         self.journal = Journal(wall=wall_clock)
-        self.journal.tap = TreeLog().on_event
+        self.log = TreeLog()
+        self.journal.tap = self.log.on_event
 
 
 @final

@@ -23,7 +23,7 @@ from . import kit
 if TYPE_CHECKING:
     from .draw import Case
 
-PATIENCE = 300.0
+PATIENCE = 150.0
 
 
 class BlockError(Exception):
@@ -106,7 +106,8 @@ async def perform(case: Case) -> str:
         WaiterError: Somebody was not woken, or an error is lost.
     """
     raised: BaseException | None = None
-    with trio.CancelScope() as outer:
+    # Whoever ignores stop requests and has all the time in the world needs somebody to cancel.
+    with trio.CancelScope(deadline=trio.current_time() + 2 * PATIENCE) as outer:
         try:
             async with kit.open_rig(case.spec, wait_ready=case.wait_ready) as rig:
                 with trio.move_on_after(PATIENCE):
@@ -179,4 +180,4 @@ def _is_in(wanted: BaseException, error: BaseException | None) -> bool:
 
 def run_case(case: Case, *, seed: int, schedule: Any = None) -> kit.Trace[str]:
     """In virtual time, under a schedule drawn from ``seed``."""
-    return kit.simulate(perform, case, seed=seed, schedule=schedule)
+    return kit.simulate(perform, case, seed=seed, schedule=schedule, max_seconds=10 * PATIENCE)

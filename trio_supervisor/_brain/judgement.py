@@ -96,14 +96,15 @@ def _restart(
         if child.window is None:
             child.window = Window(limit)
         if not child.window.has_room(now):
-            _refuse(machine, child, signal, now, limit)
+            _refuse(machine, child, signal, now, child.window)
             return
-        child.window.charge(now)
     if machine.window is not None:
         if not machine.window.has_room(now):
-            _give_up(machine, child, signal, now, machine.window.limit)
+            _give_up(machine, child, signal, now, machine.window)
             return
         machine.window.charge(now)
+    if child.window is not None:
+        child.window.charge(now)
     if delay is None:
         delay = child.spec.backoff.delay(child.streak, machine.random)
     child.streak += 1
@@ -125,7 +126,7 @@ def _restart(
         source,
         signal,
         delay=until - now,
-        limit=limit,
+        window=child.window or machine.window,
         also=also,
         now=now,
     )
@@ -178,24 +179,21 @@ def child_limit(machine: SupervisionMachine, child: ChildLife) -> RestartLimit |
 
 
 def _refuse(
-    machine: SupervisionMachine, child: ChildLife, signal: o.Exited, now: float, limit: RestartLimit
+    machine: SupervisionMachine, child: ChildLife, signal: o.Exited, now: float, window: Window
 ) -> None:
     if child.spec.on_limit is OnLimit.ESCALATE:
-        _give_up(machine, child, signal, now, limit)
+        _give_up(machine, child, signal, now, window)
         return
-    _emit_verdict(machine, child, "quarantine", "limit", signal, limit=limit, now=now)
-    machine.hold_down(
-        child, Wish.QUARANTINED, f"{limit.max_restarts} restarts in {limit.within:g}s"
-    )
+    _emit_verdict(machine, child, "quarantine", "limit", signal, window=window, now=now)
+    machine.hold_down(child, Wish.QUARANTINED, window.describe())
     _ended(machine, child, now, counts=False)
 
 
 def _give_up(
-    machine: SupervisionMachine, child: ChildLife, signal: o.Exited, now: float, limit: RestartLimit
+    machine: SupervisionMachine, child: ChildLife, signal: o.Exited, now: float, window: Window
 ) -> None:
-    _emit_verdict(machine, child, "escalate", "limit", signal, limit=limit, now=now)
-    often = f"{limit.max_restarts} restarts in {limit.within:g}s"
-    reason = f"{child.path} gave up: {often}; last: {signal.detail}"
+    _emit_verdict(machine, child, "escalate", "limit", signal, window=window, now=now)
+    reason = f"{child.path} gave up: {window.describe()}; last: {signal.detail}"
     machine.close(o.Outcome(o.OutcomeKind.LIMIT, reason, child.name, child.attempt), now)
 
 
@@ -233,20 +231,19 @@ def _emit_verdict(
     signal: o.Exited,
     *,
     delay: float = 0.0,
-    limit: RestartLimit | None = None,
+    window: Window | None = None,
     also: tuple[str, ...] = (),
     now: float = 0.0,
 ) -> None:
-    used = child.window.used(now) if limit is not None and child.window is not None else 0
     machine.emit(
         child,
         ev.ExitJudged,
         action,
         source,
         delay,
-        used,
-        None if limit is None else limit.max_restarts,
-        0.0 if limit is None else limit.within,
+        0 if window is None else window.used(now),
+        None if window is None else window.limit.max_restarts,
+        0.0 if window is None else window.limit.within,
         also,
         signal.decide_error,
     )

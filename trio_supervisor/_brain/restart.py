@@ -46,6 +46,10 @@ class Window:
         """Whether one more restart may be admitted at ``now``."""
         return self.used(now) < self.limit.max_restarts
 
+    def describe(self) -> str:
+        """The limit in words."""
+        return f"{self.limit.max_restarts} restarts in {self.limit.within:g}s"
+
     def charge(self, now: float) -> None:
         """Count one admitted restart."""
         self.times.append(now)

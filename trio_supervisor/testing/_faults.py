@@ -152,9 +152,7 @@ def crash_everywhere(
 class _Injection:
     """One fault, at the checkpoint number ``at``; with 0, none."""
 
-    def __init__(
-        self, child: str, at: int, fault: Fault, error: Callable[[], Exception]
-    ) -> None:
+    def __init__(self, child: str, at: int, fault: Fault, error: Callable[[], Exception]) -> None:
         self.child = child
         self.at = at
         self.where: str | None = None

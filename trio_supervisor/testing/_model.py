@@ -138,7 +138,7 @@ class Node:
         self.kids: dict[str, Kid] = {}
         self.state: Literal["starting", "running", "stopping", "finished"] = "starting"
         self.stopping: ev.SupervisorStopping | None = None
-        self.rounds: list[tuple[dict[str, Kid], set[str]]] = []
+        self.rounds: list[tuple[set[str], dict[str, Kid]]] = []
         self.charges: deque[float] = deque()
         self.must_stop: tuple[str, ev.Event] | None = None
         self.unresponsive = 0
@@ -241,16 +241,16 @@ class Node:
     def leaving_with(self, kid: Kid) -> list[Kid]:
         """Those of a round of ``kid`` that are still to be gone."""
         return [
-            members[name]
+            other
             for members, leaving in self.rounds
-            if kid.name in members
-            for name in leaving
+            if kid.name in members or kid.name in leaving
+            for other in leaving.values()
         ]
 
     def gone(self, kid: Kid) -> None:
         """Its attempt has ended: rounds go on."""
         for _, leaving in self.rounds:
-            leaving.discard(kid.name)
+            leaving.pop(kid.name, None)
         self.rounds = [entry for entry in self.rounds if entry[1]]
 
     @property

@@ -228,7 +228,17 @@ class Pilot:
     @property
     def replay(self) -> str:
         """The arguments that repeat what was done by chance."""
-        return f"schedule={list(stripped(self._scheduler.picked))}, seed={self._seed}"
+        return f"schedule={list(self.schedule)}, seed={self.seed}"
+
+    @property
+    def schedule(self) -> tuple[int, ...]:
+        """The choices made so far; see `Trace.schedule`."""
+        return stripped(self._scheduler.picked)
+
+    @property
+    def seed(self) -> int:
+        """The seed of everything random."""
+        return self._seed
 
     def child(self, path: str) -> ChildSnapshot:
         """A child as it is now; see `SupervisorSnapshot.child`."""

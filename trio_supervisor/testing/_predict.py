@@ -197,9 +197,7 @@ def _radius(supervisor: SupervisorSpec, child: ChildSpec[Any]) -> list[ChildSpec
     return [other for other in children if other.name in found]
 
 
-def _start_stages(
-    supervisor: SupervisorSpec, members: list[ChildSpec[Any]], prefix: str
-) -> Stages:
+def _start_stages(supervisor: SupervisorSpec, members: list[ChildSpec[Any]], prefix: str) -> Stages:
     stages: list[tuple[str, ...]] = []
     for layer in _layers(supervisor, members):
         stages.append(tuple(prefix + member.name for member in layer))

@@ -53,7 +53,9 @@ def _check_blame(oracle: Oracle, kid: Kid, event: ev.ChildExited) -> None:
         if event.stop_reason is not None:
             oracle.fail("blame", "it has a stop reason, but nobody had asked it", event, kid)
     if event.kind in ("timed_out", "unhealthy") and kid.doom not in ("fault", "unknown"):
-        by_now = kid.asked_reason.startswith(("timed out", "not ready", "no heartbeat", "unhealthy"))
+        by_now = kid.asked_reason.startswith(
+            ("timed out", "not ready", "no heartbeat", "unhealthy")
+        )
         if kid.asked_at is None or not by_now:
             oracle.fail("blame", f"{event.kind}, but that is not why it was ended", event, kid)
     if kid.doom == "fault" and kid.asked_at is not None and event.kind in ("stopped", "aborted"):
@@ -203,19 +205,19 @@ def _admit(oracle: Oracle, node: Node, kid: Kid, event: ev.ExitJudged) -> None:
     _check_delay(oracle, kid, event, radius)
     kid.streak += 1
     _check_radius(oracle, node, kid, event, radius)
-    members: dict[str, Kid] = {}
-    leaving: set[str] = set()
+    members: set[str] = set()
+    leaving: dict[str, Kid] = {}
     for member in radius:
         oracle.restless[member] = node
         if member is not kid and member.wish not in ("up", "done"):
             if member.live:
                 member.doom = member.doom if member.doom == "hand" else "group"
-                members[member.name] = member
-                leaving.add(member.name)
+                members.add(member.name)
+                leaving[member.name] = member
             continue
-        members[member.name] = member
+        members.add(member.name)
         if member.live and member is not kid:
-            leaving.add(member.name)
+            leaving[member.name] = member
             member.doom = member.doom if member.doom == "hand" else "group"
             if member.spec is not None and member.spec.restart == "temporary":
                 member.wish = "removed"

@@ -72,7 +72,9 @@ def child_ready(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildReady) -> N
         kid.alone = False
 
 
-def child_lost_readiness(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildLostReadiness) -> None:
+def child_lost_readiness(
+    oracle: Oracle, node: Node, kid: Kid, event: ev.ChildLostReadiness
+) -> None:
     """Only what was ready can be ready no more."""
     if _is_this(oracle, kid, event, "not ready"):
         if not kid.ready:
@@ -81,7 +83,9 @@ def child_lost_readiness(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildLo
         kid.ready = False
 
 
-def child_stop_requested(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildStopRequested) -> None:
+def child_stop_requested(
+    oracle: Oracle, node: Node, kid: Kid, event: ev.ChildStopRequested
+) -> None:
     """Somebody has to have a reason, and those who come after it have to be gone."""
     if not _is_this(oracle, kid, event, "asked"):
         return

@@ -123,6 +123,8 @@ def command_accepted(oracle: Oracle, node: Node, kid: Kid, event: ev.CommandAcce
     if node.state == "finished":
         oracle.fail("operators_wish", "accepted after the end", event)
     oracle.restless[kid] = node
+    for members, _ in node.rounds:
+        members.discard(kid.name)  # from now on it goes its own way
     if event.command == "restart":
         if not node.accepts:
             oracle.fail("shutdown", "a restart was accepted during the stop", event, node.stopping)

@@ -111,6 +111,7 @@ class Trace(Generic[T_co]):
         note = f"to repeat this run: simulate(..., {self.replay})"
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
+        error.lifecycle_run = (self.schedule, self.seed or 0)  # type: ignore[attr-defined]
         raise error
 
     def render(self) -> str:

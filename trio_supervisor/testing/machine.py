@@ -51,6 +51,10 @@ def _is_open(machine: LifecycleMachine) -> bool:
     return machine.is_open
 
 
+def _has_ended(machine: LifecycleMachine) -> bool:
+    return not machine.is_open
+
+
 def _can_add(machine: LifecycleMachine) -> bool:
     return machine.is_open and bool(machine.adds)
 
@@ -60,7 +64,7 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     It lets virtual time pass, and tries schedules; after each step every promise of `check_trace`
     is checked, and that the events give the state. Hypothesis shrinks what fails to the fewest
-    steps and the simplest schedule. When the tree gives up, the machine has nothing left to do.
+    steps and the simplest schedule. A tree that has given up is opened again.
 
     Bodies run as they are, so give it a tree without threads and sockets: see `with_bodies`.
 
@@ -120,6 +124,13 @@ class LifecycleMachine(RuleBasedStateMachine):
     def open(self, schedule: list[int]) -> None:
         """The tree is opened."""
         self.pilot = Pilot(self.spec, schedule=schedule, max_steps=self.max_steps)
+
+    @precondition(_has_ended)
+    @rule(schedule=schedules())
+    def open_again(self, schedule: list[int]) -> None:
+        """The tree has given up, and is opened once more."""
+        self._pilot.close()
+        self.open(schedule)
 
     @precondition(_is_open)
     @rule(seconds=st.runner().flatmap(lambda machine: st.sampled_from(machine.seconds)))

@@ -31,7 +31,7 @@ from trio_supervisor.testing._commands import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -67,41 +67,38 @@ def _seconds(*more: float) -> SearchStrategy[float]:
     return st.sampled_from((*more, *SECONDS))
 
 
-def schedules(*, deviations: int = 6, within: int = 60) -> SearchStrategy[list[int]]:
+@st.composite
+def schedules(draw: DrawFn, *, deviations: int = 6, within: int = 60) -> list[int]:
     """Schedules for `simulate`: "the oldest task first", with a few exceptions.
 
     Most races need one or two steps out of turn. These schedules have few of them, in any place,
     and shrink to the empty one.
 
     Args:
+        draw: Hypothesis gives it.
         deviations: How many exceptions at most.
         within: How many choices lie between two exceptions at most.
     """
     exception = st.tuples(st.integers(0, within), st.integers(1, 4))
-    return st.lists(exception, max_size=deviations).map(_spread)
-
-
-def _spread(exceptions: Sequence[tuple[int, int]]) -> list[int]:
     picks: list[int] = []
-    for gap, pick in exceptions:
+    for gap, pick in draw(st.lists(exception, max_size=deviations)):
         picks += [0] * gap + [pick]
     return picks
 
 
-def backoffs() -> SearchStrategy[BackoffPolicy]:
+@st.composite
+def backoffs(draw: DrawFn) -> BackoffPolicy:
     """Backoff policies, with and without growth and jitter, from "at once" on."""
-    by_hand = st.lists(st.sampled_from((0.0, 1.0, 5.0)), min_size=1, max_size=3).map(
-        lambda waits: BackoffPolicy.delays(*waits)
-    )
-    formula = st.builds(
-        BackoffPolicy,
-        initial=st.sampled_from((0.0, 0.1, 1.0)),
-        factor=st.sampled_from((1.0, 2.0)),
-        maximum=st.sampled_from((1.0, 30.0)),
-        jitter=st.sampled_from((0.0, 0.1, 1.0)),
-        reset_after=st.sampled_from((60.0, 0.0, 2.0, inf)),
-    )
-    return st.one_of(by_hand, formula)
+    if draw(st.booleans()):
+        return BackoffPolicy(
+            initial=draw(st.sampled_from((0.1, 0.0, 1.0))),
+            factor=draw(st.sampled_from((2.0, 1.0))),
+            maximum=draw(st.sampled_from((30.0, 1.0))),
+            jitter=draw(st.sampled_from((0.1, 0.0, 1.0))),
+            reset_after=draw(st.sampled_from((60.0, 0.0, 2.0, inf))),
+        )
+    waits = st.lists(st.sampled_from((0.0, 1.0, 5.0)), min_size=1, max_size=3)
+    return BackoffPolicy.delays(*draw(waits))
 
 
 @st.composite
@@ -130,15 +127,19 @@ def _behaviours(draw: DrawFn, *, stubborn: bool) -> Behaviour:
     return Behaviour(**options)
 
 
-def child_behaviours(*, stubborn: bool = True) -> SearchStrategy[Any]:
+@st.composite
+def child_behaviours(draw: DrawFn, *, stubborn: bool = True) -> Behaviour | ByAttempt:
     """Bodies with habits: see `Behaviour` for which. The simplest is ready and calm.
 
     Args:
+        draw: Hypothesis gives it.
         stubborn: Whether some ignore, swallow or delay their cancellation.
     """
-    one = _behaviours(stubborn=stubborn)
-    several = st.lists(one, min_size=2, max_size=3).map(lambda found: by_attempt(*found))
-    return st.one_of(one, one, one, several)
+    first = draw(_behaviours(stubborn=stubborn))
+    if draw(st.integers(0, 3)) < 3:
+        return first
+    more = draw(st.lists(_behaviours(stubborn=stubborn), min_size=1, max_size=2))
+    return by_attempt(first, *more)
 
 
 # ---------------------------------------------------------------- specs
