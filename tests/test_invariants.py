@@ -114,7 +114,7 @@ class Storm:
     async def _live(self, child: ChildContext, random: Random) -> object:
         if child._attempt.spec.is_explicit:
             await trio.sleep(random.choice([0, 0, 0.5, 2]))
-            if random.random() < 0.1:
+            if random.random() < 0.2:
                 raise self._boom("while starting")
             child.ready(child.attempt)
         with trio.move_on_after(random.expovariate(1 / 2.5)):

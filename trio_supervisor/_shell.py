@@ -238,7 +238,7 @@ class Shell(ReportCollector):
     def _cancel(self, order: o.CancelAttempt, now: float) -> None:
         attempt = self._attempt_of(order.name, order.attempt)
         if attempt is not None:
-            attempt.cancel(order.reason)
+            self.cancel(attempt, order.reason)
 
     def _report_unresponsive(self, order: o.ReportUnresponsive, now: float) -> None:
         attempt = self._attempt_of(order.name, order.attempt)

@@ -13,10 +13,11 @@ HEAD = """\
 
 <!-- Made from the tables in trio_supervisor/_brain/lifecycle.py by tests/brain/diagram.py. -->
 
-A child is where its attempt is, and it should be where its *wish* says: up, or down for a reason. After
-every signal the supervisor's machine applies one rule to each child that is affected: **move it from
-where it is towards where it should be, as far as the ordering allows.** First start, restart, group
-restart, quarantine, removal and shutdown are not procedures; they are different wishes under this rule.
+A child is where its attempt is, and it should be where its *wish* says: up, or down for a reason.
+After every signal the supervisor's machine applies one rule to each child that is affected: **move
+it from where it is towards where it should be, as far as the ordering allows.** First start,
+restart, group restart, quarantine, removal and shutdown are not procedures; they are different
+wishes under this rule.
 
 ## The rule
 
@@ -35,9 +36,9 @@ SITUATIONS = {
 }
 
 NOTES = """
-*Its turn in the order*: outside a round always; inside, when those before it are settled and nobody of
-the round is still leaving. *Its requirements*: each of them ready, or done by success. A round is one
-coordinated change of several children: the first start, a group restart, a shutdown.
+*Its turn in the order*: outside a round always; inside, when those before it are settled and nobody
+of the round is still leaving. *Its requirements*: each of them ready, or done by success. A round
+is one coordinated change of several children: the first start, a group restart, a shutdown.
 
 ## The states
 

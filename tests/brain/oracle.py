@@ -150,8 +150,19 @@ class Oracle:
 
     def begin_round(self, start: set[str], go: set[str], radius: set[str]) -> None:
         """One more coordinated change."""
-        self.rounds = [each for each in self.rounds if each[0] or each[1]]
         self.rounds.append((frozenset(start), frozenset(go), frozenset(radius)))
+
+    def tidy(self) -> None:
+        """Forget the rounds that are over, and those that say no more than another one."""
+        rounds = {(start, go, radius if go else go) for start, go, radius in self.rounds}
+        self.rounds = [
+            each
+            for each in rounds
+            if (each[0] or each[1])
+            and not any(
+                other is not each and all(map(frozenset.issubset, each, other)) for other in rounds
+            )
+        ]
 
     def is_met(self, name: str) -> bool:
         """DESIGN 5.4: met while the target is ready, or done by `Succeeded`."""
@@ -507,7 +518,7 @@ class Oracle:
         members = [self.kids[name] for name in radius if self.kids[name].wish in TAKES_PART]
         until = max([now + delay, *[k.hold for k in members if k.hold is not None]])
         also = frozenset(k.name for k in members if k is not kid)
-        self.wants.verdict = ("restart", source, kid.name, until - now, len(kid.times), also)
+        self.wants.verdict = ("restart", source, kid.name, until - now, also)
         self._group_restart(kid, radius, members, until if until > now else None)
 
     def _group_restart(self, kid: Kid, radius: set[str], members: list[Kid], until: float | None) -> None:

@@ -220,14 +220,17 @@ class Referee:
         if action != "restart":
             return
         need(delay == wants[3], "delay", order, wants)
-        need(frozenset(also) == wants[5] and len(also) == len(wants[5]), "also", order, wants)
+        need(frozenset(also) == wants[4] and len(also) == len(wants[4]), "also", order, wants)
         own = kid.spec.restart_limit
         own = oracle.spec.child_restart_limit if own is INHERIT else own
-        if isinstance(own, RestartLimit):
-            need((used, limit, within) == (wants[4], own.max_restarts, own.within), "limit", order)
-            need(used <= own.max_restarts, "I5", order)
-        else:
+        asked = own if isinstance(own, RestartLimit) else oracle.spec.restart_limit
+        times = kid.times if isinstance(own, RestartLimit) else oracle.times
+        if asked is None:
             need((used, limit) == (0, None), "no limit", order)
+        else:
+            truth = (len(times), asked.max_restarts, asked.within)
+            need((used, limit, within) == truth, "limit", order, truth)
+            need(used <= asked.max_restarts, "I5", order)
 
     def _on_accepted(self, order: o.Emit) -> None:
         kid, wants = self._kid(order), self.oracle.wants
@@ -329,6 +332,8 @@ class Referee:
         for kid in [kid for kid in oracle.kids.values() if kid.wish == "removed" and not kid.live]:
             del oracle.kids[kid.name]
         self._settle_the_hopeless()
+        if oracle.rounds:
+            oracle.tidy()
         self._nobody_is_stuck()
         need(not machine.todo and not machine._orders, "left lying about")
         need(list(machine.children) == list(oracle.kids), "who is there", list(machine.children))

@@ -73,7 +73,7 @@ class State:
             oracle.said_idle,
             max(oracle.deadline - now, -1.0),
             [now - t for t in oracle.times],
-            sorted([sorted(who) for who in each] for each in oracle.rounds if each[0] or each[1]),
+            sorted([sorted(who) for who in each] for each in oracle.rounds),
             [kid.key(now) for kid in oracle.kids.values()],
         )
         return hash(marshal.dumps(facts, 2))

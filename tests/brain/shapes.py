@@ -163,7 +163,7 @@ def _two(strategy: str, ordering: str) -> None:
     outer = supervisor(
         child("a", restart="transient", explicit=False, grace=1),
         SupervisorSpec("b").as_child(
-            grace=3, backoff=BackoffPolicy.delays(0), **_after(ordering, "a")
+            grace=3, backoff=BackoffPolicy.delays(0, reset_after=inf), **_after(ordering, "a")
         ),
         **how,
     )

@@ -9,8 +9,7 @@ strategies, pytest only by its plugin.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trio_supervisor.testing._behaviour import Behaviour as Behaviour
@@ -67,44 +66,6 @@ if TYPE_CHECKING:
     )
     from trio_supervisor.testing.strategies import schedules as schedules
     from trio_supervisor.testing.strategies import supervisor_specs as supervisor_specs
-
-_HOMES: Final[dict[str, str]] = {
-    name: module
-    for module, names in {
-        "_behaviour": "Behaviour ByAttempt SimulatedCrash by_attempt",
-        "_bodies": "with_bodies",
-        "_code": "as_code",
-        "_commands": "Add Advance AtOnce CancelItself Crash Fail LifecycleCommand Quarantine Remove"
-        " RestartByHand Stop",
-        "_errors": "InvariantViolated LiveLock Stuck TaskLeftBehind TrioMoved",
-        "_explore": "Exploration explore",
-        "_faults": "FaultPoint FaultRuns crash_everywhere",
-        "_lone": "ChildProbe open_child_context",
-        "_oracle": "INVARIANTS Violation check_trace find_violations",
-        "_pilot": "Pilot",
-        "_predict": "Failure Prediction predict",
-        "_rig": "Rig exercise open_rig",
-        "_schedule": "shrink_schedule",
-        "_simulate": "search simulate",
-        "_trace": "Trace TreeTrace",
-        "machine": "LifecycleMachine",
-        "strategies": "backoffs child_behaviours commands invalid_supervisor_specs schedules"
-        " supervisor_specs",
-    }.items()
-    for name in names.split()
-}
-
-__all__ = sorted(_HOMES)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+else:  # each is imported when somebody asks for it
+    from trio_supervisor.testing._facade import OFFERED as __all__  # noqa: F401, N811
+    from trio_supervisor.testing._facade import __dir__, __getattr__  # noqa: F401

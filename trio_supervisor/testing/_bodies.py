@@ -94,8 +94,7 @@ def wrap_bodies(
         old = child.run
         if isinstance(old, Body):
             return child.replace(run=attrs.evolve(old, call=call))
-        given = {} if "readiness" in child.given else {"readiness": child.readiness}
-        return child.replace(run=call, args=child.args, **given)
+        return child.replace(run=call, args=child.args)
 
     return map_children(spec, wrapped)
 

@@ -205,7 +205,7 @@ def _called_off(trap: Any) -> Generator[Any, Any, None]:
             yield trap
         except trio.Cancelled:
             raise
-        except BaseException:  # noqa: BLE001, S110  # what the wait ended with is of no interest
+        except BaseException:  # noqa: S110  # what the wait ended with is of no interest
             pass
 
 

@@ -87,6 +87,7 @@ class Pilot:
         self._nursery: trio.Nursery | None = None
         self._main_task: trio.lowlevel.Task | None = None
         self._close_tree: trio.Event
+        self._tree_ended: trio.Event
         self._stack = ExitStack()
         self._stack.enter_context(watching(self._watch))
         self._stack.enter_context(scheduling(self._scheduler))
@@ -118,6 +119,7 @@ class Pilot:
         trio.lowlevel.add_instrument(self._watch)
         self._main_task = trio.lowlevel.current_task()
         self._close_tree = trio.Event()
+        self._tree_ended = trio.Event()
         before = set(all_tasks())
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -160,6 +162,7 @@ class Pilot:
                 raise rest from None
         finally:
             self._ended = True
+            self._tree_ended.set()
 
     # ------------------------------------------------------------ the pump
 
@@ -357,8 +360,7 @@ class Pilot:
     async def _stop_tree(self) -> None:
         self._close_tree.set()
         with trio.move_on_after(PATIENCE):
-            while not self._ended:
-                await trio.sleep(1)
+            await self._tree_ended.wait()
 
     def _pump_to_the_end(self) -> None:
         for _ in range(2 * self._max_steps):

@@ -109,8 +109,8 @@ def predict(spec: SupervisorSpec, failure: Failure | str) -> Prediction:
     if failure.first_start and failure.kind != "succeeded" and not child.retry_first_start:
         return _give_up(spec, above, before=child, first_start=True)
     action = _action(child, failure)
-    if action == "done" or action == "remove":
-        removed = (failure.path,) if action == "remove" else ()
+    if action in ("done", "remove"):
+        removed: tuple[str, ...] = (failure.path,) if action == "remove" else ()
         if _ends(supervisor, child):
             return _give_up(spec, above, without=child, removed=removed)
         return Prediction(removed=removed)
@@ -120,12 +120,12 @@ def predict(spec: SupervisorSpec, failure: Failure | str) -> Prediction:
         return _give_up(spec, above, without=child, error=True)
     radius = _radius(supervisor, child)
     others = [member for member in radius if member is not child]
-    removed = tuple(prefix + m.name for m in others if m.restart == "temporary")
+    forgotten = tuple(prefix + m.name for m in others if m.restart == "temporary")
     starting = [m for m in radius if m is child or m.restart != "temporary"]
     return Prediction(
         stops=_stop_stages(supervisor, others, prefix),
         starts=_start_stages(supervisor, starting, prefix),
-        removed=removed,
+        removed=forgotten,
     )
 
 

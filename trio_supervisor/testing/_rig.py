@@ -1,8 +1,8 @@
-"""A tree under control: its bodies are what they are, and each can be made to crash from outside."""
+"""A tree under control: its bodies are what they are, and each can be made to crash."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
@@ -95,10 +95,9 @@ class Rig:
             self._nursery.start_soon(self._do, one, name=repr(one))
 
     async def _do(self, command: LifecycleCommand) -> None:
-        try:
+        # Not found, refused, closed: an operator would be told so.
+        with suppress(SupervisorError):
             await command.run(self)
-        except SupervisorError:
-            pass  # not found, refused, closed: an operator would be told so
 
     async def apply(self, *commands: LifecycleCommand) -> None:
         """Give commands one after the other, each once the last one's immediate effects are over.

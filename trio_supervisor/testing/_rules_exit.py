@@ -53,11 +53,12 @@ def _check_blame(oracle: Oracle, kid: Kid, event: ev.ChildExited) -> None:
         if event.stop_reason is not None:
             oracle.fail("blame", "it has a stop reason, but nobody had asked it", event, kid)
     if event.kind in ("timed_out", "unhealthy") and kid.doom not in ("fault", "unknown"):
-        by_now = kid.asked_reason.startswith(
-            ("timed out", "not ready", "no heartbeat", "unhealthy")
-        )
+        by_now = kid.asked_reason.startswith(("timed out", "unhealthy"))
         if kid.asked_at is None or not by_now:
             oracle.fail("blame", f"{event.kind}, but that is not why it was ended", event, kid)
+    ours = kid.asked_reason and event.detail == f"self cancelled: {kid.asked_reason}"
+    if event.kind == "self_cancelled" and kid.cancelled_at is not None and ours:
+        oracle.fail("blame", "self_cancelled, but the cancel was ours", event, kid)
     if kid.doom == "fault" and kid.asked_at is not None and event.kind in ("stopped", "aborted"):
         wrong = f"{event.kind}, but it was ended for time or health"
         oracle.fail("blame", wrong, event, kid)
@@ -197,9 +198,13 @@ def _admit(oracle: Oracle, node: Node, kid: Kid, event: ev.ExitJudged) -> None:
     kid.charges.append(now)
     node.charges.append(now)
     own = limit_of(node, kid)
-    if kid.known and own is not None and event.used != used(kid.charges, own, now):
-        counted = used(kid.charges, own, now)
-        oracle.fail("limits", f"counts {event.used} restarts, there were {counted}", event, kid)
+    window, charges = (own, kid.charges) if own is not None else (None, node.charges)
+    if window is None and node.spec is not None:
+        window = node.spec.restart_limit
+    if kid.known and node.known and window is not None:
+        counted = used(charges, window, now)
+        if event.used != counted:
+            oracle.fail("limits", f"counts {event.used} restarts, there were {counted}", event, kid)
     radius = node.radius(kid)
     until = max([now + event.delay, *(member.held_until for member in radius)])
     _check_delay(oracle, kid, event, radius)

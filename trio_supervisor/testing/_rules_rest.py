@@ -1,4 +1,4 @@
-"""The oracle's rules about what stays: states of rest, and what has to happen before time passes."""
+"""The oracle's rules about states of rest, and about what has to happen before time passes."""
 
 from __future__ import annotations
 

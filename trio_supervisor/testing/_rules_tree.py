@@ -1,4 +1,4 @@
-"""The oracle's rules about supervisors: their start, their stop, and what operators want of them."""
+"""The oracle's rules about supervisors: their start, their stop, and operators' wishes."""
 
 from __future__ import annotations
 

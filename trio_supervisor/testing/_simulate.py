@@ -181,6 +181,16 @@ def _seeded(seed: int | None) -> Iterator[None]:
         random.setstate(before)
 
 
+def _raise_simplest(
+    found: Trace[T], run: Callable[[Sequence[int] | None, int | None], Trace[T]]
+) -> None:
+    simplest = shrink_schedule(
+        found.schedule, lambda picks: run(picks, found.seed).fault == found.fault
+    )
+    run(simplest, found.seed).check()
+    found.check()  # it failed once, and should have failed again
+
+
 def search(
     scenario: Callable[[*Ts], Awaitable[T]],
     *args: *Ts,
@@ -223,11 +233,6 @@ def search(
     for number in range(runs):
         trace = run((), seed) if number == 0 else run(None, seed + number)
         if not trace.ok:
-            found = trace
-            simplest = shrink_schedule(
-                found.schedule, lambda picks: run(picks, found.seed).fault == found.fault
-            )
-            run(simplest, found.seed).check()
-            found.check()
+            _raise_simplest(trace, run)
         seen.add(trace.digest)
     return len(seen)

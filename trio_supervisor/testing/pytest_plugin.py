@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from trio_supervisor._spec import SupervisorSpec
     from trio_supervisor.testing._pilot import Pilot
@@ -130,10 +130,10 @@ def _run_simulated(item: pytest.Function, marker: pytest.Mark, arguments: dict[s
 
 @pytest.fixture
 def supervised(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pilot]]:
-    """``tree = supervised(APP)``: a tree in virtual time that the test drives step by step.
+    """Open trees in virtual time, for a test to drive step by step.
 
-    It is stopped at the end of the test, and every promise is checked: see `Pilot` for what can be
-    done with it, and `INVARIANTS` for the promises. One tree at a time.
+    ``tree = supervised(APP)`` opens one and returns its `Pilot`. It is stopped at the end of the
+    test, and every promise is checked: those of `INVARIANTS`. One tree at a time.
     """
     from trio_supervisor.testing._pilot import Pilot  # noqa: PLC0415  # only if it is used
 
@@ -158,7 +158,9 @@ _PILOTS: Final = pytest.StashKey[list[Any]]()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, Any, Any]:
     """Tell in the report of a failure how to repeat it."""
     report: Any = yield
     pilots = item.stash.get(_PILOTS, [])

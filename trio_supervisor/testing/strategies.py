@@ -1,4 +1,4 @@
-"""Hypothesis strategies for lifecycles. Everything shrinks to the simplest case, and prints as code.
+"""Hypothesis strategies for lifecycles: all shrink to the simplest case, and print as code.
 
 Importing this imports Hypothesis; nothing else of the kit but `LifecycleMachine` does.
 """
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from hypothesis import strategies as st
 from hypothesis.vendor import pretty
 
-from trio_supervisor._errors import SpecError
 from trio_supervisor._policy import BackoffPolicy, RestartLimit
 from trio_supervisor._spec import ChildSpec, SupervisorSpec
 from trio_supervisor.testing._behaviour import Behaviour, ByAttempt, by_attempt
@@ -21,7 +20,6 @@ from trio_supervisor.testing._commands import (
     Add,
     Advance,
     AtOnce,
-    Command,
     Crash,
     LifecycleCommand,
     Quarantine,
@@ -57,10 +55,13 @@ def _print_repr(value: Any, printer: Any, cycle: bool) -> None:
 
 
 # Hypothesis would show these by their attributes, which is no code that one could paste.
-for _kind in (SupervisorSpec, ChildSpec):
-    pretty.for_type_by_name(_kind.__module__, _kind.__name__, _print_spec)
-for _kind in (Behaviour, ByAttempt, BackoffPolicy, RestartLimit, Add):
-    pretty.for_type_by_name(_kind.__module__, _kind.__name__, _print_repr)
+_PRINTERS: Final[dict[type[Any], Any]] = {
+    SupervisorSpec: _print_spec,
+    ChildSpec: _print_spec,
+    **dict.fromkeys((Behaviour, ByAttempt, BackoffPolicy, RestartLimit, Add), _print_repr),
+}
+for _kind, _printer in _PRINTERS.items():
+    pretty.for_type_by_name(_kind.__module__, _kind.__name__, _printer)
 
 
 def _seconds(*more: float) -> SearchStrategy[float]:
@@ -98,7 +99,8 @@ def backoffs(draw: DrawFn) -> BackoffPolicy:
             reset_after=draw(st.sampled_from((60.0, 0.0, 2.0, inf))),
         )
     waits = st.lists(st.sampled_from((0.0, 1.0, 5.0)), min_size=1, max_size=3)
-    return BackoffPolicy.delays(*draw(waits))
+    reset_after = draw(st.sampled_from((60.0, 2.0, 0.0)))
+    return BackoffPolicy.delays(*draw(waits), reset_after=reset_after)
 
 
 @st.composite
@@ -107,7 +109,6 @@ def _behaviours(draw: DrawFn, *, stubborn: bool) -> Behaviour:
     options: dict[str, Any] = {}
     habits: dict[str, SearchStrategy[Any]] = {
         "ready_at": st.sampled_from((1.0, 0.5, 5.0, inf)),
-        "ends_at": _seconds(),
         "stop_takes": _seconds(),
         "beat_every": st.sampled_from((1.0, 0.5)),
         "silent_at": _seconds(),
@@ -119,9 +120,10 @@ def _behaviours(draw: DrawFn, *, stubborn: bool) -> Behaviour:
     if stubborn:
         habits["at_cancel"] = st.sampled_from(("crash", "swallow", "shield"))
         habits["cancel_takes"] = st.sampled_from((0.0, 1.0, 10.0))
-    for habit in sorted(draw(st.sets(st.sampled_from(sorted(habits)), max_size=3))):
+    for habit in sorted(draw(st.sets(st.sampled_from(sorted(habits)), max_size=2))):
         options[habit] = draw(habits[habit])
-    if "ends_at" in options:
+    if draw(st.booleans()):
+        options["ends_at"] = draw(st.sampled_from((1.0, 0.0, 3.0, 10.0)))
         options["how"] = draw(st.sampled_from(("crash", "fail", "return", "cancel_self")))
         options["attempts"] = draw(st.sampled_from((inf, 1.0, 2.0)))
     return Behaviour(**options)
@@ -199,7 +201,7 @@ def supervisor_specs(
     """
     bodies = child_behaviours() if bodies is None else bodies
     children: list[ChildSpec[Any]] = []
-    mode = draw(st.sampled_from(("never", "any_significant", "all_significant", "all_done")))
+    mode: Any = draw(st.sampled_from(("never", "any_significant", "all_significant", "all_done")))
     for child_name in NAMES[: draw(st.integers(0, max_children))]:
         options = draw(_child_options(children))
         if mode.endswith("significant") and options["restart"] != "permanent":
@@ -289,7 +291,7 @@ class _Attempt:
 
     def __call__(self) -> object:
         if self._where == "whole":
-            return self._spec.replace(**self._change)  # type: ignore[typeddict-item]
+            return self._spec.replace(**self._change)
         options: dict[str, Any] = dict(self._change)
         name = options.pop("name", "spoiled")
         child = ChildSpec(name, Behaviour(), **options)
@@ -306,36 +308,27 @@ class _Attempt:
 
 
 def commands(
-    spec: SupervisorSpec, *, most: int = 8, adding: SearchStrategy[Any] | None = None
+    spec: SupervisorSpec, *, most: int = 12, adding: tuple[ChildSpec[Any], ...] = ()
 ) -> SearchStrategy[list[LifecycleCommand]]:
     """Lists of commands for a tree: crash, stop, restart, quarantine, remove, let time pass.
 
-    Run them with `apply`. Some are given at once, in the same instant.
+    Run them with `exercise` or `Rig.apply`. Some are given at once, in the same instant.
 
     Args:
         spec: The tree that they are for.
         most: How many at most.
-        adding: Specs of children to add, if any are to be added.
+        adding: Specs of children that may be added to the root.
     """
-    del adding
-    paths = [path for path, _ in walk(spec)]
-    alone: SearchStrategy[Command] = st.builds(Advance, st.sampled_from((1.0, 0.1, 5.0, 30.0)))
-    if paths:
-        path = st.sampled_from(paths)
-        kinds: tuple[Any, ...] = (Stop, RestartByHand, Quarantine, Remove)
-        told = st.one_of(*(st.builds(kind, path) for kind in kinds))
-        leaves = [path for path, child in walk(spec) if child.supervisor is None]
-        if leaves:
-            told = st.one_of(st.builds(Crash, st.sampled_from(leaves)), told)
-        at_once = st.lists(told, min_size=2, max_size=3).map(lambda found: AtOnce(tuple(found)))
-        alone = st.one_of(alone, told, at_once)
-    return st.lists(alone, max_size=most)
-
-
-def refused(attempt: Callable[[], object]) -> SpecError | None:
-    """The `SpecError` that ``attempt`` raises, or `None` if it raises nothing."""
-    try:
-        attempt()
-    except SpecError as error:
-        return error
-    return None
+    passing: SearchStrategy[LifecycleCommand] = st.sampled_from((1.0, 0.1, 5.0, 30.0)).map(Advance)
+    paths = [path for path, _ in walk(spec)] + [child.name for child in adding]
+    if not paths:
+        return st.lists(passing, max_size=most)
+    path = st.sampled_from(paths)
+    kinds: tuple[Callable[[str], LifecycleCommand], ...] = (Stop, RestartByHand, Quarantine, Remove)
+    operator = st.one_of(*(path.map(kind) for kind in kinds))
+    crash: SearchStrategy[LifecycleCommand] = path.map(Crash)
+    any_of = [crash, operator]
+    if adding:
+        any_of.append(st.builds(Add, st.sampled_from(adding), wait=st.booleans()))
+    at_once = st.lists(st.one_of(*any_of), min_size=2, max_size=3).map(tuple).map(AtOnce)
+    return st.lists(st.one_of(passing, crash, passing, *any_of, at_once), max_size=most)

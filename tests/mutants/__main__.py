@@ -1,0 +1,52 @@
+"""Plant bugs one by one and say what finds each; exit code 1 if one escapes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from multiprocessing.pool import ThreadPool
+
+from .catalogue import MUTANTS
+from .run import TOO_LONG, hunt
+
+
+def main() -> int:
+    """What ``python -m tests.mutants`` does."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("names", nargs="*", help="parts of the names of those to plant")
+    parser.add_argument("--by", choices=("kit", "brain", "both"), default="both")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--list", action="store_true", help="only say which there are")
+    options = parser.parse_args()
+    chosen = [
+        name
+        for name in MUTANTS
+        if not options.names or any(part in name for part in options.names)
+    ]
+    if options.list:
+        print("\n".join(f"{MUTANTS[name].module:18} {name}" for name in chosen))
+        return 0
+    by: Counter[str] = Counter()
+    slowest = 0.0
+    total = 0.0
+    escaped = []
+    with ThreadPool(options.jobs) as pool:
+        for name, (seconds, found) in pool.imap(lambda name: (name, hunt(name, options.by)), chosen):
+            print(f"{'caught' if found else 'ESCAPED':8} {seconds:5.1f} s  {name}: {found}", flush=True)
+            total += seconds
+            if found:
+                by[found.partition(":")[0]] += 1
+                slowest = max(slowest, seconds)
+            else:
+                escaped.append(name)
+    parts = ", ".join(f"{count} by the {what}" for what, count in by.most_common())
+    print(
+        f"{len(chosen) - len(escaped)}/{len(chosen)} caught ({parts}); the slowest after "
+        f"{slowest:.1f} s, all of them in {total:.0f} s of one core"
+    )
+    return 1 if escaped or slowest > TOO_LONG else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Bugs in who waits for whom."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .mutant import Mutant
+
+_ORDER = "_brain.ordering"
+
+MUTANTS: Final = (
+    Mutant(
+        "a group restart starts before the old scopes have closed",
+        _ORDER,
+        "        if self._is_barred(child):\n            self._barred[child] = None\n",
+        "        if False:\n            self._barred[child] = None\n",
+    ),
+    Mutant(
+        "children of a sequence stop in any order",
+        _ORDER,
+        "        return last is None or last is child\n",
+        "        return True\n",
+    ),
+    Mutant(
+        "children of a sequence stop in the order of their start",
+        _ORDER,
+        'self._leaving = IndexHeap("leaving", last_first=True)',
+        'self._leaving = IndexHeap("leaving", last_first=False)',
+    ),
+    Mutant(
+        "children of a graph stop before those that require them",
+        _ORDER,
+        "        return child.drain == 0\n",
+        "        return True\n",
+    ),
+    Mutant(
+        "children of a sequence do not wait for those before them",
+        _ORDER,
+        "        return None if first is child else first\n",
+        "        return None\n",
+    ),
+    Mutant(
+        "requirements are not waited for",
+        _ORDER,
+        "return not child.requires or self._has_what_it_requires(child)",
+        "return True",
+    ),
+    Mutant(
+        "rest_for_one restarts those before the failing child, too",
+        _ORDER,
+        "            if member is child:\n                break\n",
+        "",
+    ),
+    Mutant(
+        "rest_for_one forgets the children added later",
+        _ORDER,
+        "        return [*self._statics_from(child), *self.dynamics]\n",
+        "        return [*self._statics_from(child)]\n",
+    ),
+    Mutant(
+        "rest_for_one in a graph forgets indirect dependents",
+        _ORDER,
+        "                    queue.append(dependent)\n",
+        "",
+    ),
+    Mutant(
+        "one_for_all forgets the children added later",
+        _ORDER,
+        "            return [*self._statics_from(None), *self.dynamics]\n",
+        "            return [*self._statics_from(None)]\n",
+    ),
+    Mutant(
+        "those who wait for a requirement are not woken",
+        _ORDER,
+        "            self.todo.extend(child.watchers)\n",
+        "",
+    ),
+    Mutant(
+        "the next in line is not woken",
+        _ORDER,
+        "            self._leave_static_line(child)\n            self._wake_line()\n",
+        "            self._leave_static_line(child)\n",
+    ),
+    Mutant(
+        "the next to stop is not woken",
+        _ORDER,
+        "        self._leaving.count -= 1\n        self._wake_leaving()\n",
+        "        self._leaving.count -= 1\n",
+    ),
+    Mutant(
+        "statics are not told that the last added child is gone",
+        _ORDER,
+        "        if child.dynamic and not self.dynamic_leaving:\n            self._wake_leaving()\n",
+        "",
+    ),
+    Mutant(
+        "the barrier opens, and nobody behind it is told",
+        _ORDER,
+        "            self.todo.extend(self._barred)\n",
+        "",
+    ),
+    Mutant(
+        "drained requirements are not told further",
+        _ORDER,
+        "                if not required.leaving and (before == 0 or required.drain == 0):\n"
+        "                    stack.append(required)\n",
+        "",
+    ),
+    Mutant(
+        "a removed child keeps its place among what others wait for",
+        _ORDER,
+        "                required.dependents.pop(child, None)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "a child restarted by hand waits for its predecessors",
+        _ORDER,
+        "        if not child.in_line or child.alone:\n            return None\n",
+        "        if not child.in_line:\n            return None\n",
+    ),
+    Mutant(
+        "whoever waits for one that is held down holds up everybody behind",
+        _ORDER,
+        "            self.leave_line(child)\n        return missing is None",
+        "            pass\n        return missing is None",
+    ),
+    Mutant(
+        "children added later stop after the declared ones",
+        _ORDER,
+        "return child.dynamic or (not self.dynamic_leaving and self._static_may_stop(child))",
+        "return child.dynamic or self._static_may_stop(child)",
+    ),
+)

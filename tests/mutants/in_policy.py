@@ -1,0 +1,206 @@
+"""Bugs in what follows from an exit: the table, windows, backoff, groups, significant children."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .mutant import Mutant
+
+_JUDGE = "_brain.judgement"
+_RESTART = "_brain.restart"
+_POLICY = "_policy"
+
+MUTANTS: Final = (
+    Mutant(
+        "a window admits one restart too many",
+        _RESTART,
+        "        return self.used(now) < self.limit.max_restarts\n",
+        "        return self.used(now) <= self.limit.max_restarts\n",
+    ),
+    Mutant(
+        "a window admits one restart too few",
+        _RESTART,
+        "        return self.used(now) < self.limit.max_restarts\n",
+        "        return self.used(now) + 1 < self.limit.max_restarts\n",
+    ),
+    Mutant(
+        "what is exactly as old as the window still counts",
+        _RESTART,
+        "while times and times[0] <= edge:",
+        "while times and times[0] < edge:",
+    ),
+    Mutant(
+        "the window is never emptied",
+        _RESTART,
+        "            times.popleft()\n",
+        "            break\n",
+    ),
+    Mutant(
+        "a transient child that has succeeded is restarted",
+        _RESTART,
+        "    (RestartPolicy.TRANSIENT, True): DoNotRestart(),\n",
+        "    (RestartPolicy.TRANSIENT, True): Restart(),\n",
+    ),
+    Mutant(
+        "a transient child that has failed is not restarted",
+        _RESTART,
+        "    (RestartPolicy.TRANSIENT, False): Restart(),\n",
+        "    (RestartPolicy.TRANSIENT, False): DoNotRestart(),\n",
+    ),
+    Mutant(
+        "a permanent child that returns is not restarted",
+        _RESTART,
+        "    (RestartPolicy.PERMANENT, True): Restart(),\n",
+        "    (RestartPolicy.PERMANENT, True): DoNotRestart(),\n",
+    ),
+    Mutant(
+        "a temporary child that fails is restarted",
+        _RESTART,
+        "    (RestartPolicy.TEMPORARY, False): REMOVE,\n",
+        "    (RestartPolicy.TEMPORARY, False): Restart(),\n",
+    ),
+    Mutant(
+        "a group restart is charged for each member",
+        _JUDGE,
+        "        machine.window.charge(now)\n    if child.window",
+        "        for _ in machine.order.radius(child):\n            machine.window.charge(now)\n"
+        "    if child.window",
+    ),
+    Mutant(
+        "the child's own window is never charged",
+        _JUDGE,
+        "        child.window.charge(now)\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "the shared window is asked and charged first",
+        _JUDGE,
+        "        if not child.window.has_room(now):\n            _refuse(",
+        "        if not child.window.has_room(now):\n"
+        "            if machine.window is not None:\n                machine.window.charge(now)\n"
+        "            _refuse(",
+    ),
+    Mutant(
+        "a child at its limit is quarantined, whatever was declared",
+        _JUDGE,
+        "    if child.spec.on_limit is OnLimit.ESCALATE:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a limit ends the supervisor quietly",
+        _JUDGE,
+        "    machine.close(o.Outcome(o.OutcomeKind.LIMIT, reason, child.name, child.attempt), now)\n",
+        "    machine.close(o.Outcome(o.OutcomeKind.SHUTDOWN, reason, child.name, child.attempt), now)\n",
+    ),
+    Mutant(
+        "a failed first start is retried",
+        _JUDGE,
+        "    if not how.is_success and machine.is_first_start(child):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "the backoff does not grow",
+        _JUDGE,
+        "    child.streak += 1\n",
+        "",
+    ),
+    Mutant(
+        "the backoff begins with its second step",
+        _JUDGE,
+        "child.spec.backoff.delay(child.streak, machine.random)",
+        "child.spec.backoff.delay(child.streak + 1, machine.random)",
+    ),
+    Mutant(
+        "a group does not wait for its longest backoff",
+        _JUDGE,
+        "        if member.hold is not None and member.hold.until > until:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "only the failing child backs off, its group does not",
+        _JUDGE,
+        "        member.hold = hold\n",
+        "        member.hold = hold if member is failed else None\n",
+    ),
+    Mutant(
+        "the timer of a hold is not armed",
+        _JUDGE,
+        "        machine.timers.arm(hold, until)\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "siblings are started again without having been stopped",
+        _JUDGE,
+        "        machine.order.join_line(member)\n"
+        "        machine.condemn(member, Doom.WISH, reason, ordered=True)\n",
+        "        machine.order.join_line(member)\n",
+    ),
+    Mutant(
+        "a temporary member of a group is restarted",
+        _JUDGE,
+        "    temporary = member.spec.restart is RestartPolicy.TEMPORARY and member is not failed\n",
+        "    temporary = False\n",
+    ),
+    Mutant(
+        "a group restart brings back who is held down",
+        _JUDGE,
+        "_TAKE_PART = frozenset({Wish.UP, Wish.DONE})",
+        "_TAKE_PART = frozenset({Wish.UP, Wish.DONE, Wish.STOPPED, Wish.QUARANTINED})",
+    ),
+    Mutant(
+        "a group restart leaves out who is done",
+        _JUDGE,
+        "_TAKE_PART = frozenset({Wish.UP, Wish.DONE})",
+        "_TAKE_PART = frozenset({Wish.UP})",
+    ),
+    Mutant(
+        "a significant exit is missed",
+        _JUDGE,
+        "        if mode is AutoShutdown.ANY_SIGNIFICANT:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "the first significant exit counts as the last",
+        _JUDGE,
+        "            other.comes_back for other in machine.significant if other is not child\n",
+        "            False for other in machine.significant if other is not child\n",
+    ),
+    Mutant(
+        "a quarantined significant child ends the supervisor",
+        _JUDGE,
+        "    machine.hold_down(child, Wish.QUARANTINED, window.describe())\n"
+        "    _ended(machine, child, now, counts=False)\n",
+        "    machine.hold_down(child, Wish.QUARANTINED, window.describe())\n"
+        "    _ended(machine, child, now, counts=True)\n",
+    ),
+    Mutant(
+        "a supervisor whose children are all done goes on",
+        _JUDGE,
+        "    if mode is AutoShutdown.ALL_DONE and machine.is_idle:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "being idle is said again and again",
+        _JUDGE,
+        "        and not machine.said_idle\n",
+        "",
+    ),
+    Mutant(
+        "what decide says is ignored",
+        _JUDGE,
+        "    if signal.decision is not None:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a decide that raises is taken for the success that it judged",
+        _JUDGE,
+        "succeeded = how.is_success and not signal.decide_error",
+        "succeeded = how.is_success",
+    ),
+    Mutant(
+        "the waits of a backoff end one too early",
+        _POLICY,
+        "self.steps[step] if step < len(self.steps) else self.steps[-1]",
+        "self.steps[step] if step < len(self.steps) - 1 else self.steps[0]",
+    ),
+)

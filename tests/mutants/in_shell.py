@@ -1,0 +1,225 @@
+"""Bugs outside the brain: tasks, exits, events, journal, and those who wait."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .mutant import Mutant
+
+MUTANTS: Final = (
+    # ---------------------------------------------------------------- exits
+    Mutant(
+        "a stop that was obeyed is a success",
+        "_exits",
+        "        return Stopped(stop_reason)\n",
+        "        return Succeeded(value)\n",
+    ),
+    Mutant(
+        "our cancel is the child's own doing",
+        "_exits",
+        "        if cancel_called:\n            return Aborted",
+        "        if False:\n            return Aborted",
+    ),
+    Mutant(
+        "a body that cancels itself was cancelled by us",
+        "_exits",
+        "        return SelfCancelled(cancelled_by)\n",
+        "        return Aborted(cancelled_by)\n",
+    ),
+    Mutant(
+        "a child ended for time or health was merely stopped",
+        "_exits",
+        "    if fault is not None:\n        return fault\n",
+        "",
+    ),
+    Mutant(
+        "an error of a background task is swallowed",
+        "_attempt",
+        "    for error in (attempt.error, background):\n",
+        "    for error in (attempt.error,):\n",
+    ),
+    Mutant(
+        "a crash in the cleanup is swallowed",
+        "_attempt",
+        "                    attempt.error = exc\n",
+        "                    attempt.error = None if attempt.cancel_called else exc\n",
+    ),
+    Mutant(
+        "the failing body's background tasks go on",
+        "_attempt",
+        "                        nursery.cancel_scope.cancel(_BODY_FAILED)\n"
+        "                if task",
+        "                        pass\n                if task",
+    ),
+    Mutant(
+        "a body that is to be cancelled before its first step runs all the same",
+        "_attempt",
+        "            if attempt.cancel_called:\n                attempt.body_cancelled = True\n",
+        "            if False:\n                attempt.body_cancelled = True\n",
+    ),
+    Mutant(
+        "a stop request wakes nobody in the body",
+        "_attempt",
+        "            self.stop_event.set()\n",
+        "            pass\n",
+    ),
+    # ---------------------------------------------------------------- collector
+    Mutant(
+        "a ready value is lost when the child says it twice",
+        "_context",
+        "            attempt.ready_value = value\n        elif value is not None:",
+        "            attempt.ready_value = None\n        elif value is not None:",
+    ),
+    Mutant(
+        "the alarm is not moved to an earlier deadline",
+        "_collector",
+        "            self._alarm.deadline = deadline\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "deadlines have their say before those who act in the same instant",
+        "_collector",
+        "        self._rang = True\n",
+        "        self.carry_out(self.machine.wake(now), now)\n        self._alarm_at = inf\n",
+    ),
+    Mutant(
+        "a heartbeat's notice is sent only once",
+        "_collector",
+        "        attempt.beat_noted = False\n",
+        "",
+    ),
+    Mutant(
+        "decide is asked although a wish decides",
+        "_collector",
+        "        if not self.machine.would_judge(attempt.name, attempt.number, "
+        "failed=how.is_failure):\n            return\n",
+        "",
+    ),
+    Mutant(
+        "a signal that arrives while the supervisor stops is lost",
+        "_collector",
+        '        """Tell the brain, and do what it says."""\n',
+        '        """Tell the brain, and do what it says."""\n'
+        "        if self.machine.state == 'stopping' and isinstance(signal, o.Shutdown):\n"
+        "            return\n",
+    ),
+    # ---------------------------------------------------------------- shell
+    Mutant(
+        "orders for an old attempt hit the new one",
+        "_shell",
+        "return attempt if attempt is not None and attempt.number == number else None",
+        "return attempt",
+    ),
+    Mutant(
+        "those who wait for a child are not woken",
+        "_shell",
+        "            for slot in touched:\n                slot.refresh()\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "whoever waits when the supervisor ends is forgotten",
+        "_shell",
+        "        for slot in list(self.watched.values()):\n            slot.refresh()\n",
+        "",
+    ),
+    Mutant(
+        "commands in flight at the end are never answered",
+        "_shell",
+        "                subject[-1].answered.set()\n\n        self.drain(answer)",
+        "                pass\n\n        self.drain(answer)",
+    ),
+    Mutant(
+        "a cancel is not carried out",
+        "_shell",
+        "            self.cancel(attempt, order.reason)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "the fault of an attempt is not told to it",
+        "_shell",
+        "            attempt.fault = order.fault\n",
+        "",
+    ),
+    Mutant(
+        "a supervisor that has failed ends without its error",
+        "_shell",
+        "            self.error = error_of(self, outcome)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "children already gone are missing when the supervisor ends",
+        "_slot",
+        "            self._older.append((self.ended, _summarised(self.exit, self._detail)))\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a value of a child that is ending can still be had",
+        "_slot",
+        "if attempt is None or not attempt.is_ready or self.life.stage:",
+        "if attempt is None:",
+    ),
+    Mutant(
+        "a stop returns before the attempt is gone",
+        "_waiting",
+        "    return not view.live or view.attempt != reply.attempt\n",
+        "    return True\n",
+    ),
+    Mutant(
+        "whoever stops itself waits for its own grace",
+        "_waiting",
+        "            host.forfeit_grace(attempt)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a nested supervisor does not hear of its parent's stop",
+        "_enclosure",
+        "    attempt.on_stop = stop_asked\n",
+        "",
+    ),
+    Mutant(
+        "an outer cancellation reaches nobody",
+        "_enclosure",
+        "                self._shell.shut_down(o.Shutdown(reason, grace=False, "
+        "kind=o.OutcomeKind.CANCELLED))\n                raise\n",
+        "                raise\n",
+    ),
+    # ---------------------------------------------------------------- events
+    Mutant(
+        "the journal counts one too many",
+        "_journal",
+        "        if excess > 0:\n            self._builder.extend(self._raws[:excess])\n",
+        "        if excess > 0:\n            self._builder.extend(self._raws[: excess - 1])\n",
+    ),
+    Mutant(
+        "the journal skips a number",
+        "_journal",
+        "self._sequence = sequence = self._sequence + 1",
+        "self._sequence = sequence = self._sequence + (2 if cls.__name__ == 'ChildDone' else 1)",
+    ),
+    Mutant(
+        "a lost readiness is not told",
+        "_brain.signals",
+        "        machine.emit(child, ev.ChildLostReadiness, signal.reason)\n",
+        "",
+    ),
+    Mutant(
+        "a backoff that grows longer is not told",
+        "_brain.telling",
+        "        if state is child.shown and until == child.shown_until:\n",
+        "        if state is child.shown:\n",
+    ),
+    Mutant(
+        "a cancel is not told",
+        "_brain.machine",
+        "        self._emit(ev.ChildCancelled, child.path, child.attempt, child.stop_reason)\n",
+        "",
+    ),
+    Mutant(
+        "a subscriber misses what happens while it reads",
+        "_subscription",
+        "        if type(event) is SupervisorFinished and event.run == self._run:\n"
+        "            self.end()\n        else:\n            self._lot.unpark()\n",
+        "        if type(event) is SupervisorFinished and event.run == self._run:\n"
+        "            self.end()\n",
+    ),
+)

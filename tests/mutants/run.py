@@ -1,0 +1,36 @@
+"""Looking for a planted bug in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import trio_supervisor
+
+TESTS: Final = Path(__file__).resolve().parents[1]
+TOO_LONG: Final = 10.0  # seconds of one core
+_PATIENCE: Final = 120.0
+
+
+def hunt(name: str, by: str = "both") -> tuple[float, str]:
+    """Plant the bug; returns the seconds of one core, and what found it (empty: nothing)."""
+    package = Path(trio_supervisor.__file__).resolve().parents[1]
+    # What is measured there is another library: no coverage.
+    env = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE")}
+    env["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(package)])
+    command = [sys.executable, "-W", "ignore", "-m", "mutants.find", name, "--by", by]
+    try:
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, check=False, timeout=_PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        return TOO_LONG, "hang: the run does not end"
+    last = done.stdout.strip().rpartition("\n")[2]
+    seconds, _, found = last.partition("\t")
+    if done.returncode or not seconds:
+        error = done.stderr.strip().rpartition("\n")[2]
+        return 0.0, f"crash: {error[:100]}"
+    return float(seconds), found

@@ -1,0 +1,38 @@
+"""The catalogue fits the source, and a few bugs are found. All: ``python -m tests.mutants``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio_supervisor
+from mutants.catalogue import MUTANTS
+from mutants.run import TOO_LONG, hunt
+
+ROOT = Path(trio_supervisor.__file__).parent
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_patch_fits_the_source(name: str) -> None:
+    MUTANTS[name].check(ROOT)
+
+
+def test_there_are_enough_of_them_and_no_name_is_used_twice() -> None:
+    from mutants import in_brain, in_order, in_policy, in_shell
+
+    listed = [m for each in (in_order, in_brain, in_policy, in_shell) for m in each.MUTANTS]
+    assert len(listed) == len(MUTANTS) >= 100
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a window admits one restart too many",
+        "children of a sequence stop in any order",
+        "a stop that was obeyed is a success",
+    ],
+)
+def test_it_is_found(name: str) -> None:
+    seconds, found = hunt(name)
+    assert found, name
+    assert seconds < TOO_LONG

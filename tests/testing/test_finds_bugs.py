@@ -1,0 +1,246 @@
+"""The kit against supervisors that are broken on purpose: each bug has to be found, and named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from trio_supervisor import BackoffPolicy, SupervisorSpec
+from trio_supervisor._attempt import Attempt
+from trio_supervisor._brain import judgement, lifecycle, machine, ordering, restart, signals, vitals
+from trio_supervisor._brain.lifecycle import Doom, Wish
+from trio_supervisor.testing import commands, exercise, schedules, simulate, supervisor_specs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_supervisor.testing import LifecycleCommand
+
+MACHINE = machine.SupervisionMachine
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[SupervisorSpec, list[LifecycleCommand]]:
+    spec = draw(supervisor_specs(max_children=4, depth=1))
+    return spec, draw(commands(spec))
+
+
+def first_violations(examples: int = 500) -> set[str]:
+    """The names of what is broken in the first run that shows anything."""
+    found: set[str] = set()
+
+    class Found(Exception):
+        pass
+
+    @seed(1)
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases(), schedules())
+    def search(case: tuple[SupervisorSpec, list[LifecycleCommand]], schedule: list[int]) -> None:
+        trace = simulate(exercise, *case, schedule=schedule)
+        if not trace.ok:
+            found.update(trace.fault)
+            raise Found
+
+    try:
+        search()
+    except Found:
+        return found
+    return set()
+
+
+def window_off_by_one(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        restart.Window, "has_room", lambda self, now: self.used(now) <= self.limit.max_restarts
+    )
+
+
+def window_too_long(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(restart.Window, "used", lambda self, now: len(self.times))
+
+
+def nobody_else_in_the_radius(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ordering.Order, "radius", lambda self, child: [child])
+
+
+def everybody_in_the_radius(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        ordering.Order,
+        "radius",
+        lambda self, child: [*self._statics_from(None), *self.dynamics] if self.grouped else [child],
+    )
+
+
+def no_barrier(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ordering.Order, "_is_barred", lambda self, child: False)
+    patch.setattr(
+        ordering.Order,
+        "may_start",
+        _ignoring(ordering.Order.may_start, "static_leaving", "dynamic_leaving"),
+    )
+
+
+def _ignoring(method: Any, *fields: str) -> Any:
+    def patched(self: Any, *args: Any) -> Any:
+        before = {field: getattr(self, field) for field in fields}
+        for field in fields:
+            setattr(self, field, 0)
+        try:
+            return method(self, *args)
+        finally:
+            for field, value in before.items():
+                setattr(self, field, value)
+
+    return patched
+
+
+def any_stop_order(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ordering.Order, "may_stop", lambda self, child: True)
+
+
+def any_start_order(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ordering.Order, "_line_blocker", lambda self, child: None)
+
+
+def requirements_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle.ChildLife, "is_met", property(lambda self: True))
+
+
+def backoff_never_reset(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(signals, "forget_failures_if_stable", lambda child, now: None)
+
+
+def backoff_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(BackoffPolicy, "delay", lambda self, step, random: 0.0)
+
+
+def transient_always_restarts(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(judgement.TABLE, ("transient", True), restart.TABLE["permanent", True])
+
+
+def temporary_restarts(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(judgement.TABLE, ("temporary", False), restart.TABLE["permanent", True])
+
+
+def policy_beats_the_operator(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MACHINE, "is_judged", lambda self, child: self.accepts)
+
+
+def shutdown_restarts(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MACHINE, "accepts", property(lambda self: True))
+
+
+def no_grace(patch: pytest.MonkeyPatch) -> None:
+    ask = vitals.Vitals.ask
+    patch.setattr(vitals.Vitals, "ask", lambda self, now, grace: ask(self, now, grace / 2))
+
+
+def endless_grace(patch: pytest.MonkeyPatch) -> None:
+    ask = vitals.Vitals.ask
+    patch.setattr(vitals.Vitals, "ask", lambda self, now, grace: ask(self, now, grace + 5))
+
+
+def never_unresponsive(patch: pytest.MonkeyPatch) -> None:
+    cancel = vitals.Vitals.cancel
+    patch.setattr(vitals.Vitals, "cancel", lambda self, now, after: cancel(self, now, float("inf")))
+
+
+def no_max_runtime(patch: pytest.MonkeyPatch) -> None:
+    begin = vitals.Vitals.begin
+
+    def forgetful(self: Any, spec: Any, now: float) -> None:
+        begin(self, spec, now)
+        self.run_due = float("inf")
+
+    patch.setattr(vitals.Vitals, "begin", forgetful)
+
+
+def significant_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(judgement, "_ended", lambda machine, child, now, *, counts: None)
+
+
+def our_stop_is_their_failure(patch: pytest.MonkeyPatch) -> None:
+    def judge(self: Attempt) -> Any:
+        self.aborted = False
+        return original(self)
+
+    original = Attempt.judge
+    patch.setattr(Attempt, "judge", judge)
+
+
+def their_cancel_is_our_stop(patch: pytest.MonkeyPatch) -> None:
+    def judge(self: Attempt) -> Any:
+        self.aborted = True
+        return original(self)
+
+    original = Attempt.judge
+    patch.setattr(Attempt, "judge", judge)
+
+
+def quarantine_is_lost_in_a_group(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(judgement, "_TAKE_PART", frozenset({Wish.UP, Wish.DONE, Wish.QUARANTINED}))
+
+
+def stopped_comes_back_with_its_group(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(judgement, "_TAKE_PART", frozenset({Wish.UP, Wish.DONE, Wish.STOPPED}))
+
+
+def fault_overrides_a_wish(patch: pytest.MonkeyPatch) -> None:
+    condemn = MACHINE.condemn
+
+    def forgetful(self: Any, child: Any, doom: Doom, reason: str, **options: Any) -> None:
+        condemn(self, child, doom, reason, **options)
+        if child.live:
+            child.condemned = Doom.FAULT
+
+    patch.setattr(MACHINE, "condemn", forgetful)
+
+
+BUGS: list[Callable[[pytest.MonkeyPatch], None]] = [
+    window_off_by_one,
+    window_too_long,
+    nobody_else_in_the_radius,
+    everybody_in_the_radius,
+    no_barrier,
+    any_stop_order,
+    any_start_order,
+    requirements_ignored,
+    backoff_never_reset,
+    backoff_forgotten,
+    transient_always_restarts,
+    temporary_restarts,
+    policy_beats_the_operator,
+    shutdown_restarts,
+    no_grace,
+    endless_grace,
+    never_unresponsive,
+    no_max_runtime,
+    significant_ignored,
+    our_stop_is_their_failure,
+    their_cancel_is_our_stop,
+    quarantine_is_lost_in_a_group,
+    stopped_comes_back_with_its_group,
+    fault_overrides_a_wish,
+]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+def test_a_planted_bug_is_found(
+    bug: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bug(monkeypatch)
+    assert first_violations()
+
+
+def test_without_a_bug_nothing_is_found() -> None:
+    assert first_violations(150) == set()
+
+
