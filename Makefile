@@ -24,6 +24,12 @@ ifndef PYTHON
 PYTHON := $(shell sh .ci/find-python)
 endif
 
+# One process per core. `make cover PARALLEL=` runs the tests one after the other.
+PARALLEL := -n auto --dist worksteal
+# The searches find what is wrong with the library whatever it runs on: one job has them.
+SEARCHES := $(addprefix --ignore=tests/,brain/test_search.py chaos conformance/test_otp_scale.py \
+	model mutants soak test_interrupt.py test_scale.py testing/test_finds_bugs.py testing/test_kit.py)
+
 # What is linted and type-checked; later parts of the project count as soon as they are there.
 CODE := trio_supervisor $(wildcard tests examples benchmarks .ci/*.py)
 # What the tests get to see beside the installed wheel.
@@ -51,7 +57,7 @@ endef
 define run-tests
 @rm -rf $(RUN) && mkdir -p $(RUN) && cp -R $(TEST_FILES) $(RUN)
 cd $(RUN) && SUPERVISOR_SOURCE=$(ROOT)/trio_supervisor SCHEDULE_SEED=$(3) \
-	$(1)/bin/python $(2) -m pytest $(4)
+	$(1)/bin/python $(2) -m pytest $(PARALLEL) $(4)
 endef
 
 .PHONY: help
@@ -120,9 +126,9 @@ cover: wheel
 
 .PHONY: lowest
 lowest: wheel
-	$(call make-venv,$(LOWEST),--lowest core testing dev/pytest-timeout)
+	$(call make-venv,$(LOWEST),--lowest core testing dev/pytest-timeout dev/pytest-xdist)
 	$(call install-wheel,$(LOWEST))
-	$(call run-tests,$(LOWEST),,1,$(T))
+	$(call run-tests,$(LOWEST),,1,$(SEARCHES) $(T))
 
 .PHONY: other
 other: wheel
@@ -135,9 +141,9 @@ other: wheel
 
 .PHONY: on-other
 on-other:
-	@"$(OTHER_PYTHON)" .ci/environment.py $(OTHER) core testing dev/pytest-timeout
+	@"$(OTHER_PYTHON)" .ci/environment.py $(OTHER) core testing dev/pytest-timeout dev/pytest-xdist
 	$(call install-wheel,$(OTHER))
-	$(call run-tests,$(OTHER),,2,$(T))
+	$(call run-tests,$(OTHER),,2,$(SEARCHES) $(T))
 
 # These run straight from the source tree.
 

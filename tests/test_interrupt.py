@@ -246,6 +246,10 @@ def run_with(alarm: Alarm) -> tuple[Scene, BaseException | None]:
     return scene, None
 
 
+# Trio makes the coroutine of a background task in unprotected code: it may never be run.
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+
+
 @pytest.fixture(autouse=True)
 def no_hang() -> Iterator[None]:
     """A hang would outlive an exception: dump all stacks and give up."""

@@ -10,6 +10,7 @@ Those are two questions on purpose: where the contract leaves room, an answer of
 from __future__ import annotations
 
 from math import inf
+from random import Random
 from typing import TYPE_CHECKING, Any, final
 
 from brain.kid import Kid
@@ -81,6 +82,7 @@ class Oracle:
         self.hurry = False
         self.deadline = inf
         self.times: tuple[float, ...] = ()  # of the shared window
+        self.random = Random(0)
         self.said_idle = False
         self.next_index = 0
         self.wants = Wants()
@@ -510,8 +512,7 @@ class Oracle:
                 return
             self.times = (*self.times, now)
         if delay is None:
-            steps = kid.spec.backoff.steps
-            delay = steps[min(kid.streak, len(steps) - 1)]
+            delay = kid.spec.backoff.delay(kid.streak, self.random)
         kid.streak += 1
         kid.restarts += 1
         radius = self.radius(kid)

@@ -202,7 +202,7 @@ def draw_tree(random: Random, name: str, *, depth: int) -> SupervisorSpec:
         auto_shutdown=mode,
         shutdown_deadline=random.choice((inf, inf, 5, 2, 0)),
         report_after=random.choice((5, 1)),
-        max_children=random.choice((None, 6)),
+        max_children=random.choice((None, None, len(children), len(children) + 1)),
     )
 
 

@@ -83,6 +83,17 @@ class Waiters:
         if self.view is not None and self.view != self.supervisor.state():
             raise WaiterError("a subscriber sees another state")
         self._check_reports()
+        self._check_silence()
+
+    def _check_silence(self) -> None:
+        """Heartbeats are no events, so no check of events sees who has none."""
+        now = trio.current_time()
+        for child in self.supervisor.state().children:
+            handle = self.supervisor.children[child.name]
+            last = handle.last_heartbeat
+            heard = child.since if last is None else max(child.since, last)
+            if child.state == "ready" and now > heard + handle.spec.stale_after + 1e-6:
+                raise WaiterError(f"{child.name} was silent for {now - heard:g} s")
 
     def _check_reports(self) -> None:
         for name, handle in self.supervisor.children.items():

@@ -15,7 +15,7 @@ def main() -> int:
     """What ``python -m tests.mutants`` does."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", help="parts of the names of those to plant")
-    parser.add_argument("--by", choices=("kit", "brain", "both"), default="both")
+    parser.add_argument("--by", choices=("all", "kit", "model", "brain"), default="all")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--list", action="store_true", help="only say which there are")
     options = parser.parse_args()

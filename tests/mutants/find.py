@@ -1,45 +1,61 @@
-"""Look for one planted bug: first with the testing kit, then with the search of the brain."""
+"""Look for one planted bug: with the testing kit, the naive model, and the search of the brain."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from itertools import count
 from time import process_time
+from typing import TYPE_CHECKING
 
 from .catalogue import MUTANTS
 
-KIT_SECONDS = 6.5
-BRAIN_SECONDS = 3.0
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROUNDS = (("kit", 1.5), ("brain", 1.5), ("kit", 2.5), ("model", 1.5), ("brain", 2.2))
+"""Who looks, and for how many seconds of one core."""
 
 
-def find_with_kit(ends: float, began: float) -> str:
-    """Run drawn cases until one breaks a promise."""
+def with_kit() -> Iterator[str]:
+    """Run drawn cases: what breaks a promise is said, empty for each case that does not."""
     from model.draw import case_of  # only once the bug is planted
     from model.perform import run_case
 
-    seed = 0
-    while process_time() < ends:
+    for seed in count():
         trace = run_case(case_of(seed), seed=seed)
-        if not trace.ok:
-            return f"kit: {', '.join(trace.fault)} (case {seed})"
-        seed += 1
-    return ""
+        yield "" if trace.ok else f"{', '.join(trace.fault)} (case {seed})"
 
 
-def find_in_brain(ends: float) -> str:
-    """Search small supervisors, a bit of each."""
+def with_model() -> Iterator[str]:
+    """Compare with what the naive model predicts."""
+    from model.compare import case_of, difference
+
+    for seed in count():
+        found = difference(case_of(seed), seed=seed)
+        yield f"{found.splitlines()[0]} (case {seed})" if found else ""
+
+
+def with_brain() -> Iterator[str]:
+    """Search small supervisors, a bit of each, then more of each."""
     from brain.search import search
     from brain.shapes import SHAPES
 
-    share = 150
-    while process_time() < ends:
+    for power in count():
         for shape in SHAPES.values():
-            result = search(shape, max_states=share)
-            if result.violation:
-                return f"brain: {shape.name}, {len(result.path)} steps"
-            if process_time() > ends:
-                return ""
-        share *= 6
+            result = search(shape, max_states=40 * 6**power)
+            yield f"{shape.name}, {len(result.path)} steps" if result.violation else ""
+
+
+def look(by: str) -> str:
+    """Take turns; returns who has found something, and what."""
+    finders = {"kit": with_kit(), "model": with_model(), "brain": with_brain()}
+    for name, seconds in ROUNDS:
+        ends = process_time() + (seconds if by == "all" else 2 * seconds)
+        while by in ("all", name) and process_time() < ends:
+            found = next(finders[name])
+            if found:
+                return f"{name}: {found}"
     return ""
 
 
@@ -47,17 +63,14 @@ def main() -> int:
     """Plant the bug with this name, and look for it; prints what found it, and the seconds."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
-    parser.add_argument("--by", choices=("kit", "brain", "both"), default="both")
+    parser.add_argument("--by", choices=("all", "kit", "model", "brain"), default="all")
     options = parser.parse_args()
-    if options.name != "none":
+    if options.name != "none":  # that one is a test of the finders
         MUTANTS[options.name].plant()
     began = process_time()
     found = ""
     try:
-        if options.by != "brain":
-            found = find_with_kit(began + KIT_SECONDS, began)
-        if not found and options.by != "kit":
-            found = find_in_brain(process_time() + BRAIN_SECONDS)
+        found = look(options.by)
     except Exception as error:
         found = f"crash: {type(error).__name__}: {error}".splitlines()[0][:100]
     print(f"{process_time() - began:.1f}\t{found}")

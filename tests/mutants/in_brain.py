@@ -24,10 +24,12 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a removal is overwritten by a later stop",
-        _MACHINE,
-        "        if child.wish is not Wish.REMOVED:\n            child.wish = wish\n"
-        "            child.reason = reason\n",
-        "        child.wish = wish\n        child.reason = reason\n",
+        _COMMANDS,
+        "    if child is not None and child.wish in (Wish.UP, Wish.DONE):\n"
+        '        machine.command_accepted(child, "stop", command.reason)\n',
+        "    if child is not None and child.wish in (Wish.UP, Wish.DONE, Wish.REMOVED):\n"
+        '        machine.command_accepted(child, "stop", command.reason)\n'
+        "        child.wish = Wish.UP\n",
     ),
     Mutant(
         "who is held down keeps its place in the line",
@@ -37,10 +39,10 @@ MUTANTS: Final = (
         "        self.order.wake_watchers(child)\n        self.condemn(",
     ),
     Mutant(
-        "a fault overrides the operator's wish",
+        "an operator's wish does not override a fault",
         _MACHINE,
         "            if child.condemned is not Doom.WISH:\n                child.condemned = doom",
-        "            if True:\n                child.condemned = doom",
+        "            if child.condemned is None:\n                child.condemned = doom",
     ),
     Mutant(
         "a stop by hand queues behind a group's stop",
@@ -55,16 +57,16 @@ MUTANTS: Final = (
         "return child.wish is Wish.UP and self.accepts",
     ),
     Mutant(
-        "an exit after a stop by hand is judged",
-        _MACHINE,
-        "return child.wish is Wish.UP and child.condemned is not Doom.WISH and self.accepts",
-        "return child.condemned is not Doom.WISH and self.accepts",
-    ),
-    Mutant(
         "a backoff that ends during the shutdown starts the child",
         _MACHINE,
         "        return self.accepts and self.order.may_start(child)\n",
         "        return self.order.may_start(child)\n",
+        also=(
+            (
+                "            for child in reversed(list(self.children.values())):\n",
+                "            for child in [c for c in self.children.values() if c.live][::-1]:\n",
+            ),
+        ),
     ),
     Mutant(
         "an attempt that has to go lets others start when it is ready",
@@ -267,12 +269,6 @@ MUTANTS: Final = (
         _COMMANDS,
         "    if child.in_line or not (machine.is_started or child.ever_ready or child.dynamic):\n",
         "    if False:\n",
-    ),
-    Mutant(
-        "a restart by hand wakes nobody who had given it up",
-        _COMMANDS,
-        "    machine.order.wake_watchers(child)  # what it was given up for may be no more\n",
-        "",
     ),
     Mutant(
         "a child that others require can be removed",

@@ -73,6 +73,19 @@ MUTANTS: Final = (
         "        pass\n",
     ),
     Mutant(
+        "all children share one window of their own",
+        _JUDGE,
+        "            child.window = Window(limit)\n",
+        "            shared = [c.window for c in machine.children.values() if c.window]\n"
+        "            child.window = shared[0] if shared else Window(limit)\n",
+    ),
+    Mutant(
+        "a full window lets everybody pass",
+        _RESTART,
+        "        return self.used(now) < self.limit.max_restarts\n",
+        "        return self.used(now) != self.limit.max_restarts - 1\n",
+    ),
+    Mutant(
         "the shared window is asked and charged first",
         _JUDGE,
         "        if not child.window.has_room(now):\n            _refuse(",

@@ -25,14 +25,14 @@ class Mutant:
         module: Where, below the package.
         old: What stands there, exactly once.
         new: What stands there instead.
-        after: The nearest text before ``old``, if that alone is found more than once.
+        also: More such pairs in the same module, where one line is guarded by another.
     """
 
     name: str
     module: str
     old: str
     new: str
-    after: str = ""
+    also: tuple[tuple[str, str], ...] = ()
 
     def apply(self, source: str) -> str:
         """The changed source.
@@ -40,16 +40,12 @@ class Mutant:
         Raises:
             LookupError: ``old`` is not there exactly once; the catalogue has to follow the source.
         """
-        head, mark, tail = source.partition(self.after) if self.after else ("", "", source)
-        if self.after and (not mark or source.count(self.after) != 1):
-            raise LookupError(f"{self.name}: not exactly once in {self.module}: {self.after!r}")
-        if self.after:
-            if self.old not in tail:
-                raise LookupError(f"{self.name}: not in {self.module}: {self.old!r}")
-        elif tail.count(self.old) != 1:
-            found = tail.count(self.old)
-            raise LookupError(f"{self.name}: {found} times in {self.module}: {self.old!r}")
-        changed = head + mark + tail.replace(self.old, self.new, 1)
+        changed = source
+        for old, new in ((self.old, self.new), *self.also):
+            if changed.count(old) != 1:
+                found = changed.count(old)
+                raise LookupError(f"{self.name}: {found} times in {self.module}: {old!r}")
+            changed = changed.replace(old, new)
         compile(changed, self.module, "exec")
         return changed
 

@@ -15,7 +15,7 @@ TOO_LONG: Final = 10.0  # seconds of one core
 _PATIENCE: Final = 120.0
 
 
-def hunt(name: str, by: str = "both") -> tuple[float, str]:
+def hunt(name: str, by: str = "all") -> tuple[float, str]:
     """Plant the bug; returns the seconds of one core, and what found it (empty: nothing)."""
     package = Path(trio_supervisor.__file__).resolve().parents[1]
     # What is measured there is another library: no coverage.

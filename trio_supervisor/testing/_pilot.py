@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor.testing import _commands as command
 from trio_supervisor.testing._errors import InvariantViolated, LiveLock, Stuck, TaskLeftBehind
-from trio_supervisor.testing._private import abandon_run, scheduling
+from trio_supervisor.testing._private import abandon_run, bury, scheduling
 from trio_supervisor.testing._rig import PATIENCE, Rig, open_rig, settle
 from trio_supervisor.testing._schedule import Scheduler, stripped
 from trio_supervisor.testing._watch import Watch, all_tasks, watching, where
@@ -384,6 +384,9 @@ class Pilot:
         if self._final is None:
             self._broken = True
             abandon_run()
+            self._ticks.clear()
+            self._nursery = self._main_task = self._rig = self._calls = None
+            bury()
 
     def __enter__(self) -> Pilot:
         return self

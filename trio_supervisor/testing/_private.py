@@ -7,6 +7,8 @@ decides the order. A test of this kit fails loudly when Trio moves any of these 
 
 from __future__ import annotations
 
+import gc
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,3 +60,20 @@ def scheduling(source: Random) -> Iterator[None]:
 def abandon_run() -> None:
     """Make this thread forget a guest run that cannot be finished, so that another may begin."""
     vars(getattr(_core(), _CONTEXT)).clear()
+
+
+def bury() -> None:
+    """Collect what an abandoned run has left, without a word.
+
+    Its tasks are ended by the garbage collector, in no order, and complain about that.
+    """
+    hook = sys.unraisablehook
+    sys.unraisablehook = _say_nothing
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+
+
+def _say_nothing(_: object) -> None:
+    """A hook for what nobody can do anything about."""

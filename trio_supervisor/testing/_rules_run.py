@@ -148,7 +148,8 @@ def child_cancelled(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildCancell
         due = kid.asked_at + kid.asked_grace
         hurried = node.hurries or event.time >= node.deadline - oracle.slack
         early = event.time < due - oracle.slack
-        if early and not (hurried or not node.accepts or kid.by_hand_at is not None):
+        inside = kid.by_hand_at == event.time  # from inside, waiting would be pointless
+        if early and not (hurried or not node.accepts or inside):
             wrong = f"cancelled {due - event.time:g} s before the end of its grace"
             oracle.fail("stop_time", wrong, event, kid)
     kid.cancelled_at = event.time

@@ -39,6 +39,7 @@ class Scheduler(Random):
         picked: Which was taken at each choice, as far as it was not the oldest by default.
         sizes: Among how many, at each choice.
         steps: How many steps of the scheduler there were.
+        is_on: Whether choices are taken from the schedule; if not, the oldest goes first.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Scheduler(Random):
         self.picked: list[int] = []
         self.sizes: list[int] = []
         self.steps = 0
+        self.is_on = True
 
     def renew(self, picks: Sequence[int]) -> None:
         """From here on, take choices from ``picks``."""
@@ -65,8 +67,10 @@ class Scheduler(Random):
         self.steps += 1
         if self._on_step is not None:
             self._on_step()
-        if len(x) > 1:
+        if self.is_on and len(x) > 1:
             self._choose(x)
+        else:
+            x.reverse()
 
     def _choose(self, tasks: list[object]) -> None:
         chosen = []
@@ -123,8 +127,9 @@ def shrink_schedule(
         _truncate(lambda: best, is_better)
         _clear(lambda: best, is_better)
         for at, pick in enumerate(best):
-            if pick > 1 and at < len(best):
-                is_better((*best[:at], 1, *best[at + 1 :]))
+            for less in range(1, pick if at < len(best) else 0):
+                if is_better((*best[:at], less, *best[at + 1 :])):
+                    break
         _delete_zeros(lambda: best, is_better)
     return best
 

@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_supervisor.testing._errors import LiveLock, Stuck, TaskLeftBehind
-from trio_supervisor.testing._private import scheduling
+from trio_supervisor.testing._private import bury, scheduling
 from trio_supervisor.testing._schedule import Scheduler, shrink_schedule, stripped
 from trio_supervisor.testing._trace import Trace, TreeTrace
 from trio_supervisor.testing._watch import Watch, all_tasks, watching, where
@@ -85,6 +85,7 @@ class _Run:
         self.clock = MockClock(autojump_threshold=0)
         self.watch = Watch(seed)
         self.scheduler = Scheduler(schedule or (), beyond=beyond, on_step=self._count)
+        self.scheduler.is_on = False
         self._max_seconds = max_seconds
         self._max_steps = max_steps
         self._now = -1.0
@@ -92,6 +93,7 @@ class _Run:
         self._scope: trio.CancelScope | None = None
         self._main: trio.lowlevel.Task | None = None
         self._hopeless: AssertionError | None = None
+        self._buried = False
 
     def play(self, scenario: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> Trace[T]:
         result: T | None = None
@@ -104,11 +106,15 @@ class _Run:
                     raise
                 error = self._hopeless
                 error.add_note("and it went on after everything had been cancelled")
-                del internal
+                internal.__cause__ = internal.__context__ = None
+                error.__traceback__ = None
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as raised:  # whatever it is, it belongs to the trace
                 error = raised
+        self._main = self._scope = None
+        if self._buried:
+            bury()
         watch = self.watch
         return Trace(
             result,
@@ -128,6 +134,9 @@ class _Run:
         before = set(all_tasks())
         with trio.CancelScope() as self._scope:
             before.add(trio.lowlevel.spawn_system_task(self._wait_for_too_long, name="patience"))
+            # What Trio and we have to get ready is no part of the schedule.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self.scheduler.is_on = True
             try:
                 result = await scenario(*args)
             except BaseException as error:
@@ -158,6 +167,7 @@ class _Run:
             self._since = steps
         elif steps - self._since > self._max_steps:
             if self._hopeless is not None:
+                self._buried = True
                 raise self._hopeless  # nothing else ends a task that ignores its cancellation
             self._since = steps
             text = f"{self._max_steps} steps at {now:g} s, and no time passes"

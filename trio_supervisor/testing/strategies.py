@@ -307,14 +307,20 @@ class _Attempt:
 # ---------------------------------------------------------------- commands
 
 
+@st.composite
 def commands(
-    spec: SupervisorSpec, *, most: int = 12, adding: tuple[ChildSpec[Any], ...] = ()
-) -> SearchStrategy[list[LifecycleCommand]]:
+    draw: DrawFn,
+    spec: SupervisorSpec,
+    *,
+    most: int = 16,
+    adding: tuple[ChildSpec[Any], ...] = (),
+) -> list[LifecycleCommand]:
     """Lists of commands for a tree: crash, stop, restart, quarantine, remove, let time pass.
 
     Run them with `exercise` or `Rig.apply`. Some are given at once, in the same instant.
 
     Args:
+        draw: Hypothesis gives it.
         spec: The tree that they are for.
         most: How many at most.
         adding: Specs of children that may be added to the root.
@@ -322,7 +328,7 @@ def commands(
     passing: SearchStrategy[LifecycleCommand] = st.sampled_from((1.0, 0.1, 5.0, 30.0)).map(Advance)
     paths = [path for path, _ in walk(spec)] + [child.name for child in adding]
     if not paths:
-        return st.lists(passing, max_size=most)
+        return draw(st.lists(passing, max_size=most))
     path = st.sampled_from(paths)
     kinds: tuple[Callable[[str], LifecycleCommand], ...] = (Stop, RestartByHand, Quarantine, Remove)
     operator = st.one_of(*(path.map(kind) for kind in kinds))
@@ -331,4 +337,9 @@ def commands(
     if adding:
         any_of.append(st.builds(Add, st.sampled_from(adding), wait=st.booleans()))
     at_once = st.lists(st.one_of(*any_of), min_size=2, max_size=3).map(tuple).map(AtOnce)
-    return st.lists(st.one_of(passing, crash, passing, *any_of, at_once), max_size=most)
+    least = draw(st.sampled_from((0, most // 2)))
+    return draw(
+        st.lists(
+            st.one_of(passing, crash, passing, *any_of, at_once), min_size=least, max_size=most
+        )
+    )

@@ -1,0 +1,461 @@
+"""A second opinion: what DESIGN section 5 says will happen, worked out slowly and step by step.
+
+The model plays one supervisor without nested ones, whose children do what their scripts say, and
+predicts the history of every child with its times. It is written to be read, and so it is slow: it
+looks at everybody all the time, keeps no index of anything, and knows no deadline heap. It shares
+nothing with the supervisor but the declarations.
+
+Two things at exactly the same instant, of which neither causes the other, may come in any order. So
+`tame` draws lifecycles in which that does not happen.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Final, final
+
+from trio_supervisor._policy import INHERIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trio_supervisor import ChildSpec, RestartLimit, SupervisorSpec
+
+    from .kit import Behaviour
+
+History = list[tuple[float, str]]
+_RESTS: Final = {
+    "done": "ChildDone",
+    "stopped": "ChildStopped",
+    "shutdown": "ChildStopped",
+    "quarantined": "ChildQuarantined",
+}
+_FAILURES: Final = ("failed", "crashed", "timed_out", "self_cancelled")
+
+
+@final
+class Kid:
+    """One child."""
+
+    def __init__(self, spec: ChildSpec[object], index: int) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.body: Behaviour = spec.run  # type: ignore[assignment]
+        self.index = index
+        self.wish = "up"
+        self.shown = "up"
+        self.live = self.ready = self.was_ready = self.ever_ready = self.done_well = False
+        self.asked = self.cancelled = self.reported = False
+        self.doom = ""  # "wish" or "fault"
+        self.fault = ""
+        self.urgent = self.pending = self.alone = self.hopeless = False
+        self.hold = -inf
+        self.streak = self.generation = self.attempt = 0
+        self.charges: list[float] = []
+        self.started_at = self.ready_at = self.asked_at = self.cancelled_at = 0.0
+        self.grace = 0.0
+        self.dying: tuple[float, str] | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether those who require it may start."""
+        if self.live:
+            return self.ready and not self.doom
+        return self.wish == "done" and self.done_well
+
+    @property
+    def lingers(self) -> float:
+        """How long its body takes to end once it is cancelled."""
+        return self.body.cancel_takes if self.body.at_cancel == "shield" else 0.0
+
+    def happenings(self, report_after: float) -> Iterator[tuple[float, str]]:
+        """What comes next by itself, as far as it is known now."""
+        if not self.live:
+            if self.wish == "up" and self.hold > -inf:
+                yield self.hold, "release"
+            return
+        body, began = self.body, self.started_at
+        if body.attempts < self.attempt:
+            body = type(body)()
+        if self.dying is not None:
+            yield self.dying[0], f"exit {self.dying[1]}"
+        elif self.cancelled:
+            yield self.cancelled_at + self.lingers, f"exit {self.fault or 'aborted'}"
+        else:
+            if self.spec.is_explicit and not self.was_ready:
+                yield began + body.ready_at, "ready"
+            end = {"crash": "crashed", "fail": "failed", "cancel_self": "self_cancelled"}
+            kind = end.get(body.how, "")
+            kind = kind or self.fault or ("stopped" if self.asked else "succeeded")
+            yield began + body.ends_at, f"exit {kind}"
+            if self.asked:
+                yield self.asked_at + body.stop_takes, f"exit {self.fault or 'stopped'}"
+        if self.asked and not self.cancelled:
+            yield self.asked_at + self.grace, "cancel"
+        elif self.cancelled and not self.reported:
+            yield self.cancelled_at + report_after, "report"
+        elif not self.asked and not self.doom:
+            if self.spec.is_explicit and not self.was_ready:
+                yield began + self.spec.start_timeout, "fault"
+            yield began + self.spec.max_runtime, "fault"
+
+
+@final
+class Model:
+    """One supervisor."""
+
+    def __init__(self, spec: SupervisorSpec) -> None:
+        self.spec = spec
+        self.now = 0.0
+        self.kids = {child.name: Kid(child, i) for i, child in enumerate(spec.children)}
+        self.history: dict[str, History] = {name: [] for name in ("", *self.kids)}
+        self.grouped = spec.strategy != "one_for_one"
+        self.sequence = spec.ordering == "sequence"
+        self.phase = "starting"
+        self.cause = ""
+        self.deadline = inf
+        self.hurry = False
+        self.line = set(self.kids)  # those in a round that have yet to start in it
+        self.leaving: set[str] = set()  # those that are being stopped in order
+        self.charges: list[float] = []
+        self.settle()
+
+    def tell(self, name: str, what: str) -> None:
+        """Something happens that the world is told."""
+        self.history[name].append((self.now, what))
+
+    @property
+    def accepts(self) -> bool:
+        """Whether anybody may still be started."""
+        return self.phase in ("starting", "running")
+
+    # ------------------------------------------------------------ time
+
+    def run_until(self, time: float) -> None:
+        """Let everything happen that happens before ``time``."""
+        while True:
+            due = [
+                (when, kid.index, what, kid)
+                for kid in self.kids.values()
+                for when, what in kid.happenings(self.spec.report_after)
+            ]
+            when, _, what, who = min(due, default=(inf, 0, "", None), key=lambda each: each[:2])
+            if self.phase == "stopping" and self.deadline < when:
+                when, who = self.deadline, None
+            if when >= time or when == inf:
+                break
+            self.now = max(self.now, when)
+            if who is None:
+                self._cut_short()
+            else:
+                self._happen(who, what)
+            self.settle()
+        self.now = max(self.now, time) if time < inf else self.now
+
+    def _happen(self, kid: Kid, what: str) -> None:
+        what, _, kind = what.partition(" ")
+        if what == "ready":
+            self._become_ready(kid)
+        elif what == "release":
+            kid.hold = -inf
+        elif what == "cancel":
+            self._cancel(kid)
+        elif what == "report":
+            kid.reported = True
+            self.tell(kid.name, "ChildUnresponsive")
+        elif what == "fault":
+            kid.doom, kid.fault, kid.urgent = "fault", "timed_out", True
+        elif kind == "self_cancelled" and kid.dying is None and kid.lingers:
+            kid.dying = (self.now + kid.lingers, kind)
+        else:
+            self._exit(kid, kind)
+
+    def _cut_short(self) -> None:
+        self.hurry, self.deadline = True, inf
+        for kid in self.kids.values():
+            if kid.live and not kid.asked:
+                self._ask(kid)
+            elif kid.live and not kid.cancelled:
+                self._cancel(kid)
+
+    # ------------------------------------------------------------ the rule
+
+    def settle(self) -> None:
+        """Move everybody as far as possible."""
+        while any([self._move(kid) for kid in list(self.kids.values())]):
+            pass
+        if self.phase == "starting" and not self.line:
+            self.phase = "running"
+            self.tell("", "SupervisorReady")
+            self.settle()
+        if self.phase == "stopping" and not any(kid.live for kid in self.kids.values()):
+            self.phase = "finished"
+            self.tell("", f"SupervisorFinished {self.cause}")
+
+    def _move(self, kid: Kid) -> bool:
+        if kid.live:
+            if kid.doom and not kid.asked and (kid.urgent or not self._stops_before(kid)):
+                self._ask(kid)
+                return True
+            return False
+        if kid.wish == "up":
+            kid.shown = "up"
+            if self.accepts and kid.hold == -inf and self._may_start(kid):
+                self._start(kid)
+                return True
+            return False
+        if kid.wish == "removed":
+            self.tell(kid.name, "ChildRemoved")
+            del self.kids[kid.name]
+            return True
+        if kid.shown != kid.wish:
+            kid.shown = kid.wish
+            self.tell(kid.name, _RESTS[kid.wish])
+        return False
+
+    def _requirers(self, kid: Kid) -> set[str]:
+        found = {kid.name}
+        for _ in self.kids:
+            found |= {k.name for k in self.kids.values() if found & set(k.spec.requires)}
+        return found - {kid.name}
+
+    def _after(self, kid: Kid) -> set[str]:
+        if self.sequence:
+            return {other.name for other in self.kids.values() if other.index > kid.index}
+        return self._requirers(kid)
+
+    def _stops_before(self, kid: Kid) -> set[str]:
+        return self._after(kid) & self.leaving
+
+    def _may_start(self, kid: Kid) -> bool:
+        in_line = kid.name in self.line
+        if in_line and not kid.alone and self.sequence:
+            if any(self.kids[name].index < kid.index for name in self.line):
+                return False
+        if self.grouped and self.leaving:
+            if self.spec.strategy == "one_for_all":
+                return False
+            if in_line and (self.sequence or self._stops_before(kid)):
+                return False
+        unmet = [self.kids[name] for name in kid.spec.requires if not self.kids[name].met]
+        # Who waits for one that nobody brings back is let go by those behind it.
+        kid.hopeless = any(target.wish != "up" or target.hopeless for target in unmet)
+        if kid.hopeless:
+            self._leave_line(kid)
+        return not unmet
+
+    def _leave_line(self, kid: Kid) -> None:
+        self.line.discard(kid.name)
+        kid.alone = False
+
+    def _start(self, kid: Kid) -> None:
+        kid.live, kid.ready, kid.was_ready = True, False, False
+        kid.asked = kid.cancelled = kid.reported = kid.urgent = kid.pending = False
+        kid.doom = kid.fault = ""
+        kid.dying = None
+        kid.attempt += 1
+        kid.started_at = self.now
+        self.tell(kid.name, f"ChildStarted {kid.attempt} {kid.generation}")
+        if not kid.spec.is_explicit:
+            self._become_ready(kid)
+
+    def _become_ready(self, kid: Kid) -> None:
+        if kid.asked:
+            kid.was_ready = True  # too late: nobody is told
+            return
+        kid.ready = kid.was_ready = kid.ever_ready = True
+        kid.ready_at = self.now
+        self.tell(kid.name, "ChildReady")
+        if not kid.doom:
+            self._leave_line(kid)
+
+    def _ask(self, kid: Kid) -> None:
+        kid.asked, kid.asked_at = True, self.now
+        kid.grace = 0.0 if self.hurry else kid.spec.grace
+        self.tell(kid.name, f"ChildStopRequested {kid.grace:g}")
+        if not kid.grace:
+            self._cancel(kid)
+
+    def _cancel(self, kid: Kid) -> None:
+        kid.cancelled, kid.cancelled_at = True, self.now
+        self.tell(kid.name, "ChildCancelled")
+
+    # ------------------------------------------------------------ ends
+
+    def _exit(self, kid: Kid, kind: str) -> None:
+        if kind == "self_cancelled" and kid.fault:
+            kind = kid.fault  # we had ended it before it did so itself
+        self.tell(kid.name, f"ChildExited {kind}")
+        judged = kid.wish == "up" and kid.doom != "wish" and self.accepts
+        if kid.ready and self.now - kid.ready_at >= kid.spec.backoff.reset_after:
+            kid.streak = 0
+        kid.live = kid.ready = False
+        kid.doom = ""
+        kid.shown = "up"
+        self.leaving.discard(kid.name)
+        if judged:
+            self._judge(kid, kind)
+
+    def _judge(self, kid: Kid, kind: str) -> None:
+        well, restart = kind == "succeeded", kid.spec.restart
+        if not (well or kid.ever_ready or kid.generation or kid.spec.retry_first_start):
+            self.tell(kid.name, "ExitJudged start_failed")
+            self.close("start_failed")
+        elif restart == "temporary":
+            self.tell(kid.name, "ExitJudged remove")
+            self._rest(kid, "removed")
+        elif restart == "transient" and well:
+            self.tell(kid.name, "ExitJudged done")
+            kid.done_well = True
+            self._rest(kid, "done")
+        else:
+            self._restart(kid)
+
+    def _rest(self, kid: Kid, wish: str) -> None:
+        kid.wish = wish
+        kid.hold, kid.pending = -inf, False
+        self._leave_line(kid)
+        mode = self.spec.auto_shutdown
+        counts = wish != "quarantined" and kid.spec.significant
+        others = [other for other in self.kids.values() if other is not kid]
+        back = [other for other in others if other.live or other.wish == "up"]
+        if (
+            (mode == "any_significant" and counts)
+            or (mode == "all_significant" and counts and not any(o.spec.significant for o in back))
+            or (mode == "all_done" and not back)
+        ):
+            self.close("auto_shutdown")
+        elif mode == "never" and not back and not any(w.startswith("SupervisorIdle") for _, w in self.history[""]):
+            self.tell("", "SupervisorIdle")
+
+    def _full(self, limit: RestartLimit | None, charges: list[float]) -> bool:
+        if limit is None:
+            return False
+        return sum(time > self.now - limit.within for time in charges) >= limit.max_restarts
+
+    def _restart(self, kid: Kid) -> None:
+        own = kid.spec.restart_limit
+        own = self.spec.child_restart_limit if own is INHERIT else own
+        full = self._full(own, kid.charges)  # type: ignore[arg-type]
+        if full and kid.spec.on_limit == "quarantine":
+            self.tell(kid.name, "ExitJudged quarantine")
+            self._rest(kid, "quarantined")
+            return
+        if full or self._full(self.spec.restart_limit, self.charges):
+            self.tell(kid.name, "ExitJudged escalate")
+            self.close("limit")
+            return
+        kid.charges.append(self.now)
+        self.charges.append(self.now)
+        self.tell(kid.name, "ExitJudged restart")
+        delays = kid.spec.backoff.steps
+        delay = delays[min(kid.streak, len(delays) - 1)]
+        kid.streak += 1
+        radius = self._radius(kid)
+        until = max([self.now + delay, *(member.hold for member in radius)])
+        hold = until if until > self.now else -inf
+        if len(radius) == 1:
+            kid.hold = hold
+            if self.grouped:
+                kid.alone = False
+                self.line.add(kid.name)
+            return
+        for member in radius:
+            self._recycle(member, kid, hold)
+
+    def _radius(self, kid: Kid) -> list[Kid]:
+        if self.spec.strategy == "one_for_all":
+            return list(self.kids.values())
+        names = {kid.name}
+        if self.spec.strategy == "rest_for_one":
+            names |= self._after(kid) | self._requirers(kid)
+        return [member for member in self.kids.values() if member.name in names]
+
+    def _recycle(self, member: Kid, failed: Kid, hold: float) -> None:
+        if member.wish not in ("up", "done"):
+            if member.live:
+                self.leaving.add(member.name)
+            return
+        if member.spec.restart == "temporary" and member.live:
+            self._hold_down(member, "removed", urgent=False)
+            return
+        member.wish = "up"
+        member.hold = hold
+        member.pending = member.alone = member.hopeless = False
+        self.line.add(member.name)
+        if member.live:
+            member.doom = "wish"
+            self.leaving.add(member.name)
+
+    def _hold_down(self, kid: Kid, wish: str, *, urgent: bool) -> None:
+        kid.wish = wish
+        kid.hold, kid.pending = -inf, False
+        self._leave_line(kid)
+        if kid.live:
+            kid.doom = "wish"
+            kid.urgent |= urgent
+            if not urgent:
+                self.leaving.add(kid.name)
+
+    # ------------------------------------------------------------ wishes
+
+    def close(self, cause: str) -> None:
+        """Everybody down."""
+        if not self.accepts:
+            return
+        self.phase, self.cause = "stopping", cause
+        self.deadline = self.now + self.spec.shutdown_deadline
+        self.tell("", f"SupervisorStopping {cause}")
+        for kid in self.kids.values():
+            self._hold_down(kid, "shutdown" if kid.wish == "up" else kid.wish, urgent=False)
+
+    def command(self, what: str, name: str) -> None:
+        """What an operator, or fate, wants now."""
+        kid = self.kids.get(name)
+        if kid is None:
+            return
+        if what == "crash":
+            if kid.live and (kid.dying is None or kid.dying[1] == "self_cancelled"):
+                ends = kid.cancelled_at if kid.cancelled else self.now
+                kid.dying = ((ends + kid.lingers) if kid.dying is None else kid.dying[0], "crashed")
+        elif what == "restart":
+            self._restart_by_hand(kid)
+        elif what == "remove":
+            required = any(kid.name in other.spec.requires for other in self.kids.values())
+            if kid.wish != "removed" and not required:
+                self.tell(name, "CommandAccepted remove")
+                self._hold_down(kid, "removed", urgent=True)
+        elif kid.wish in ("up", "done") or (what == "quarantine" and kid.wish == "stopped"):
+            self.tell(name, f"CommandAccepted {what}")
+            wish = "stopped" if what == "stop" else "quarantined"
+            self._hold_down(kid, wish, urgent=True)
+        self.settle()
+
+    def _restart_by_hand(self, kid: Kid) -> None:
+        if not self.accepts or kid.wish == "removed" or kid.pending:
+            return
+        self.tell(kid.name, "CommandAccepted restart")
+        kid.wish, kid.hold, kid.streak, kid.done_well = "up", -inf, 0, False
+        kid.pending = True
+        kid.generation += 1
+        started = self.phase == "running"
+        if kid.name in self.line or not (started or kid.ever_ready):
+            self.line.add(kid.name)
+            kid.alone = started
+        if kid.live:
+            kid.doom, kid.urgent = "wish", True
+
+
+def predict(spec: SupervisorSpec, commands: list[tuple[float, str, str]], ends: float) -> Model:
+    """Play the whole lifecycle; ``commands`` are (when, what, to whom)."""
+    model = Model(spec)
+    for when, what, name in commands:
+        model.run_until(when)
+        # A tree that has given up cancels the block from which the commands come.
+        if model.phase != "finished" and model.cause not in ("limit", "start_failed"):
+            model.command(what, name)
+    model.run_until(ends)
+    model.close("shutdown")
+    model.settle()
+    model.run_until(inf)
+    return model
