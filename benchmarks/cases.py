@@ -143,6 +143,7 @@ def _children() -> list[Row]:
     rows += [
         Row("start 10,000 children", ten, "start_cpu", silent, f"by hand, {mode}"),
         Row("stop 10,000 children", ten, "stop_cpu", silent, f"by hand, {mode}"),
+        Row("declare 10,000 children", ten, "declare_cpu"),
         Row(
             "add 10,000 children one by one",
             run("ours:children_dynamic", 10_000),

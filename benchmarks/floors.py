@@ -1,3 +1,4 @@
+# flake8: noqa: ASYNC114 - these are started where they stand, not by a context manager
 """The floors: what a competent Trio user would write by hand to get the same thing, and no more.
 
 An attempt is a task that opens a cancel scope and a nursery, runs the body in a task of its own in
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     Body = Callable[[], Awaitable[None]]
     Sender = trio.MemorySendChannel[Any]
+
+
+async def idle() -> None:
+    await trio.sleep_forever()
 
 
 async def attempt(body: Body, reports: Sender) -> None:
@@ -52,7 +57,7 @@ def restart(count: int, *, checkpoint: bool = True, log: bool = False, siblings:
         send, receive = trio.open_memory_channel[Any](inf)
         async with trio.open_nursery() as group:
             for _ in range(siblings):
-                group.start_soon(attempt, trio.sleep_forever, send)
+                group.start_soon(attempt, idle, send)
             group.start_soon(attempt, body, send)
             async for error in receive:
                 if log:
@@ -81,7 +86,7 @@ def children(count: int) -> Result:
         send, receive = trio.open_memory_channel[Any](inf)
         async with trio.open_nursery() as group:
             for _ in range(count):
-                group.start_soon(attempt, trio.sleep_forever, send)
+                group.start_soon(attempt, idle, send)
             await trio.testing.wait_all_tasks_blocked()
             census.all_up()
             group.cancel_scope.cancel()
@@ -100,7 +105,7 @@ def children_unreported(count: int) -> Result:
     async def silent() -> None:
         with trio.CancelScope():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(trio.sleep_forever)
+                nursery.start_soon(idle)
 
     async def main() -> None:
         async with trio.open_nursery() as group:
@@ -125,7 +130,7 @@ def group_restart(count: int, rounds: int = 3) -> Result:
         for number in range(rounds + 1):
             async with trio.open_nursery() as group:
                 for _ in range(count):
-                    group.start_soon(attempt, trio.sleep_forever, send)
+                    group.start_soon(attempt, idle, send)
                 await trio.testing.wait_all_tasks_blocked()
                 if number == 0:
                     watch.start()
@@ -177,7 +182,7 @@ def nested(count: int, depth: int = 10) -> Result:
     async def level(left: int, *, task_status: trio.TaskStatus[None]) -> None:
         send, _receive = trio.open_memory_channel[Any](inf)
         async with trio.open_nursery() as group:
-            group.start_soon(attempt, trio.sleep_forever, send)
+            group.start_soon(attempt, idle, send)
             if left > 1:
                 await group.start(level, left - 1)
             task_status.started()

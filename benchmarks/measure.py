@@ -63,6 +63,11 @@ class Census:
         self._rss = rss()
         self._watch = Watch()
 
+    def declared(self) -> None:
+        """What there is to declare is declared; what follows is the start."""
+        self.result |= self._watch.per(self.count, "declare_")
+        self._watch.start()
+
     def all_up(self) -> None:
         self.result |= self._watch.per(self.count, "start_")
         gc.collect()

@@ -110,7 +110,9 @@ def children(count: int, *, ordering: Any = "sequence", collector: str = "as it 
 
     async def main() -> None:
         specs = [ChildSpec(f"c{number}", idle) for number in range(count)]
-        async with open_supervisor(SupervisorSpec("app", specs, ordering=ordering)) as supervisor:
+        spec = SupervisorSpec("app", specs, ordering=ordering)
+        census.declared()
+        async with open_supervisor(spec) as supervisor:
             await trio.testing.wait_all_tasks_blocked()
             if collector == "freeze":
                 gc.collect()

@@ -1,3 +1,4 @@
+# flake8: noqa: ASYNC124 - what a peer calls has to be async, whether it waits or not
 """Other supervisors for Python, driven as their documentation says, their logs sunk.
 
 Each function imports its peer itself, so that this module can be read where none is installed.

@@ -993,6 +993,39 @@ async def test_foreign_cancellation_of_the_attempts_nursery_ends_everything_and_
     assert (await supervisor.wait_finished()).cause == "broken"
 
 
+@pytest.mark.parametrize("seed", range(30))
+@scenario
+async def test_foreign_cancellation_is_never_taken_for_a_failure_of_those_whom_it_hit(
+    seed: int,
+) -> None:
+    told = trio.Event()
+    asked: list[object] = []
+
+    async def vandal(child: ChildContext) -> None:
+        await told.wait()
+        nursery = trio.lowlevel.current_task().parent_nursery
+        assert nursery is not None
+        nursery.cancel_scope.cancel("vandalism")
+        await trio.sleep_forever()
+
+    children = [
+        ChildSpec("a", forever, restart_limit=NO_RESTARTS, decide=asked.append),
+        ChildSpec("b", forever, backoff=AT_ONCE, decide=asked.append),
+        ChildSpec("c", forever, restart="transient", significant=True),
+        ChildSpec("vandal", vandal, backoff=AT_ONCE),
+    ]
+    with pytest.raises(SupervisorError) as caught:
+        async with open_supervisor(
+            SupervisorSpec("app", children, auto_shutdown="any_significant")
+        ) as supervisor:
+            told.set()
+            await trio.sleep_forever()
+    assert type(caught.value) is SupervisorError
+    assert asked == []
+    assert len(events_of(supervisor, ChildStarted)) == 4
+    assert (await supervisor.wait_finished()).cause == "broken"
+
+
 @scenario
 async def test_a_nested_supervisor_broken_by_vandalism_is_restarted_by_the_one_above() -> None:
     async def vandal(child: ChildContext) -> None:

@@ -176,6 +176,7 @@ class ChildContext:
         """Whether the child has been asked to stop. Once true, it stays true."""
         return self._attempt.stop_requested
 
+    @enable_ki_protection
     async def wait_stop_requested(self) -> None:
         """Wait until the child is asked to stop. A checkpoint; cancelling it changes nothing."""
         attempt = self._attempt

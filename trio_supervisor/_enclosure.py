@@ -236,6 +236,7 @@ def _root(spec: SupervisorSpec | None, random: Random | None, options: Superviso
     return Shell(spec, tree, spec.name, None, None)
 
 
+@enable_ki_protection
 async def run_nested(parent: Shell, context: ChildContext) -> ShutdownReport | None:
     """The body of a nested supervisor: an attempt that runs a machine of its own."""
     attempt = context._attempt
@@ -260,7 +261,7 @@ async def run_nested(parent: Shell, context: ChildContext) -> ShutdownReport | N
 
 
 def _take_stop(shell: Shell, attempt: Attempt, now: float) -> None:
-    # Whether there is a grace shows only now: without one, the cancel comes right after the request.
+    # Whether there is a grace shows only now: without one, the cancel follows the request at once.
     grace = not attempt.cancel_called
     reason, deadline = attempt.stop_reason or "", attempt.stop_deadline
     shell.feed(o.Shutdown(reason, grace=grace, deadline=deadline), now)

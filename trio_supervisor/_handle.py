@@ -143,6 +143,7 @@ class ChildHandle(Generic[T_co]):
             found, value = slot.ready_value
             if found:
                 return cast("T_co", value)
+            await trio.lowlevel.checkpoint_if_cancelled()  # that would be why
             if slot.shell.is_stopping or (view.closed and not slot.life.gone):
                 raise SupervisorClosed(f"{self.path} is {view.state}: its supervisor has ended")
             if view.is_at_rest:
@@ -203,7 +204,7 @@ async def restart(slot: Slot, reason: str) -> None:
 
     view = await await_effect(reply, lambda view: is_ready(view) or view.is_at_rest)
     if shell.is_stopping and not is_ready(view):
-        raise SupervisorClosed(f"{slot!r} was stopped with its supervisor before it was ready again")
+        raise SupervisorClosed(f"{slot!r} was stopped with its supervisor before it was ready")
 
 
 def _check_states(states: tuple[ChildState | str, ...]) -> frozenset[ChildState]:

@@ -76,6 +76,7 @@ class LoneRun:
             f"{self.attempt!r} has no report: it ended with {type(self._fatal).__name__}"
         ) from self._fatal
 
+    @enable_ki_protection
     async def wait_ready(self) -> object:
         attempt = self.attempt
         await trio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""What a shell shows of itself: its state as a snapshot, and its failure as an error."""
+"""What a shell shows of itself: its state, its children's values, its failure as an error."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import trio
 from trio_supervisor._brain import orders as o
 from trio_supervisor._errors import (
     ChildEscalated,
+    ChildNotFound,
+    ChildNotReady,
     ChildStartError,
     RestartLimitExceeded,
+    SupervisorClosed,
     SupervisorError,
 )
 from trio_supervisor._snapshot import ChildSnapshot, ChildState, SupervisorSnapshot
 
 if TYPE_CHECKING:
     from trio_supervisor._shell import Shell
-    from trio_supervisor._slot import Slot
+    from trio_supervisor._slot import Slot, View
 
 
 def snapshot_of(shell: Shell) -> SupervisorSnapshot:
@@ -70,9 +73,56 @@ def error_of(shell: Shell, outcome: o.Outcome) -> SupervisorError:
         if causes := [cause for cause in error.exceptions if isinstance(cause, Exception)]:
             error.__cause__ = ExceptionGroup(f"the failures of {path}, oldest first", causes)
         return error
-    elif outcome.kind is o.OutcomeKind.START_FAILED:
+    if outcome.kind is o.OutcomeKind.START_FAILED:
         error = ChildStartError(outcome.reason, path=path, reports=reports)
     else:
         error = ChildEscalated(outcome.reason, path=path, reason=outcome.reason, reports=reports)
     error.__cause__ = None if slot.exit is None else slot.exit.error
     return error
+
+
+# ---------------------------------------------------------------- values
+
+
+def value_of(shell: Shell, name: str) -> object:
+    """The ready value of a child of ``shell``, or of one in a supervisor above it."""
+    slot = _provider(shell, name)
+    found, value = slot.ready_value
+    if not found:
+        raise ChildNotReady(f"{slot.life.path} is {slot.life.state}: it has no value now")
+    return value
+
+
+async def wait_value_of(shell: Shell, name: str) -> object:
+    """The same, as soon as there is one."""
+    slot = _provider(shell, name)
+
+    def ends_with_its_supervisor(view: View) -> bool:
+        return view.closed or (slot.shell.is_stopping and view.is_at_rest)
+
+    while True:
+        view = await slot.wait(
+            lambda view: view.state in _ENDS_WAIT or ends_with_its_supervisor(view)
+        )
+        found, value = slot.ready_value
+        if found:
+            return value
+        await trio.lowlevel.checkpoint_if_cancelled()  # that would be why
+        if view.state is ChildState.REMOVED:
+            raise ChildNotFound(f"{slot.life.path} was removed")
+        if ends_with_its_supervisor(view):
+            raise SupervisorClosed(f"{slot!r} ends with its supervisor")
+        await trio.lowlevel.checkpoint()
+
+
+_ENDS_WAIT = frozenset({ChildState.READY, ChildState.REMOVED})
+
+
+def _provider(shell: Shell, name: str) -> Slot:
+    above: Shell | None = shell
+    while above is not None:
+        slot = above.slots.get(name)
+        if slot is not None:
+            return slot
+        above = above.parent
+    raise ChildNotFound(f"neither {shell.path} nor a supervisor above it has a child {name!r}")

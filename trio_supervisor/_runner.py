@@ -193,6 +193,7 @@ class ChildRunHandle(Generic[V_co]):
         """Cancel the child now, whatever it is doing. An attempt that has not begun never runs."""
         self._run.cut(reason)
 
+    @enable_ki_protection
     async def wait(self) -> ChildRunReport:
         """Wait for the end of the attempt. A checkpoint; cancelling it does not touch the child.
 

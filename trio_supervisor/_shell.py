@@ -16,11 +16,10 @@ from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.commands import reason_to_refuse
 from trio_supervisor._brain.machine import SupervisionMachine
 from trio_supervisor._collector import ReportCollector
-from trio_supervisor._errors import ChildNotFound, ChildNotReady, SupervisorClosed, SupervisorError
-from trio_supervisor._outlook import error_of, snapshot_of
+from trio_supervisor._errors import SupervisorClosed, SupervisorError
+from trio_supervisor._outlook import error_of, snapshot_of, value_of, wait_value_of
 from trio_supervisor._shutdown import ChildShutdown, ShutdownReport
-from trio_supervisor._slot import Slot, View
-from trio_supervisor._snapshot import ChildState
+from trio_supervisor._slot import Slot
 from trio_supervisor._stacks import stacks_of
 from trio_supervisor._supervisor import Supervisor
 from trio_supervisor._tree import Reply, Tree
@@ -348,37 +347,11 @@ class Shell(ReportCollector):
 
     def value_of(self, attempt: Attempt, name: str) -> object:
         """The ready value of a sibling of ``attempt``, or of one in an enclosing supervisor."""
-        slot, shell = self._provider(name)
-        found, value = slot.ready_value
-        if not found:
-            raise ChildNotReady(f"{slot.life.path} is {slot.life.state}: it has no value now")
-        del shell
-        return value
+        return value_of(self, name)
 
     async def wait_value_of(self, attempt: Attempt, name: str) -> object:
         """The same, as soon as there is one."""
-        slot, shell = self._provider(name)
-        while True:
-            view = await slot.wait(
-                lambda view: view.closed or view.state in _ENDS_WAIT or _ends_with(shell, view)
-            )
-            found, value = slot.ready_value
-            if found:
-                return value
-            if view.state is ChildState.REMOVED:
-                raise ChildNotFound(f"{slot.life.path} was removed")
-            if view.closed or _ends_with(shell, view):
-                raise SupervisorClosed(f"{slot!r} ends with its supervisor")
-            await trio.lowlevel.checkpoint()
-
-    def _provider(self, name: str) -> tuple[Slot, Shell]:
-        shell: Shell | None = self
-        while shell is not None:
-            slot = shell.slots.get(name)
-            if slot is not None:
-                return slot, shell
-            shell = shell.parent
-        raise ChildNotFound(f"neither {self.path} nor a supervisor above it has a child {name!r}")
+        return await wait_value_of(self, name)
 
     # ------------------------------------------------------------ state
 
@@ -394,11 +367,6 @@ class Shell(ReportCollector):
 
 _LOG = getLogger("trio_supervisor")
 _NEVER = float("inf")
-_ENDS_WAIT = frozenset({ChildState.READY, ChildState.REMOVED})
-
-
-def _ends_with(shell: Shell, view: View) -> bool:
-    return shell.is_stopping and view.is_at_rest
 
 
 def _nothing(reason: str) -> None:

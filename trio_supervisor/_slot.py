@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trio.lowlevel import enable_ki_protection
+
 from trio_supervisor._errors import PastError, TaskFailure
 from trio_supervisor._exits import ChildRunReport, Crashed, Failed, Succeeded, TaskExit
 from trio_supervisor._handle import ChildHandle
@@ -104,15 +106,26 @@ class Slot:
         closed = self.shell.is_over or life.gone  # nothing will change any more
         return View(life.state, life.attempt, life.shown_generation, life.live, closed)
 
+    @enable_ki_protection  # an interrupt would leave those who wait and what they wait for at odds
     async def wait(self, condition: Callable[[View], bool]) -> View:
-        """Wait until the child is as ``condition`` wants it; returns how it was then."""
+        """Wait until the child is as ``condition`` wants it; returns how it was then.
+
+        Until whoever waits has its turn, the child may have changed again.
+        """
+        met: list[View] = []
+
+        def meets(view: View) -> bool:
+            if not met and condition(view):
+                met.append(view)
+            return bool(met)
+
         if self._view is None:
             self._view = Observable(self.now)
             if not self.life.gone:  # or its path may be somebody else's by now
                 self.shell.watched[self.life.path] = self
         self._waiters += 1
         try:
-            return await self._view.wait(condition)
+            await self._view.wait(meets)
         finally:
             self._waiters -= 1
             if not self._waiters:
@@ -120,6 +133,7 @@ class Slot:
                 self._view = None
                 if self.shell.watched.get(self.life.path) is self:
                     del self.shell.watched[self.life.path]
+        return met[0]
 
     def refresh(self) -> None:
         """Let those who wait look again."""

@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Self, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor._events import Event, EventGap, SupervisorFinished
 from trio_supervisor._journal import check_room
@@ -131,6 +132,7 @@ class Subscription:
     def __aiter__(self) -> Self:
         return self
 
+    @enable_ki_protection
     async def __anext__(self) -> Event | EventGap:
         """The next event, or the gap that stands in its place.
 

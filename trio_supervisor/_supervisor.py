@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final, overload
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor._brain import orders as o
 from trio_supervisor._check import refuse
@@ -164,6 +165,7 @@ class Supervisor:
         journal = self._shell.tree.journal
         return Subscription(journal, self.state, path=self.path, max_buffer=max_buffer)
 
+    @enable_ki_protection
     async def wait_ready(self) -> None:
         """Wait until its first start is complete.
 
@@ -175,6 +177,7 @@ class Supervisor:
         if not shell.machine.is_started:
             raise SupervisorClosed(f"{self.path} is {shell.machine.state}: {shell.machine.reason}")
 
+    @enable_ki_protection
     async def wait_finished(self) -> ShutdownReport:
         """Wait until it has ended; returns how.
 
@@ -194,6 +197,7 @@ class Supervisor:
     async def start_child(
         self, spec: SupervisorSpec, *, reason: str = ""
     ) -> ChildHandle[Supervisor]: ...
+    @enable_ki_protection
     async def start_child(
         self, spec: ChildSpec[Any] | SupervisorSpec, *, reason: str = ""
     ) -> ChildHandle[Any]:
@@ -243,6 +247,7 @@ class Supervisor:
             raise ChildNotReady(f"{slot!r} came to rest before it was ready")
         return slot.handle
 
+    @enable_ki_protection
     async def _withdraw(self, reply: Reply) -> None:
         shell = self._shell
         with trio.CancelScope(shield=True):

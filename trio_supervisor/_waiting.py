@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor._attempt import current_attempt
 from trio_supervisor._errors import ChildNotFound, SupervisorClosed
@@ -39,6 +40,7 @@ def forfeit_grace_if_inside(shell: Shell, path: str) -> Callable[[], None] | Non
     return None
 
 
+@enable_ki_protection
 async def give(
     shell: Shell, slot: Slot, command: o.Command, until: Callable[[View, Reply], bool] | None
 ) -> Reply:

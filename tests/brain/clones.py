@@ -11,9 +11,9 @@ from collections import deque
 from math import inf
 from typing import Any
 
+from trio_supervisor._brain.index_heap import IndexHeap
 from trio_supervisor._brain.lifecycle import ChildLife
 from trio_supervisor._brain.machine import Closing, SupervisionMachine
-from trio_supervisor._brain.ordering import IndexHeap
 from trio_supervisor._brain.restart import Hold, Window
 from trio_supervisor._brain.timers import DeadlineHeap
 

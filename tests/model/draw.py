@@ -81,9 +81,39 @@ class Case:
 
 def draw_case(random: Random) -> Case:
     """Anything."""
+    if random.random() < 0.25:
+        return draw_drill(random)
     spec = draw_tree(random, "app", depth=1)
     commands = draw_commands(random, spec)
     return Case(spec, tuple(commands), random.choice(ENDINGS), random.random() < 0.2)
+
+
+def draw_drill(random: Random) -> Case:
+    """A group whose members take their time to start and to stop, and much that disturbs it."""
+    children: list[ChildSpec[Any]] = []
+    for name in NAMES[:3]:
+        body = kit.Behaviour(
+            ready_at=random.choice((0, 1, 2)), stop_takes=random.choice((0, 1, 2, inf))
+        )
+        options: dict[str, Any] = {"grace": random.choice((0, 1, 3))}
+        if random.random() < 0.6:
+            options |= {"readiness": "explicit", "retry_first_start": True}
+        if children and random.random() < 0.4:
+            options["requires"] = (random.choice(children).name,)
+        backoff = BackoffPolicy.delays(random.choice((0, 0, 1, 3)))
+        children.append(ChildSpec(name, body, backoff=backoff, **options))
+    spec = SupervisorSpec(
+        "app",
+        children,
+        strategy=random.choice(("one_for_all", "rest_for_one")),
+        ordering=random.choice(("sequence", "graph")),
+    )
+    commands: list[kit.Command] = [kit.Advance(random.choice((0.5, 3, 6)))]
+    for _ in range(random.choice((2, 3, 4, 6))):
+        kind = random.choice((kit.Crash, kit.Crash, kit.RestartByHand, kit.RestartByHand, kit.Stop))
+        commands.append(kind(random.choice(children).name))
+        commands += [kit.Advance(random.choice((0.5, 1)))] * random.choice((0, 0, 1))
+    return Case(spec, (*commands, kit.Advance(random.choice((3, 8)))))
 
 
 def case_of(seed: int) -> Case:
@@ -163,7 +193,7 @@ def draw_options(random: Random, earlier: Sequence[ChildSpec[Any]], mode: str) -
     if random.random() < 0.5:
         options["grace"] = random.choice((1, 3, 3, inf))
     if random.random() < 0.15:
-        answers = random.choices((*_ANSWERS, "raise"), k=random.choice((1, 2)))
+        answers = random.choices((*_ANSWERS, "raise", "raise"), k=random.choice((1, 2)))
         options["decide"] = Decide(tuple(answers))
     if restart != "temporary" or "decide" in options:
         options["backoff"] = draw_backoff(random)
@@ -193,6 +223,8 @@ def draw_tree(random: Random, name: str, *, depth: int) -> SupervisorSpec:
             children.append(inner.as_child(**options))
         else:
             children.append(ChildSpec(child, draw_body(random), **options))
+    if mode.endswith("significant") and not any(child.significant for child in children):
+        mode = "never"
     return SupervisorSpec(
         name,
         children,

@@ -88,7 +88,10 @@ class Waiters:
     def _check_silence(self) -> None:
         """Heartbeats are no events, so no check of events sees who has none."""
         now = trio.current_time()
-        for child in self.supervisor.state().children:
+        state = self.supervisor.state()
+        if str(state.state) == "stopping" or any(c.state == "stopping" for c in state.children):
+            return  # who has to go anyway, and waits for its turn, may be silent
+        for child in state.children:
             handle = self.supervisor.children[child.name]
             last = handle.last_heartbeat
             heard = child.since if last is None else max(child.since, last)

@@ -68,6 +68,8 @@ def draw_tame(random: Random) -> Tame:
     children: list[ChildSpec[Any]] = []
     for name in "abcd"[: random.choice((1, 2, 3, 3, 4))]:
         children.append(_draw_child(random, times, name, children, mode))
+    if mode.endswith("significant") and not any(child.significant for child in children):
+        mode = "never"
     spec = SupervisorSpec(
         "app",
         children,

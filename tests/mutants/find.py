@@ -13,7 +13,7 @@ from .catalogue import MUTANTS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROUNDS = (("kit", 1.5), ("brain", 1.5), ("kit", 2.5), ("model", 1.5), ("brain", 2.2))
+ROUNDS = (("kit", 1.5), ("brain", 1.5), ("kit", 2.2), ("model", 1.2), ("brain", 2.6))
 """Who looks, and for how many seconds of one core."""
 
 
@@ -68,11 +68,7 @@ def main() -> int:
     if options.name != "none":  # that one is a test of the finders
         MUTANTS[options.name].plant()
     began = process_time()
-    found = ""
-    try:
-        found = look(options.by)
-    except Exception as error:
-        found = f"crash: {type(error).__name__}: {error}".splitlines()[0][:100]
+    found = look(options.by)
     print(f"{process_time() - began:.1f}\t{found}")
     return 0
 

@@ -27,10 +27,9 @@ def hunt(name: str, by: str = "all") -> tuple[float, str]:
             command, env=env, capture_output=True, text=True, check=False, timeout=_PATIENCE
         )
     except subprocess.TimeoutExpired:
-        return TOO_LONG, "hang: the run does not end"
+        return TOO_LONG, ""
     last = done.stdout.strip().rpartition("\n")[2]
     seconds, _, found = last.partition("\t")
     if done.returncode or not seconds:
-        error = done.stderr.strip().rpartition("\n")[2]
-        return 0.0, f"crash: {error[:100]}"
+        raise RuntimeError(f"{name}: looking for it broke down: {done.stderr[-2000:]}")
     return float(seconds), found

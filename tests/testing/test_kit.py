@@ -1,4 +1,4 @@
-"""Bodies, oracle, prediction, faults, strategies, pilot and state machine: each does what it says."""
+"""Bodies, oracle, faults, strategies, pilot and state machine: each does what it says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import attrs
 import pytest
 import trio
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from hypothesis.stateful import invariant, run_state_machine_as_test
 from support import run_virtual
 
@@ -32,7 +33,6 @@ from trio_supervisor.testing import (
     Failure,
     InvariantViolated,
     LifecycleMachine,
-    LiveLock,
     Pilot,
     SimulatedCrash,
     Stop,
@@ -66,7 +66,7 @@ QUICK = settings(
 def tree(strategy: Any = "rest_for_one", **options: Any) -> SupervisorSpec:
     children = [
         ChildSpec("a", Behaviour(), backoff=AT_ONCE),
-        ChildSpec("b", Behaviour(), readiness="explicit", backoff=AT_ONCE, grace=2),
+        ChildSpec("b", Behaviour(stop_takes=0), readiness="explicit", backoff=AT_ONCE, grace=2),
         SupervisorSpec("pool", [ChildSpec("x", Behaviour()), ChildSpec("y", Behaviour())]),
     ]
     return SupervisorSpec("app", children, strategy=strategy, **options)
@@ -219,10 +219,10 @@ def altered(cls: type[ev.Event], **changes: Any) -> Callable[[list[ev.Event]], l
 @pytest.mark.parametrize(
     ("change", "invariant"),
     [
-        (without(ev.ChildExited), "events"),
+        (without(ev.ChildExited), "one_live_attempt"),
         (without(ev.ExitJudged), "table"),
         (without(ev.ChildCancelled), "stop_time"),
-        (without(ev.ChildStopRequested), "stop_time"),
+        (without(ev.ChildStopRequested), "blame"),
         (without(ev.SupervisorStopping), "shutdown"),
         (altered(ev.ExitJudged, action="done"), "table"),
         (altered(ev.ExitJudged, also=("b",)), "radius"),
@@ -375,13 +375,22 @@ def test_invalid_specs_are_refused(attempt: Callable[[], object]) -> None:
 
 @QUICK
 @given(supervisor_specs(), schedules(), backoffs(), child_behaviours())
-def test_the_simplest_of_everything_is_simple(*_: object) -> None:
-    """That they can be drawn is all that is tested here."""
+def test_everything_can_be_drawn(spec: Any, schedule: Any, backoff: Any, body: Any) -> None:
+    assert backoff.initial >= 0
+    assert all(pick >= 0 for pick in schedule)
+    assert repr(body).startswith(("Behaviour(", "by_attempt("))
+    assert len(spec.children) <= 4
 
 
-def test_what_fails_is_shrunk_and_shown_as_code(capsys: pytest.CaptureFixture[str]) -> None:
+@st.composite
+def cases(draw: st.DrawFn) -> Any:
+    spec = draw(supervisor_specs(depth=0))
+    return spec, draw(commands(spec))
+
+
+def test_what_fails_is_shrunk_and_shown_as_code() -> None:
     @settings(QUICK, max_examples=200, phases=[Phase.generate, Phase.shrink])
-    @given(supervisor_specs(depth=0).flatmap(lambda spec: commands(spec).map(lambda c: (spec, c))))
+    @given(cases())
     def search(case: Any) -> None:
         trace = simulate(exercise, *case)
         assert not any(isinstance(event, ev.ChildExited) for event in trace.events)
@@ -418,16 +427,8 @@ def test_a_pilot_drives_a_tree_step_by_step() -> None:
         assert "gave up" in str(pilot.failure)
 
 
-def test_a_pilot_that_is_stuck_does_not_poison_the_next_one() -> None:
-    async def spin(child: ChildContext) -> None:
-        with trio.CancelScope(shield=True):
-            while child.attempt:
-                await trio.lowlevel.checkpoint()
-
-    with pytest.raises(LiveLock):
-        Pilot(SupervisorSpec("app", [ChildSpec("a", spin)]), max_steps=50)
-    with Pilot(tree()) as pilot:
-        assert pilot.state("a") == "ready"
+def shown(caught: pytest.ExceptionInfo[BaseException]) -> str:
+    return "".join(caught.value.__notes__)
 
 
 class Service(LifecycleMachine):
@@ -453,5 +454,7 @@ def test_a_state_machine_finds_what_is_asserted() -> None:
             assert not self.is_open or self.state("a") != "quarantined"
 
     with pytest.raises(AssertionError) as caught:
-        run_state_machine_as_test(Wrong, settings=settings(QUICK, max_examples=50))
-    assert "quarantine(path='a')" in "".join(caught.value.__notes__)
+        run_state_machine_as_test(
+            Wrong, settings=settings(QUICK, max_examples=50, phases=[Phase.generate])
+        )
+    assert "Quarantine('a')" in shown(caught) or "quarantine(path='a')" in shown(caught)

@@ -145,17 +145,6 @@ def test_a_live_lock_is_found_and_says_where() -> None:
     assert "spin" in "".join(trace.error.__notes__)
 
 
-def test_a_live_lock_that_ignores_its_cancellation_ends_all_the_same() -> None:
-    async def spin() -> None:
-        with trio.CancelScope(shield=True):
-            while True:
-                await trio.lowlevel.checkpoint()
-
-    trace = simulate(spin, max_steps=100)
-    assert isinstance(trace.error, LiveLock)
-    assert simulate(some_time).ok
-
-
 def test_waiting_for_ever_is_found_and_says_where() -> None:
     async def wait_in_vain() -> None:
         await trio.sleep_forever()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.lifecycle import ChildLife, Doom, Wish
+from trio_supervisor._brain.restart import put_on_hold
 from trio_supervisor._errors import (
     ChildAlreadyExists,
     ChildNotFound,
@@ -88,7 +89,7 @@ def restart_child(machine: SupervisionMachine, command: o.RestartChild, now: flo
     child.restart_pending = True
     child.generation += 1
     child.streak = 0
-    child.hold = None
+    put_on_hold(child, None, machine.timers)
     child.done_well = False
     if child.in_line or not (machine.is_started or child.ever_ready or child.dynamic):
         # It takes part in a round, so those after it go on waiting for it. It waits for those

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trio_supervisor import _events as ev
 from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.lifecycle import ChildLife, Doom, Wish
-from trio_supervisor._brain.restart import REMOVE, TABLE, Hold, Window
+from trio_supervisor._brain.restart import REMOVE, TABLE, Hold, Window, put_on_hold
 from trio_supervisor._policy import (
     INHERIT,
     AutoShutdown,
@@ -131,7 +131,7 @@ def _restart(
         now=now,
     )
     if len(radius) == 1:
-        child.hold = hold
+        put_on_hold(child, hold, machine.timers)
         if machine.order.grouped:
             child.alone = False
             machine.order.join_line(child)
@@ -163,7 +163,7 @@ def _recycle(
         if member.wish is Wish.DONE:
             machine.order.wake_watchers(member)
         member.wish = Wish.UP
-        member.hold = hold
+        put_on_hold(member, hold, machine.timers)
         # Policy's affair again: a restart by hand from now on is a new one.
         member.alone = member.restart_pending = member.hopeless = False
         machine.order.join_line(member)

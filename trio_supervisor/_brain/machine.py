@@ -35,7 +35,7 @@ from trio_supervisor._brain import commands, overdue, signals
 from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.lifecycle import RULE, ChildLife, Doom, Gate, Step, Wish
 from trio_supervisor._brain.ordering import GraphOrder, Order, SequenceOrder
-from trio_supervisor._brain.restart import Window
+from trio_supervisor._brain.restart import Window, put_on_hold
 from trio_supervisor._brain.telling import Teller
 from trio_supervisor._brain.timers import DeadlineHeap
 from trio_supervisor._brain.vitals import Stage
@@ -310,7 +310,8 @@ class SupervisionMachine(Teller):
         if child.wish is not Wish.REMOVED:
             child.wish = wish
             child.reason = reason
-        child.hold = None
+        if child.hold is not None:
+            put_on_hold(child, None, self.timers)
         child.restart_pending = False
         self.order.leave_line(child)
         self.order.wake_watchers(child)

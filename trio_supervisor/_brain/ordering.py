@@ -12,9 +12,9 @@ here ever walks over children that are not concerned.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
+from trio_supervisor._brain.index_heap import IndexHeap
 from trio_supervisor._brain.lifecycle import Wish
 from trio_supervisor._policy import SupervisionStrategy
 
@@ -22,37 +22,6 @@ if TYPE_CHECKING:
     from collections import deque
 
     from trio_supervisor._brain.lifecycle import ChildLife
-
-_SPARE = 64
-
-
-class IndexHeap:
-    """The static children of one set by their place in the sequence, with lazy deletion."""
-
-    __slots__ = ("_entries", "_flag", "_sign", "count")
-
-    def __init__(self, flag: str, *, last_first: bool) -> None:
-        self._entries: list[tuple[int, ChildLife]] = []
-        self._flag = flag
-        self._sign = -1 if last_first else 1
-        self.count = 0
-
-    def add(self, child: ChildLife) -> None:
-        """Put ``child`` in; its flag says that it is."""
-        self.count += 1
-        heappush(self._entries, (self._sign * child.index, child))
-        if len(self._entries) > 2 * self.count + _SPARE:
-            # Behind a head that does not move, entries of those who left would pile up for ever.
-            kept = {index: child for index, child in self._entries if getattr(child, self._flag)}
-            self._entries = list(kept.items())
-            heapify(self._entries)
-
-    def head(self) -> ChildLife | None:
-        """The first (or last) one that is still in."""
-        entries = self._entries
-        while entries and not getattr(entries[0][1], self._flag):
-            heappop(entries)
-        return entries[0][1] if entries else None
 
 
 class Order(ABC):

@@ -10,6 +10,7 @@ from trio_supervisor._policy import DoNotRestart, Restart, RestartPolicy
 
 if TYPE_CHECKING:
     from trio_supervisor._brain.lifecycle import ChildLife
+    from trio_supervisor._brain.timers import DeadlineHeap
     from trio_supervisor._policy import Decision, RestartLimit
 
 REMOVE = "remove"
@@ -58,10 +59,23 @@ class Window:
 class Hold:
     """A backoff that a whole radius shares: one time, one deadline, released together."""
 
-    __slots__ = ("members", "queued", "until", "wake_at")
+    __slots__ = ("members", "queued", "until", "waiting", "wake_at")
 
     def __init__(self, until: float, members: list[ChildLife]) -> None:
         self.until = until
         self.members = members
+        self.waiting = 0  # how many of them are still held by it
         self.wake_at = inf
         self.queued = inf
+
+
+def put_on_hold(child: ChildLife, hold: Hold | None, timers: DeadlineHeap) -> None:
+    """Let ``child`` wait for ``hold`` and no other one; what nobody waits for is called off."""
+    old = child.hold
+    child.hold = hold
+    if old is not None:
+        old.waiting -= 1
+        if not old.waiting:
+            timers.arm(old, inf)
+    if hold is not None:
+        hold.waiting += 1

@@ -89,6 +89,7 @@ def crash_everywhere(
     child: str,
     fault: Fault = "raise",
     error: Callable[[], Exception] = SimulatedCrash,
+    once_ready: bool = False,
     max_points: int = 1_000,
     schedule: Sequence[int] | None = None,
     seed: int | None = None,
@@ -109,6 +110,8 @@ def crash_everywhere(
         fault: ``"raise"``: the checkpoint raises ``error()`` instead of waiting. ``"cancel"``: the
             attempt's own scope is cancelled there, so that all later checkpoints are, too.
         error: Makes what is raised.
+        once_ready: Count only from when the child was ready for the first time: before that, a
+            fault is a failed start, which by default ends the tree.
         max_points: How many checkpoints to try at most.
         schedule: As for `simulate`.
         seed: As for `simulate`.
@@ -134,13 +137,13 @@ def crash_everywhere(
                 max_steps=max_steps,
             )
 
-    first = _Injection(child, 0, fault, error)
+    first = _Injection(child, 0, fault, error, once_ready=once_ready)
     run(first).check()
     if not first.attempts:
         raise ValueError(f"no child {child!r} has run in this scenario")
     points: list[FaultPoint] = []
     while len(points) < max_points:
-        injection = _Injection(child, len(points) + 1, fault, error)
+        injection = _Injection(child, len(points) + 1, fault, error, once_ready=once_ready)
         trace = run(injection)
         if injection.where is None:
             return FaultRuns(tuple(points), True)
@@ -152,12 +155,21 @@ def crash_everywhere(
 class _Injection:
     """One fault, at the checkpoint number ``at``; with 0, none."""
 
-    def __init__(self, child: str, at: int, fault: Fault, error: Callable[[], Exception]) -> None:
+    def __init__(
+        self,
+        child: str,
+        at: int,
+        fault: Fault,
+        error: Callable[[], Exception],
+        *,
+        once_ready: bool,
+    ) -> None:
         self.child = child
         self.at = at
         self.where: str | None = None
         self.attempts = 0
         self._fault = fault
+        self._armed = not once_ready
         self._error = error
         self._passed = 0
 
@@ -176,8 +188,9 @@ class _Injection:
                     trap = send(value)
                 except StopIteration as end:
                     return end.value
-                self._passed += 1
-                if self._passed == self.at:
+                self._armed = self._armed or context._attempt.was_ready
+                self._passed += self._armed
+                if self._armed and self._passed == self.at:
                     self.where = _where(coroutine)
                     if self._fault == "raise":
                         yield from _called_off(trap)

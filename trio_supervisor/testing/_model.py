@@ -298,7 +298,7 @@ def kid_from(shown: ChildSnapshot, spec: ChildSpec[Any] | None, index: int, dyna
     state = shown.state.value
     kid.wish = _WISHES.get(state, "up")
     kid.live = state in _LIVE
-    kid.doom = "unknown" if kid.live else ""
+    kid.doom = "unknown"
     kid.attempt, kid.generation = shown.attempt, shown.generation
     kid.ready = state == "ready"
     kid.was_ready = state in ("ready", "not_ready", "stopping")

@@ -18,7 +18,7 @@ from trio_supervisor.testing import _commands as command
 from trio_supervisor.testing._errors import InvariantViolated, LiveLock, Stuck, TaskLeftBehind
 from trio_supervisor.testing._private import abandon_run, bury, scheduling
 from trio_supervisor.testing._rig import PATIENCE, Rig, open_rig, settle
-from trio_supervisor.testing._schedule import Scheduler, stripped
+from trio_supervisor.testing._schedule import Picks, Scheduler, stripped
 from trio_supervisor.testing._watch import Watch, all_tasks, watching, where
 
 if TYPE_CHECKING:
@@ -34,6 +34,15 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 MOST_STEPS: Final = 3_000
+
+
+def _enough() -> None:
+    """Nothing else ends a task that ignores its cancellation: the whole run breaks down."""
+    raise LiveLock("some task ignores its cancellation")
+
+
+_BURIED: Final = object()
+"""Stands for the outcome of a run that had to be broken off."""
 
 
 @final
@@ -231,7 +240,7 @@ class Pilot:
     @property
     def replay(self) -> str:
         """The arguments that repeat what was done by chance."""
-        return f"schedule={list(self.schedule)}, seed={self.seed}"
+        return f"schedule={Picks(self.schedule)}, seed={self.seed}"
 
     @property
     def schedule(self) -> tuple[int, ...]:
@@ -377,16 +386,26 @@ class Pilot:
         """A run that is left behind would make every later one in this thread impossible."""
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel("the test has failed")
-        for _ in range(self._max_steps):
+        lost: list[trio.lowlevel.Task] = []
+        for step in range(self._max_steps + 10):
             if self._final is not None or not self._ticks:
                 break
+            if step == self._max_steps:
+                self._broken = True
+                self._scheduler.on_step = _enough
+                lost = all_tasks()
             self._ticks.popleft()()
         if self._final is None:
             self._broken = True
             abandon_run()
+        if self._broken:
+            self._final = _BURIED
             self._ticks.clear()
             self._nursery = self._main_task = self._rig = self._calls = None
-            bury()
+            self._close_tree = self._tree_ended = trio.Event()
+            for tree in self._watch.trees:
+                tree.release()
+            bury(lost)
 
     def __enter__(self) -> Pilot:
         return self

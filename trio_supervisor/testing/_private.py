@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,17 +63,35 @@ def abandon_run() -> None:
     vars(getattr(_core(), _CONTEXT)).clear()
 
 
-def bury() -> None:
-    """Collect what an abandoned run has left, without a word.
+def bury(tasks: list[trio.lowlevel.Task]) -> None:
+    """End what a run has left that was broken off, without a word.
 
-    Its tasks are ended by the garbage collector, in no order, and complain about that.
+    Each task would be ended by the garbage collector, in no order, and complain about that.
     """
     hook = sys.unraisablehook
     sys.unraisablehook = _say_nothing
     try:
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nurseries: list[Any] = [nursery for task in tasks for nursery in task.child_nurseries]
+            for task in reversed(tasks):
+                _close(task)
+            tasks.clear()
+            for nursery in nurseries:
+                getattr(nursery, "_children", set()).clear()  # or it would complain of them later
+            del nurseries
+            gc.collect()
     finally:
         sys.unraisablehook = hook
+
+
+def _close(task: trio.lowlevel.Task) -> None:
+    for _ in range(20):  # it may go on awaiting, in its cleanup
+        try:
+            task.coro.close()
+        except BaseException:  # noqa: S112  # whatever it is, the task is a little closer to its end
+            continue
+        return
 
 
 def _say_nothing(_: object) -> None:

@@ -24,6 +24,8 @@ def child_exited(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildExited) ->
         oracle.fail("events", f"attempt {event.attempt} ended, alive is {alive}", event, kid)
         return
     _check_blame(oracle, kid, event)
+    if kid.known and kid.asked_grace == 0 and kid.cancelled_at is None:
+        oracle.fail("stop_time", "asked without grace, and not cancelled", event, kid)
     if kid.known and not isclose(event.seconds, event.time - kid.started_at, abs_tol=oracle.slack):
         oracle.fail("events", f"it lasted {event.seconds:g} s, it says", event, kid)
     if kid.node is not None:
@@ -78,6 +80,8 @@ def exit_judged(oracle: Oracle, node: Node, kid: Kid, event: ev.ExitJudged) -> N
             oracle.fail("table", "judged, but a wish decides what follows", event, kid)
             return
         exit_event = next((e for e in reversed(kid.history) if hasattr(e, "kind")), None)  # type: ignore[assignment]
+    if exit_event is None and not kid.known:
+        return  # it was cut off, right before this
     if exit_event is None or exit_event.time != event.time:
         oracle.fail("table", "judged without an exit", event, kid)
         return

@@ -18,6 +18,24 @@ if TYPE_CHECKING:
 Schedule: TypeAlias = "Sequence[int]"
 
 
+@final
+class Picks(list[int]):
+    """A schedule that prints short."""
+
+    def __repr__(self) -> str:
+        parts: list[str] = []
+        zeros = 0
+        for pick in self:
+            if pick:
+                parts.append(f"*[0] * {zeros}" if zeros > 3 else ", ".join("0" * zeros))
+                parts.append(str(pick))
+                zeros = 0
+            else:
+                zeros += 1
+        parts.append(f"*[0] * {zeros}" if zeros > 3 else ", ".join("0" * zeros))
+        return f"[{', '.join(part for part in parts if part)}]"
+
+
 def stripped(picks: Sequence[int]) -> tuple[int, ...]:
     """The same schedule without what it says in vain at its end."""
     end = len(picks)
@@ -52,7 +70,7 @@ class Scheduler(Random):
         super().__init__(0)
         self._picks = tuple(picks)
         self._beyond = beyond
-        self._on_step = on_step
+        self.on_step = on_step
         self.picked: list[int] = []
         self.sizes: list[int] = []
         self.steps = 0
@@ -65,8 +83,8 @@ class Scheduler(Random):
     def shuffle(self, x: Any) -> None:
         """Put the tasks of one step in order; the last of the list goes first."""
         self.steps += 1
-        if self._on_step is not None:
-            self._on_step()
+        if self.on_step is not None:
+            self.on_step()
         if self.is_on and len(x) > 1:
             self._choose(x)
         else:

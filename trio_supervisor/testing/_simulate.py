@@ -93,7 +93,7 @@ class _Run:
         self._scope: trio.CancelScope | None = None
         self._main: trio.lowlevel.Task | None = None
         self._hopeless: AssertionError | None = None
-        self._buried = False
+        self._lost: list[trio.lowlevel.Task] = []
 
     def play(self, scenario: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> Trace[T]:
         result: T | None = None
@@ -113,8 +113,8 @@ class _Run:
             except BaseException as raised:  # whatever it is, it belongs to the trace
                 error = raised
         self._main = self._scope = None
-        if self._buried:
-            bury()
+        if self._lost:
+            bury(self._lost)
         watch = self.watch
         return Trace(
             result,
@@ -167,7 +167,7 @@ class _Run:
             self._since = steps
         elif steps - self._since > self._max_steps:
             if self._hopeless is not None:
-                self._buried = True
+                self._lost = all_tasks()
                 raise self._hopeless  # nothing else ends a task that ignores its cancellation
             self._since = steps
             text = f"{self._max_steps} steps at {now:g} s, and no time passes"

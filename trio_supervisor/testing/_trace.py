@@ -9,6 +9,7 @@ import attrs
 
 from trio_supervisor.testing._errors import InvariantViolated
 from trio_supervisor.testing._oracle import INVARIANTS, Violation, show_events
+from trio_supervisor.testing._schedule import Picks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +78,7 @@ class Trace(Generic[T_co]):
     @property
     def replay(self) -> str:
         """The arguments of `simulate` that repeat this run."""
-        schedule = f"schedule={list(self.schedule)}"
+        schedule = f"schedule={Picks(self.schedule)}"
         return schedule if self.seed is None else f"{schedule}, seed={self.seed}"
 
     @property

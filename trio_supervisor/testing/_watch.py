@@ -46,7 +46,7 @@ class WatchedTree:
         self.added: dict[int, ChildSpec[Any]] = {}
         self.oracle = Oracle(shell.spec, added=self.added)
         self.violations: list[Violation] = []
-        self._shell = shell
+        self._shell: Shell | None = shell
         self._builder = SnapshotBuilder()
         self._folded = 0
 
@@ -60,6 +60,8 @@ class WatchedTree:
 
     def _spec_of(self, path: str) -> ChildSpec[Any] | None:
         shell = self._shell
+        if shell is None:
+            return None
         *above, name = path[len(shell.path) + 1 :].split("/")
         for step in above:
             nested = shell.slots[step].nested if step in shell.slots else None
@@ -79,8 +81,9 @@ class WatchedTree:
             self.oracle.feed(event)
             self._builder.apply(raw_of(event))
         folded = self._builder.freeze()
-        if len(folded.children) <= _MOST_CHILDREN and self._shell.slots:
-            state = self._shell.snapshot()
+        shell = self._shell
+        if shell is not None and shell.slots and len(folded.children) <= _MOST_CHILDREN:
+            state = shell.snapshot()
             if folded != state:
                 self._differ(folded, state)
 
@@ -92,6 +95,10 @@ class WatchedTree:
             self.violations.append(
                 Violation("fold_is_state", text, self.events[-1], tuple(self.events[-3:]))
             )
+
+    def release(self) -> None:
+        """Let go of the tree itself, not of what happened in it."""
+        self._shell = None
 
     def found(self) -> list[Violation]:
         """Everything that was found so far."""

@@ -27,6 +27,7 @@ from trio_supervisor.testing._commands import (
     RestartByHand,
     Stop,
 )
+from trio_supervisor.testing._schedule import Picks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +82,7 @@ def schedules(draw: DrawFn, *, deviations: int = 6, within: int = 60) -> list[in
         within: How many choices lie between two exceptions at most.
     """
     exception = st.tuples(st.integers(0, within), st.integers(1, 4))
-    picks: list[int] = []
+    picks = Picks()
     for gap, pick in draw(st.lists(exception, max_size=deviations)):
         picks += [0] * gap + [pick]
     return picks

@@ -1,0 +1,389 @@
+"""Stop, quarantine, restart, remove and add: at any moment, whoever else hangs."""
+
+from __future__ import annotations
+
+import pytest
+from brain.rig import BOOM, Rig
+from brain.shapes import ORDERINGS, child
+from trio_supervisor import _events as ev
+from trio_supervisor._brain.orders import FirstStart, GraceForfeited
+from trio_supervisor._policy import RestartLimit
+
+# ---------------------------------------------------------------- stop and quarantine
+
+
+def test_stopped_child_stays_down_until_it_is_restarted_by_hand() -> None:
+    rig = Rig(child("a", explicit=False, grace=5), strategy="one_for_all")
+    rig.add(child("b", explicit=False))
+    rig.stop("a", "because")
+    assert rig.done()[-1] == "ask a#1"
+    assert rig.child("a").reason == "because"
+    rig.crash("a")
+    assert (rig.state("a"), rig.child("a").reason) == ("stopped", "because")
+    rig.crash("b")
+    assert rig.done() == ["start b#2"]
+    assert rig.state("a") == "stopped"
+    rig.restart("a")
+    assert rig.done() == ["start a#2"]
+
+
+def test_commands_are_idempotent() -> None:
+    rig = Rig(child("a", explicit=False, grace=5))
+    for command in (rig.stop, rig.quarantine, rig.remove):
+        command("a")
+        rig.told.clear()
+        command("a")
+        assert rig.told == []
+    rig.stop("a")  # nor does a weaker one take a stronger one back
+    rig.quarantine("a")
+    assert rig.told == []
+    rig.gone("a")
+    assert rig.states == {}
+
+
+def test_quarantine_of_a_stopped_child_and_no_stop_of_a_quarantined_one() -> None:
+    rig = Rig(child("a", explicit=False))
+    rig.stop("a")
+    rig.gone("a")
+    rig.quarantine("a")
+    assert rig.state("a") == "quarantined"
+    rig.stop("a")
+    assert rig.state("a") == "quarantined"
+
+
+@pytest.mark.parametrize("command", ["stop", "quarantine"])
+def test_a_backoff_ends_at_once(command: str) -> None:
+    rig = Rig(child("a", explicit=False, delays=(10,)))
+    rig.crash("a")
+    getattr(rig, command)("a")
+    assert rig.state("a") in {"stopped", "quarantined"}
+    rig.done()
+    rig.sleep(100)
+    assert rig.done() == []
+
+
+def test_stop_of_a_done_child_and_of_a_waiting_one() -> None:
+    rig = Rig(child("a", restart="transient"), child("b"))
+    rig.stop("b")
+    assert rig.state("b") == "stopped"
+    rig.exit("a")
+    rig.stop("a")
+    assert rig.states == {"a": "stopped", "b": "stopped"}
+    assert rig.machine.state == "running"
+
+
+def test_commands_are_accepted_although_others_hang() -> None:
+    rig = Rig(*(child(name, explicit=False, grace=100) for name in "abc"), strategy="one_for_all")
+    rig.crash("c")
+    rig.gone("b")
+    rig.done()
+    rig.stop("a")  # it is still b's turn, and a does not queue
+    assert rig.done() == []
+    rig = Rig(*(child(name, explicit=False, grace=100) for name in "abc"), strategy="one_for_all")
+    rig.crash("a")  # c hangs
+    rig.done()
+    rig.stop("b")
+    assert rig.done() == ["ask b#1"]
+    rig.restart("c")
+    rig.gone("b")
+    assert rig.states == {"a": "waiting", "b": "stopped", "c": "stopping"}
+
+
+def test_commands_to_nobody_are_refused() -> None:
+    rig = Rig(*(child(f"c{number}", explicit=False) for number in range(12)))
+    rig.done()
+    for command in (rig.stop, rig.quarantine, rig.restart, rig.remove):
+        command("x")
+        assert rig.done() == ["refused: ChildNotFound"]
+
+
+# ---------------------------------------------------------------- restart
+
+
+def test_restart_of_a_running_child_is_a_new_attempt_of_a_new_generation() -> None:
+    rig = Rig(child("a", explicit=False, grace=5))
+    rig.done()
+    rig.restart("a")
+    assert rig.done() == ["ask a#1"]
+    rig.restart("a")  # it is under way
+    assert rig.done() == []
+    rig.crash("a")
+    assert rig.done() == ["start a#2"]
+    assert rig.child("a").generation == 1
+
+
+def test_restart_means_now_and_clears_hold_and_backoff_for_that_child_only() -> None:
+    rig = Rig(*(child(name, explicit=False, delays=(10,)) for name in "abc"), strategy="one_for_all")
+    rig.crash("a")
+    rig.gone("c", "b")
+    rig.done()
+    rig.restart("b")
+    assert rig.done() == ["start b#2"]
+    assert rig.states == {"a": "backing_off", "b": "ready", "c": "backing_off"}
+    rig.sleep(10)
+    assert rig.done() == ["start a#2", "start c#2"]
+
+
+def test_restart_starts_the_backoff_anew() -> None:
+    rig = Rig(child("a", explicit=False, delays=(1, 8)))
+    rig.crash("a")
+    rig.restart("a")
+    rig.crash("a")
+    assert rig.child("a").until == 1
+
+
+def test_restart_does_not_jump_the_line_of_the_first_start() -> None:
+    rig = Rig(child("a"), child("b"), child("c"))
+    rig.done()
+    rig.restart("b")
+    rig.stop("c")
+    rig.restart("c")
+    assert rig.done() == []
+    rig.ready("a")
+    assert rig.done() == ["start b#1"]
+    rig.restart("b")
+    rig.gone("b")
+    assert rig.done() == ["ask b#1", "cancel b#1", "start b#2"]
+    rig.ready("b")
+    assert rig.done() == ["start c#1"]
+
+
+def test_child_that_was_held_down_in_the_first_start_takes_part_again() -> None:
+    rig = Rig(child("a"), child("b"), child("c"))
+    rig.stop("b")
+    rig.restart("b")
+    rig.done()
+    rig.ready("a")
+    assert rig.done() == ["start b#1"]
+
+
+def test_restart_later_is_a_round_of_one_that_waits_for_nobody() -> None:
+    rig = Rig(*(child(name, retry_first_start=True) for name in "abc"), strategy="rest_for_one")
+    rig.ready("a", "b", "c")
+    rig.crash("a")
+    rig.gone("c", "b")
+    rig.done()
+    rig.restart("c")  # a is starting, b waits
+    assert rig.done() == ["start c#2"]
+    assert rig.states == {"a": "starting", "b": "waiting", "c": "starting"}
+
+
+def test_child_that_is_restarted_by_hand_and_fails_waits_for_its_turn_again() -> None:
+    rig = Rig(child("a", retry_first_start=True), child("b"), strategy="rest_for_one")
+    rig.ready("a", "b")
+    rig.crash("a")
+    rig.gone("b")
+    rig.restart("b")
+    rig.done()
+    rig.crash("b")
+    assert rig.done() == []
+    rig.ready("a")
+    assert rig.done() == ["start b#3"]
+
+
+def test_child_that_never_was_ready_keeps_nobody_waiting_once_it_is_restarted_by_hand() -> None:
+    rig = Rig(child("a"), child("b", explicit=False), strategy="rest_for_one")
+    rig.stop("a")
+    rig.gone("a")
+    rig.restart("a")  # and hangs
+    rig.done()
+    rig.crash("b")
+    assert rig.done() == ["start b#2"]
+
+
+@pytest.mark.parametrize("ordering", ORDERINGS)
+def test_restart_by_hand_does_not_wait_for_a_round_that_is_not_its_own(ordering: str) -> None:
+    needs = ("a",) if ordering == "graph" else ()
+    rig = Rig(
+        child("a", explicit=False),
+        child("b", explicit=False, requires=needs),
+        child("c", explicit=False, requires=(*needs, "b") if needs else ()),
+        strategy="rest_for_one",
+        ordering=ordering,
+    )
+    rig.crash("b")  # c hangs
+    rig.restart("a")
+    rig.done()
+    rig.gone("a")
+    assert rig.done() == ["start a#2"]
+
+
+def test_second_restart_clears_the_hold_that_a_group_has_laid_over_the_first() -> None:
+    rig = Rig(
+        child("a", explicit=False, delays=(10,)),
+        child("b", explicit=False, grace=1),
+        strategy="one_for_all",
+    )
+    rig.restart("b")
+    rig.crash("a")
+    rig.gone("b")
+    assert rig.state("b") == "backing_off"
+    rig.done()
+    rig.restart("b")
+    assert rig.done() == ["start b#2"]
+
+
+def test_restart_overrides_a_fault() -> None:
+    rig = Rig(child("a", grace=5, start_timeout=1, retry_first_start=True, delays=(100,)))
+    rig.sleep(1)
+    rig.restart("a")
+    rig.done()
+    rig.crash("a")
+    assert rig.done() == ["start a#2"]
+    assert not rig.events(ev.ExitJudged)
+
+
+def test_restart_of_a_done_and_of_a_quarantined_child() -> None:
+    limit = RestartLimit(0, within=1)
+    rig = Rig(
+        child("a", explicit=False, restart="transient"),
+        child("b", explicit=False, restart_limit=limit, on_limit="quarantine"),
+    )
+    rig.exit("a")
+    rig.crash("b")
+    rig.done()
+    rig.restart("a")
+    rig.restart("b")
+    assert rig.done() == ["start a#2", "start b#2"]
+
+
+def test_restart_waits_for_what_it_requires() -> None:
+    rig = Rig(child("a", explicit=False), child("b", explicit=False, requires=("a",)))
+    rig.stop("a")
+    rig.gone("a")
+    rig.restart("b")
+    rig.gone("b")
+    rig.done()
+    assert rig.state("b") == "waiting"
+    rig.restart("a")
+    assert rig.done() == ["start a#2", "start b#2"]
+
+
+def test_stop_takes_a_restart_back() -> None:
+    rig = Rig(child("a", explicit=False, grace=5))
+    rig.restart("a")
+    rig.stop("a")
+    rig.done()
+    rig.gone("a")
+    assert rig.done() == []
+    rig.restart("a")
+    assert rig.done() == ["start a#2"]
+
+
+# ---------------------------------------------------------------- remove and add
+
+
+def test_removed_child_is_stopped_and_forgotten() -> None:
+    rig = Rig(child("a", explicit=False, grace=5), child("b", explicit=False))
+    rig.remove("a")
+    rig.restart("a")
+    assert rig.done()[2:] == ["ask a#1", "refused: CommandRefused"]
+    assert rig.state("a") == "stopping"
+    rig.crash("a")
+    assert rig.states == {"b": "ready"}
+    rig.add(child("a", explicit=False))
+    assert rig.states == {"b": "ready", "a": "ready"}
+
+
+def test_removal_is_refused_while_others_require_the_child() -> None:
+    rig = Rig(child("a", explicit=False), child("b", explicit=False, requires=("a",)))
+    rig.done()
+    rig.remove("a")
+    assert rig.done() == ["refused: CommandRefused"]
+    rig.remove("b")
+    rig.gone("b")
+    rig.remove("a")
+    rig.gone("a")
+    assert rig.states == {}
+
+
+@pytest.mark.parametrize("ordering", ORDERINGS)
+def test_removal_in_the_middle_of_a_round(ordering: str) -> None:
+    rig = Rig(
+        *(child(name, explicit=False, grace=1) for name in "abc"),
+        strategy="one_for_all",
+        ordering=ordering,
+    )
+    rig.crash("a")
+    rig.remove("b")
+    rig.remove("a")
+    assert rig.states == {"b": "stopping", "c": "stopping"}
+    rig.gone("b")
+    rig.gone("c")
+    assert rig.states == {"c": "ready"}
+
+
+def test_add_is_refused_with_a_reason() -> None:
+    rig = Rig(
+        child("a", explicit=False, grace=1),
+        child("t", explicit=False, restart="temporary"),
+        max_children=3,
+    )
+    rig.done()
+    rig.add(child("a"))
+    rig.add(child("b", requires=("x",)))
+    rig.add(child("b", requires=("t",)))
+    rig.remove("a")
+    rig.add(child("b", requires=("a",)))
+    assert [word for word in rig.done() if "refused" in word] == [
+        "refused: ChildAlreadyExists",
+        "refused: SpecError",
+        "refused: SpecError",
+        "refused: CommandRefused",
+    ]
+    rig.add(child("b"))
+    rig.add(child("c"))
+    rig.shutdown()
+    rig.add(child("d"))
+    rig.restart("b")
+    assert [word for word in rig.done() if "refused" in word] == [
+        "refused: TooManyChildren",
+        "refused: SupervisorClosed",
+        "refused: SupervisorClosed",
+    ]
+
+
+def test_added_child_starts_when_what_it_requires_is_there() -> None:
+    rig = Rig(child("a"))
+    rig.add(child("z", explicit=False, requires=("a",)), FirstStart.FORGETS_CHILD)
+    assert rig.states == {"a": "starting", "z": "waiting"}
+    rig.ready("a")
+    assert rig.states == {"a": "ready", "z": "ready"}
+
+
+# ---------------------------------------------------------------- while the supervisor stops
+
+
+def test_commands_while_stopping() -> None:
+    rig = Rig(*(child(name, explicit=False, grace=9) for name in "abc"))
+    rig.shutdown()
+    rig.done()
+    rig.stop("a")  # its end is decided, and its turn will come
+    assert rig.done() == []
+    rig.quarantine("a")
+    assert rig.done() == []
+    rig.remove("b")
+    assert rig.done() == ["ask b#1"]
+    rig.gone("b")
+    assert "b" not in rig.states
+    rig.gone("c")
+    rig.gone("a")
+    assert rig.done() == ["ask a#1", "finish: shutdown"]
+
+
+def test_whoever_waits_for_its_own_end_has_no_grace() -> None:
+    rig = Rig(child("a", explicit=False, grace=9), child("b", explicit=False, grace=9))
+    rig.stop("a")
+    rig.done()
+    rig.take(GraceForfeited("a", 1))
+    assert rig.done() == ["cancel a#1"]
+    rig.take(GraceForfeited("b", 1))
+    rig.take(GraceForfeited("b", 0))
+    rig.take(GraceForfeited("x", 1))
+    assert rig.done() == []
+    rig.stop("b")
+    assert rig.done() == ["ask b#1", "cancel b#1"]
+    rig.exit("b", BOOM)
+    rig.restart("b")
+    rig.stop("b")
+    assert rig.done() == ["start b#2", "ask b#2"]
