@@ -30,12 +30,12 @@ async def idle() -> None:
 
 async def attempt(body: Body, reports: Sender) -> None:
     """One run of ``body``, from its start to its report."""
-    error: BaseException | None = None
+    error: Exception | None = None
     try:
         with trio.CancelScope():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(body)
-    except BaseExceptionGroup as group:
+    except ExceptionGroup as group:  # not what carries a `Cancelled`: that has to get through
         error = group
     finally:
         reports.send_nowait(error)

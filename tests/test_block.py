@@ -29,8 +29,8 @@ from trio_supervisor import (
     ChildEscalated,
     ChildExited,
     ChildSpec,
-    ChildStartError,
     ChildStarted,
+    ChildStartError,
     ChildUnresponsive,
     Escalate,
     RestartLimit,
@@ -597,13 +597,12 @@ async def test_escalation_during_a_shutdown_is_ignored() -> None:
     asked: list[object] = []
     told = trio.Event()
     # `first` crashes while `last` is being stopped, before its own turn has come.
-    first = ChildSpec(
-        "first",
-        crash_when_told,
-        told,
-        Boom(),
-        decide=lambda report: asked.append(report) or Escalate(),
-    )
+
+    def decide(report: object) -> Escalate:
+        asked.append(report)
+        return Escalate()
+
+    first = ChildSpec("first", crash_when_told, told, Boom(), decide=decide)
     async with open_supervisor(
         SupervisorSpec("app", [first, trace.child("last", stopping=5)])
     ) as supervisor:

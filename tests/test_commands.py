@@ -20,6 +20,7 @@ from trees import (
     scenario,
     state_of,
     stubborn,
+    this_watch,
 )
 
 from trio_supervisor import (
@@ -52,6 +53,7 @@ from trio_supervisor import (
     TooManyChildren,
     open_supervisor,
 )
+from trio_supervisor._brain import orders as o
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -91,26 +93,26 @@ async def test_every_command_is_accepted_and_done_while_another_child_hangs_in_i
         trace.child("c"),
         trace.child("d"),
     ]
-    async with open_supervisor(SupervisorSpec("app", children)) as supervisor:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(supervisor.stop_child, "stuck")
-            await until_blocked()
-            assert state_of(supervisor, "stuck") == "stopping"
-            await supervisor.stop_child("a")
-            await supervisor.restart_child("b")
-            await supervisor.remove_child("c")
-            await supervisor.quarantine_child("d")
-            await supervisor.start_child(ChildSpec("new", ready_forever, 7, readiness="explicit"))
-            assert trio.current_time() == 0
-            states = {c.name: str(c.state) for c in supervisor.state().children}
-            assert states == {
-                "stuck": "stopping",
-                "a": "stopped",
-                "b": "ready",
-                "d": "quarantined",
-                "new": "ready",
-            }
-            nursery.cancel_scope.cancel()
+    spec = SupervisorSpec("app", children)
+    async with open_supervisor(spec) as supervisor, trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.stop_child, "stuck")
+        await until_blocked()
+        assert state_of(supervisor, "stuck") == "stopping"
+        await supervisor.stop_child("a")
+        await supervisor.restart_child("b")
+        await supervisor.remove_child("c")
+        await supervisor.quarantine_child("d")
+        await supervisor.start_child(ChildSpec("new", ready_forever, 7, readiness="explicit"))
+        assert trio.current_time() == 0
+        states = {c.name: str(c.state) for c in supervisor.state().children}
+        assert states == {
+            "stuck": "stopping",
+            "a": "stopped",
+            "b": "ready",
+            "d": "quarantined",
+            "new": "ready",
+        }
+        nursery.cancel_scope.cancel()
     assert trio.current_time() == 1000
 
 
@@ -243,15 +245,14 @@ async def test_a_stop_beats_the_crash_that_was_posted_after_it() -> None:
     async with open_supervisor(
         SupervisorSpec("app", [ChildSpec("a", body, backoff=AT_ONCE)])
     ) as supervisor:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(supervisor.stop_child, "a")
-            told.set()
-        assert state_of(supervisor, "a") in ("stopped",)
+        await until_blocked()
+        supervisor._shell.command(o.StopChild("a"))
+        told.set()  # the body is woken in the same instant, and crashes before it is cancelled
         await trio.sleep(10)
         assert state_of(supervisor, "a") == "stopped"
-        assert [e.attempt for e in events_of(supervisor, ChildStarted)][-1] == (
-            supervisor.child("a").attempt
-        )
+        assert [e.kind for e in events_of(supervisor, ChildExited)] == ["crashed"]
+        assert events_of(supervisor, ExitJudged) == []
+        assert len(events_of(supervisor, ChildStarted)) == 1
 
 
 @scenario
@@ -267,10 +268,10 @@ async def test_a_quarantined_child_stays_visible_as_such() -> None:
 
 # ---------------------------------------------------------------- restart_child
 
-RESTING = {
+RESTING: dict[str, Callable[[Supervisor], Awaitable[object]]] = {
     "stopped": lambda s: s.stop_child("a"),
     "quarantined": lambda s: s.quarantine_child("a"),
-    "running": lambda s: trio.sleep(0),
+    "running": lambda s: trio.lowlevel.checkpoint(),
 }
 
 
@@ -317,9 +318,7 @@ async def test_restart_child_waits_for_the_end_of_the_old_attempt_and_its_grace(
 @scenario
 async def test_duplicate_restarts_merge_into_one() -> None:
     trace = Trace()
-    async with open_supervisor(
-        SupervisorSpec("app", [trace.child("a", stopping=5)])
-    ) as supervisor:
+    async with open_supervisor(SupervisorSpec("app", [trace.child("a", stopping=5)])) as supervisor:
         async with trio.open_nursery() as nursery:
             for _ in range(4):
                 nursery.start_soon(supervisor.restart_child, "a")
@@ -426,9 +425,7 @@ async def test_restart_child_returns_when_the_child_comes_to_rest_instead() -> N
 @scenario
 async def test_remove_child_stops_forgets_and_frees_the_name() -> None:
     trace = Trace()
-    async with open_supervisor(
-        SupervisorSpec("app", [trace.child("a", stopping=2)])
-    ) as supervisor:
+    async with open_supervisor(SupervisorSpec("app", [trace.child("a", stopping=2)])) as supervisor:
         old = supervisor.child("a")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(supervisor.remove_child, "a")
@@ -451,9 +448,7 @@ async def test_remove_child_stops_forgets_and_frees_the_name() -> None:
 
 @scenario
 async def test_a_removal_is_not_taken_back_by_a_later_stop() -> None:
-    async with open_supervisor(
-        SupervisorSpec("app", [ChildSpec("a", stubborn, 5)])
-    ) as supervisor:
+    async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", stubborn, 5)])) as supervisor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(supervisor.remove_child, "a")
             await until_blocked()
@@ -518,8 +513,10 @@ async def test_a_temporary_child_that_has_ended_is_not_found() -> None:
 
 @scenario
 async def test_an_unknown_name_lists_those_there_are() -> None:
-    children = [ChildSpec("a", forever), SupervisorSpec("nest", [ChildSpec("x", forever)])]
-    async with open_supervisor(SupervisorSpec("app", children)) as supervisor:
+    nest = SupervisorSpec("nest", [ChildSpec("x", forever)])
+    async with open_supervisor(
+        SupervisorSpec("app", [ChildSpec("a", forever), nest])
+    ) as supervisor:
         with pytest.raises(ChildNotFound, match="it has: a, nest"):
             supervisor.child("b")
         with pytest.raises(ChildNotFound, match="app/nest has no child 'y'; it has: x"):
@@ -923,7 +920,7 @@ async def test_start_child_checks_the_spec_against_its_supervisor() -> None:
             with pytest.raises(SpecError):
                 supervisor.start_child_soon(spec)
         with pytest.raises(SpecError, match="ChildSpec or SupervisorSpec"):
-            await supervisor.start_child(forever)  # type: ignore[arg-type]
+            await supervisor.start_child(forever)  # type: ignore[call-overload]
         assert [c.name for c in supervisor.state().children] == ["a"]
 
 
@@ -968,7 +965,7 @@ async def test_start_child_is_told_when_the_child_is_stopped_before_it_was_ready
 async def test_start_child_of_a_nested_supervisor_gives_its_supervisor() -> None:
     trace = Trace()
     async with open_supervisor() as supervisor:
-        handle = await supervisor.start_child(SupervisorSpec("nest", [trace.child("x", 2)]))  # type: ignore[arg-type]
+        handle = await supervisor.start_child(SupervisorSpec("nest", [trace.child("x", 2)]))
         assert trio.current_time() == 2
         nested = handle.value
         assert isinstance(nested, Supervisor)
@@ -1030,8 +1027,7 @@ async def test_start_child_soon_returns_at_once_and_a_failure_is_an_ordinary_one
 
 
 @scenario
-async def test_start_child_soon_refuses_at_once_what_it_can(
-    ) -> None:
+async def test_start_child_soon_refuses_at_once_what_it_can() -> None:
     async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", forever)])) as supervisor:
         with pytest.raises(ChildAlreadyExists):
             supervisor.start_child_soon(ChildSpec("a", forever))
@@ -1148,16 +1144,38 @@ async def test_commands_that_start_something_are_refused_while_the_tree_is_stopp
 
 
 @scenario
-async def test_a_command_that_is_posted_in_the_last_moment_is_answered() -> None:
-    heard: list[object] = []
-    async with trio.open_nursery() as nursery:
+async def test_a_command_that_is_posted_at_any_moment_of_the_end_is_answered() -> None:
+    """Between any two steps, also in the very batch in which the last child is gone."""
+    answers: list[str] = []
+    for step in range(1, 40):
         async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", forever)])) as supervisor:
-            supervisor.request_shutdown()
-            for _ in range(12):
-                nursery.start_soon(outcome_of, lambda: supervisor.restart_child("a"), heard)
-                await trio.lowlevel.checkpoint()
-    assert len(heard) == 12
-    assert all(isinstance(error, SupervisorClosed) for error in heard)
+            replies: list[Any] = []
+
+            def post(supervisor: Supervisor = supervisor, replies: list[Any] = replies) -> None:
+                replies.append(supervisor._shell.command(o.RestartChild("a")))
+
+            this_watch().at_step(step, post)
+        for _ in range(40):
+            await trio.lowlevel.checkpoint()
+        (reply,) = replies
+        assert reply.answered.is_set()
+        assert isinstance(reply.error, SupervisorClosed)
+        answers.append(str(reply.error))
+    assert len(set(answers)) > 1
+
+
+@scenario
+async def test_an_order_for_an_attempt_that_is_gone_does_not_hit_the_next_one() -> None:
+    async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", forever)])) as supervisor:
+        await supervisor.restart_child("a")
+        shell, now = supervisor._shell, trio.current_time()
+        orders: list[Any] = [
+            o.RequestStop("a", 1, "late", INF, None),
+            o.CancelAttempt("a", 1, "late"),
+        ]
+        shell.carry_out(orders, now)
+        await trio.sleep(1)
+        assert (state_of(supervisor, "a"), supervisor.child("a").attempt) == ("ready", 2)
 
 
 # ---------------------------------------------------------------- words of old attempts
@@ -1323,7 +1341,9 @@ async def test_a_handle_follows_one_life() -> None:
 
 
 @scenario
-async def test_waiting_for_a_removed_child_does_not_disturb_those_who_wait_for_its_successor() -> None:
+async def test_waiting_for_a_removed_child_does_not_disturb_those_who_wait_for_its_successor() -> (
+    None
+):
     trace = Trace()
     heard: list[object] = []
 

@@ -338,9 +338,7 @@ def test_ctrl_c_in_a_child_is_not_its_failure() -> None:
         await trio.sleep_forever()
 
     async def main() -> None:
-        async with open_supervisor(
-            SupervisorSpec("app", [ChildSpec("a", body, backoff=AT_ONCE)])
-        ):
+        async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", body, backoff=AT_ONCE)])):
             await trio.sleep_forever()
 
     with pytest.raises(KeyboardInterrupt):

@@ -222,7 +222,7 @@ async def test_a_start_timeout_is_a_failure_for_the_table_and_for_decide() -> No
 
 
 @scenario
-async def test_a_start_timeout_is_request_grace_cancel_and_what_the_body_says_then_is_too_late() -> None:
+async def test_a_start_timeout_asks_and_what_the_body_says_then_is_too_late() -> None:
     async def returns(child: ChildContext) -> None:
         await child.wait_stop_requested()
         await trio.sleep(2)
@@ -287,7 +287,9 @@ async def test_the_start_timeout_counts_from_the_start_of_each_attempt() -> None
             raise Boom
         await trio.sleep_forever()
 
-    spec = ChildSpec("a", body, readiness="explicit", start_timeout=4, backoff=BackoffPolicy.delays(3))
+    spec = ChildSpec(
+        "a", body, readiness="explicit", start_timeout=4, backoff=BackoffPolicy.delays(3)
+    )
     async with open_supervisor(SupervisorSpec("app", [spec])) as supervisor:
         await trio.sleep(25)
         assert exits(supervisor) == [(10, "crashed"), (17, "timed_out"), (24, "timed_out")]
@@ -321,7 +323,9 @@ async def test_max_runtime_counts_from_the_start_not_from_being_ready() -> None:
 
 
 @scenario
-async def test_a_body_that_returns_in_the_very_instant_of_its_max_runtime_has_done_its_work() -> None:
+async def test_a_body_that_returns_in_the_very_instant_of_its_max_runtime_has_done_its_work() -> (
+    None
+):
     async def body(child: ChildContext) -> str:
         await trio.sleep(5)
         return "done"
@@ -492,7 +496,9 @@ async def test_busy_blocks_nest_and_overlap_and_the_longest_open_one_counts() ->
 
 
 @scenario
-async def test_not_ready_keeps_those_about_to_start_waiting_and_leaves_those_running_alone() -> None:
+async def test_not_ready_keeps_those_about_to_start_waiting_and_leaves_those_running_alone() -> (
+    None
+):
     db = Puppet()
     trace = Trace()
     children = [

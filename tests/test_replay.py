@@ -1,7 +1,7 @@
 """The same seed gives the same trace, event by event; also in another process.
 
-    REPLAY_SEEDS=10000 pytest tests/test_replay.py        all of them
-    PYTHONPATH=tests:. python tests/test_replay.py 0 100  one line that stands for these traces
+REPLAY_SEEDS=10000 pytest tests/test_replay.py        all of them
+PYTHONPATH=tests:. python tests/test_replay.py 0 100  one line that stands for these traces
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-import trio_supervisor
 from model.draw import case_of
 from model.perform import run_case
+
+import trio_supervisor
 
 SEEDS = int(os.environ.get("REPLAY_SEEDS") or 250)
 CHUNK = 50

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import pytest
 import trio
 import trio.testing
@@ -266,9 +268,7 @@ async def test_waiting_ends_when_the_supervisor_does() -> None:
     ]
     # Shielded, it is waited for until its value is there - or never will be.
     with trio.move_on_after(50):
-        async with open_supervisor(
-            SupervisorSpec("app", children), wait_ready=False
-        ) as supervisor:
+        async with open_supervisor(SupervisorSpec("app", children), wait_ready=False) as supervisor:
             await until_blocked()
             await supervisor.shutdown()
     assert len(heard) == 1
@@ -311,7 +311,8 @@ async def test_an_unknown_name_and_a_context_that_has_ended() -> None:
 
 @scenario
 async def test_under_one_for_one_a_value_goes_stale_and_under_rest_for_one_it_does_not() -> None:
-    for strategy, stale in (("one_for_one", True), ("rest_for_one", False)):
+    strategies: list[tuple[Any, bool]] = [("one_for_one", True), ("rest_for_one", False)]
+    for strategy, stale in strategies:
         held: list[str] = []
 
         async def reader(child: ChildContext, held: list[str]) -> None:
@@ -319,9 +320,7 @@ async def test_under_one_for_one_a_value_goes_stale_and_under_rest_for_one_it_do
             await trio.sleep_forever()
 
         store = STORE.replace(args=(5,), restart_limit=None)
-        spec = SupervisorSpec(
-            "app", [store, ChildSpec("reader", reader, held)], strategy=strategy
-        )
+        spec = SupervisorSpec("app", [store, ChildSpec("reader", reader, held)], strategy=strategy)
         async with open_supervisor(spec) as supervisor:
             await trio.sleep(6)
             assert supervisor.child("store").value == "store2"
@@ -378,7 +377,7 @@ async def test_what_a_context_manager_gives_is_the_value_and_it_is_exited_after_
     marks: list[str] = []
 
     class Resource:
-        async def __aenter__(self) -> Resource:
+        async def __aenter__(self) -> Self:
             marks.append("enter")
             return self
 

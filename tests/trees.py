@@ -184,11 +184,11 @@ def play(
 
     options = {"limit": limit} if limit else {}
     _watches.append(watch)
-    _enclosure._root = note_root
+    vars(_enclosure)["_root"] = note_root
     try:
         result = (support.run_real if real else support.run_virtual)(main, **options)
     finally:
-        _enclosure._root = make_root
+        vars(_enclosure)["_root"] = make_root
         _watches.pop()
         if watch.failure is not None:
             raise AssertionError("a promise was broken on the way") from watch.failure

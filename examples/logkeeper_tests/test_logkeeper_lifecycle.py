@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC240, D103 - files are small here, and the name of a test says what it shows
+# ruff: noqa: D103 - the name of a test says what it shows
 """Every line once, whoever dies when: the log keeper under faults, schedules and operators."""
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import trio
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
+from examples.logkeeper import store as db
 from trio_supervisor import open_supervisor
 from trio_supervisor.testing import (
     Behaviour,
@@ -23,7 +24,7 @@ from trio_supervisor.testing import (
     with_bodies,
 )
 
-from .kit import InlineStore, careless_follow, db, logkeeper, run_inline, stored
+from .kit import InlineStore, careless_follow, logkeeper, run_inline, stored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,18 +42,26 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "app.log"
 
 
+def begin_anew(log: Path) -> None:
+    for file in log.parent.iterdir():
+        file.unlink()
+
+
+def write(log: Path, lines: list[str]) -> None:
+    with log.open("a") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
 def follow_to_the_end(log: Path, follower: Any = None) -> Any:
     """A scenario: lines come in two lots; in the end each is stored, once and in order."""
 
     async def scenario() -> None:
         database = log.with_suffix(".db")
-        for file in log.parent.iterdir():
-            file.unlink()
-        log.write_text("".join(f"{line}\n" for line in LINES[:3]))
+        begin_anew(log)
+        write(log, LINES[:3])
         async with open_supervisor(logkeeper(log, database, follower)):
             await trio.sleep(20)
-            with log.open("a") as file:
-                file.writelines(f"{line}\n" for line in LINES[3:])
+            write(log, LINES[3:])
             await trio.sleep(20)
         assert stored(database) == LINES
 
@@ -94,9 +103,11 @@ def test_a_follower_alone(log: Path) -> None:
     """One body, without a tree: ready once it has read what there is."""
 
     async def scenario() -> None:
-        log.write_text("hello\n")
+        write(log, ["hello"])
         connection = db.connect(":memory:")
-        follower = logkeeper(log, log).children[2].supervisor.children[0]
+        followers = logkeeper(log, log).children[2].supervisor
+        assert followers is not None
+        follower = followers.children[0]
         async with open_child_context(values={"store": InlineStore(connection)}) as probe:
             probe.start(follower.run, *follower.args)
             await probe.wait_ready()

@@ -8,7 +8,6 @@ with those that `copy.deepcopy` makes. Dead entries in heaps are copied too.
 from __future__ import annotations
 
 from collections import deque
-from math import inf
 from typing import Any
 
 from trio_supervisor._brain.index_heap import IndexHeap
@@ -17,9 +16,9 @@ from trio_supervisor._brain.machine import Closing, SupervisionMachine
 from trio_supervisor._brain.restart import Hold, Window
 from trio_supervisor._brain.timers import DeadlineHeap
 
-_LINKS = ("dependents", "hold", "requires", "watchers", "window")
+LINKS = ("dependents", "hold", "requires", "watchers", "window")
 _SLOTS = [slot for cls in ChildLife.__mro__ for slot in getattr(cls, "__slots__", ())]
-_PLAIN = [slot for slot in _SLOTS if slot not in _LINKS]
+_PLAIN = [slot for slot in _SLOTS if slot not in LINKS]
 _ORDER_DICTS = ("dynamics", "dynamic_line", "_barred")
 _GRAPH_DICTS = ("_statics", "_line", "_leaving")
 
@@ -183,6 +182,3 @@ def mutable_slots(machine: SupervisionMachine) -> set[str]:
         for slot in _SLOTS
         if isinstance(getattr(child, slot), (dict, list, set, deque, Window, Hold))
     }
-
-
-__all__ = ["clone", "dump", "inf", "key_of", "mutable_slots"]

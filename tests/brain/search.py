@@ -24,7 +24,7 @@ from attrs import define
 from brain.clones import clone, key_of
 from brain.oracle import Oracle
 from brain.referee import PATH, SEEN, Referee, picture
-from brain.shapes import DECISIONS, SHAPES, Shape
+from brain.shapes import CLOSED, DECISIONS, SHAPES, Shape
 from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.machine import SupervisionMachine
 from trio_supervisor._exits import Aborted, Crashed, Stopped, Succeeded, TaskExit
@@ -265,7 +265,11 @@ def search(shape: Shape, *, seconds: float = inf, max_states: int = 10**9) -> Re
     result = Result(shape.name)
     began = perf_counter()
     SEEN.clear()
-    first = State(shape)
+    try:
+        first = State(shape)
+    except Exception as error:
+        result.violation = f"{type(error).__name__}: {error}"
+        return result
     key = first.key()
     came: dict[int, tuple[int, Action] | None] = {key: None}
     queue = deque([(first, key, 0)])
@@ -314,17 +318,17 @@ def replay(shape: Shape, path: tuple[Action, ...]) -> State:
 
 def main() -> int:
     """Search all shapes for a while, and say what was found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=5.0, help="for all shapes together")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--only", default="", help="shapes whose names contain this")
     options = parser.parse_args()
-    shapes = [shape for shape in SHAPES.values() if options.only in shape.name]
+    # Those that are known to close come first, and leave the rest of their time to the others.
+    names = sorted((name for name in SHAPES if options.only in name), key=lambda n: n not in CLOSED)
     ends = perf_counter() + options.minutes * 60
+    work = [(name, ends, options.jobs / (len(names) - n)) for n, name in enumerate(names)]
     results: list[Result] = []
     with Pool(options.jobs) as pool:
-        share = options.minutes * 60 * options.jobs / max(len(shapes), 1)
-        work = [(name, share, ends) for name in (shape.name for shape in shapes)]
         for result in pool.imap(_work, work):
             print(result, flush=True)
             results.append(result)
@@ -343,8 +347,8 @@ def main() -> int:
 
 
 def _work(task: tuple[str, float, float]) -> Result:
-    name, share, _ = task
-    return search(SHAPES[name], seconds=share)
+    name, ends, share = task
+    return search(SHAPES[name], seconds=max(ends - perf_counter(), 1.0) * share)
 
 
 if __name__ == "__main__":

@@ -139,6 +139,14 @@ def _two(strategy: str, ordering: str) -> None:
     add(f"two, {name}", supervisor(first, second, **how), shutdowns=("shutdown",))
     third = child("b", restart="transient", retry_first_start=True, requires=("a",))
     add(f"requires, {name}", supervisor(first, third, **how), unready=True, shutdowns=())
+    held = child("b", explicit=False, requires=("a",))
+    calm = {"exits": ("fail",), "shutdowns": ()}
+    ways = ("quarantine", "restart")
+    spec = supervisor(child("a", explicit=False), held, **how)
+    add(f"quarantine, {name}", spec, commands=ways, **calm)
+    slow = child("a", explicit=False, delays=(2,))
+    slower = child("b", explicit=False, delays=(1,), **_after(ordering, "a"))
+    add(f"merging, {name}", supervisor(slow, slower, **how), commands=("restart",), **calm)
     within = supervisor(
         child("a", retry_first_start=True, grace=2),
         child("b", explicit=False, grace=1, **_after(ordering, "a")),
@@ -242,3 +250,8 @@ for each in EVERY:
     _added(*each)
 for strategy in STRATEGIES:
     _auto(strategy)
+
+# How many states, and transitions from them, each shape has where the search comes to an end. A
+# number that changes means that the brain does something new, or less: see what before writing the
+# new one down.
+CLOSED: dict[str, tuple[int, int]] = {}

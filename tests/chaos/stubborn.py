@@ -26,7 +26,7 @@ async def block_forever(scene: Scene) -> None:
     grace = 1.0 * scene.length + 0.2
     children = [ChildSpec(f"b{n}", _block, grace=grace) for n in range(100)]
     tree = SupervisorSpec("app", children, ordering="graph")
-    took = []
+    took: list[float] = []
 
     async def stop(name: str) -> None:
         began = perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from chaos.catalogue import SCENARIOS, play
 
 LENGTH = 0.015

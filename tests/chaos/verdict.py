@@ -80,7 +80,7 @@ class Meter:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self.seconds: list[float] = []
-        shell = supervisor._shell
+        shell: Any = supervisor._shell
         append = shell._append
 
         def timed(*args: Any) -> Any:
@@ -114,7 +114,7 @@ def attempts_alive(root: str) -> list[str]:
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> bool:
     """Wait until something is the case; false if it takes longer than ``seconds``."""
     with trio.move_on_after(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nothing announces what is looked for
             await trio.sleep(0.001)
         return True
     return False

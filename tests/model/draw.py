@@ -145,7 +145,8 @@ def draw_behaviour(random: Random) -> kit.Behaviour:
     if random.random() < 0.4:
         options["ends_at"] = random.choice(_HABITS["ends_at"])
     if "ends_at" in options:
-        options["how"] = random.choice(("crash", "crash", "fail", "return", "return", "cancel_self"))
+        hows = ("crash", "crash", "fail", "return", "return", "cancel_self")
+        options["how"] = random.choice(hows)
         options["attempts"] = random.choice((inf, 1, 2))
     if "at_cancel" in options:
         options["cancel_takes"] = random.choice((0, 1, 8))
@@ -203,7 +204,8 @@ def draw_options(random: Random, earlier: Sequence[ChildSpec[Any]], mode: str) -
             options["on_limit"] = "quarantine"
     targets = [child.name for child in earlier if child.restart != "temporary"]
     if targets and random.random() < 0.35:
-        options["requires"] = tuple(random.sample(targets, min(len(targets), random.choice((1, 2)))))
+        most = min(len(targets), random.choice((1, 2)))
+        options["requires"] = tuple(random.sample(targets, most))
     if mode.endswith("significant") and restart != "permanent":
         options["significant"] = random.random() < 0.6
     return options
@@ -212,7 +214,7 @@ def draw_options(random: Random, earlier: Sequence[ChildSpec[Any]], mode: str) -
 def draw_tree(random: Random, name: str, *, depth: int) -> SupervisorSpec:
     """A supervisor of up to four children."""
     modes = ("never", "never", "any_significant", "all_significant", "all_done")
-    mode = random.choice(modes)
+    mode: Any = random.choice(modes)
     children: list[ChildSpec[Any]] = []
     for child in NAMES[: random.choice((1, 2, 2, 3, 3, 4))]:
         options = draw_options(random, children, mode)

@@ -118,6 +118,7 @@ class Model:
         self.line = set(self.kids)  # those in a round that have yet to start in it
         self.leaving: set[str] = set()  # those that are being stopped in order
         self.charges: list[float] = []
+        self.said_idle = False
         self.settle()
 
     def tell(self, name: str, what: str) -> None:
@@ -182,8 +183,11 @@ class Model:
 
     def settle(self) -> None:
         """Move everybody as far as possible."""
-        while any([self._move(kid) for kid in list(self.kids.values())]):
-            pass
+        moved = True
+        while moved:
+            moved = False
+            for kid in list(self.kids.values()):
+                moved |= self._move(kid)
         if self.phase == "starting" and not self.line:
             self.phase = "running"
             self.tell("", "SupervisorReady")
@@ -229,9 +233,9 @@ class Model:
 
     def _may_start(self, kid: Kid) -> bool:
         in_line = kid.name in self.line
-        if in_line and not kid.alone and self.sequence:
-            if any(self.kids[name].index < kid.index for name in self.line):
-                return False
+        before = {name for name in self.line if self.kids[name].index < kid.index}
+        if in_line and not kid.alone and self.sequence and before:
+            return False
         if self.grouped and self.leaving:
             if self.spec.strategy == "one_for_all":
                 return False
@@ -325,7 +329,8 @@ class Model:
             or (mode == "all_done" and not back)
         ):
             self.close("auto_shutdown")
-        elif mode == "never" and not back and not any(w.startswith("SupervisorIdle") for _, w in self.history[""]):
+        elif mode == "never" and not back and not self.said_idle:
+            self.said_idle = True
             self.tell("", "SupervisorIdle")
 
     def _full(self, limit: RestartLimit | None, charges: list[float]) -> bool:
@@ -336,7 +341,7 @@ class Model:
     def _restart(self, kid: Kid) -> None:
         own = kid.spec.restart_limit
         own = self.spec.child_restart_limit if own is INHERIT else own
-        full = self._full(own, kid.charges)  # type: ignore[arg-type]
+        full = self._full(own, kid.charges)
         if full and kid.spec.on_limit == "quarantine":
             self.tell(kid.name, "ExitJudged quarantine")
             self._rest(kid, "quarantined")

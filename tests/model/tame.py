@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from random import Random
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 import trio
@@ -19,7 +18,11 @@ from trio_supervisor import (
 )
 
 from . import kit
-from .reference import History
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from .reference import History
 
 COMMANDS: Final = ("crash", "crash", "stop", "restart", "restart", "quarantine", "remove")
 _KINDS: Final[dict[str, Any]] = {
@@ -64,7 +67,7 @@ class _Times:
 def draw_tame(random: Random) -> Tame:
     """Any such lifecycle."""
     times = _Times(random)
-    mode = random.choice(("never", "never", "any_significant", "all_significant", "all_done"))
+    mode: Any = random.choice(("never", "never", "any_significant", "all_significant", "all_done"))
     children: list[ChildSpec[Any]] = []
     for name in "abcd"[: random.choice((1, 2, 3, 3, 4))]:
         children.append(_draw_child(random, times, name, children, mode))
@@ -112,7 +115,9 @@ def _draw_child(
         body["attempts"] = inf
     if random.random() < 0.15:
         options["max_runtime"] = times.about(2, 5)
-    restart = random.choice(("permanent", "permanent", "transient", "temporary"))
+    options["restart"] = restart = random.choice(
+        ("permanent", "permanent", "transient", "temporary")
+    )
     if restart != "temporary":
         delays = [times.about(0, 1, 2) for _ in range(random.choice((1, 2)))]
         if random.random() < 0.2:
@@ -126,7 +131,8 @@ def _draw_child(
         options["requires"] = (random.choice(targets),)
     if mode.endswith("significant") and restart != "permanent":
         options["significant"] = random.random() < 0.6
-    return ChildSpec(name, kit.Behaviour(**body), restart=restart, **options)
+    run: Any = kit.Behaviour(**body)
+    return ChildSpec(name, run, **options)
 
 
 async def play(case: Tame) -> None:

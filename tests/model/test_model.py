@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model.compare import case_of, difference
-from model.perform import run_case
-from model.draw import draw_case
-from model.tame import draw_tame
 from support import run_virtual
 
+from model.compare import case_of, difference
+from model.draw import draw_case
+from model.perform import run_case
+from model.tame import draw_tame
 from trio_supervisor import ChildSpec, SupervisorFinished, SupervisorSpec, open_supervisor
+
+if TYPE_CHECKING:
+    from random import Random
 
 CASES = int(os.environ.get("MODEL_CASES") or 300)
 CHUNK = 50
@@ -57,18 +60,20 @@ def test_no_promise_is_broken_by_what_hypothesis_thinks_of(
 
 
 def test_nothing_is_accepted_after_the_end() -> None:
-    """Whoever waits in `start_child` is cancelled together with the tree: its child goes quietly."""
+    """Whoever waits in `start_child` is cancelled with the tree: its child goes quietly."""
 
     async def main() -> None:
         held = ChildSpec("held", _wait)
         new = ChildSpec("new", _wait, requires=("held",))
         with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                async with open_supervisor(SupervisorSpec("app", [held])) as supervisor:
-                    await supervisor.stop_child("held")
-                    nursery.start_soon(supervisor.start_child, new)
-                    await trio.testing.wait_all_tasks_blocked()
-                    scope.cancel("all of it")
+            async with (
+                trio.open_nursery() as nursery,
+                open_supervisor(SupervisorSpec("app", [held])) as supervisor,
+            ):
+                await supervisor.stop_child("held")
+                nursery.start_soon(supervisor.start_child, new)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel("all of it")
         last = supervisor.journal.events[-1]
         assert isinstance(last, SupervisorFinished), last
 

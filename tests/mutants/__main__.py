@@ -20,9 +20,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="only say which there are")
     options = parser.parse_args()
     chosen = [
-        name
-        for name in MUTANTS
-        if not options.names or any(part in name for part in options.names)
+        name for name in MUTANTS if not options.names or any(part in name for part in options.names)
     ]
     if options.list:
         print("\n".join(f"{MUTANTS[name].module:18} {name}" for name in chosen))
@@ -32,8 +30,10 @@ def main() -> int:
     total = 0.0
     escaped = []
     with ThreadPool(options.jobs) as pool:
-        for name, (seconds, found) in pool.imap(lambda name: (name, hunt(name, options.by)), chosen):
-            print(f"{'caught' if found else 'ESCAPED':8} {seconds:5.1f} s  {name}: {found}", flush=True)
+        results = pool.imap(lambda name: hunt(name, options.by), chosen)
+        for name, (seconds, found) in zip(chosen, results, strict=True):
+            verdict = "caught" if found else "ESCAPED"
+            print(f"{verdict:8} {seconds:5.1f} s  {name}: {found}", flush=True)
             total += seconds
             if found:
                 by[found.partition(":")[0]] += 1

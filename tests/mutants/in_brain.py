@@ -19,8 +19,8 @@ MUTANTS: Final = (
     Mutant(
         "a backoff goes on when the wish goes down",
         _MACHINE,
-        "        child.hold = None\n        child.restart_pending = False\n        self.order",
-        "        child.restart_pending = False\n        self.order",
+        "            put_on_hold(child, None, self.timers)\n",
+        "            pass\n",
     ),
     Mutant(
         "a removal is overwritten by a later stop",
@@ -178,7 +178,8 @@ MUTANTS: Final = (
     Mutant(
         "at the shutdown deadline those already asked are forgotten",
         _OVERDUE,
-        "        elif child.live and child.stage is Stage.ASKED:\n            machine.cancel(child, now)\n",
+        "        elif child.live and child.stage is Stage.ASKED:\n"
+        "            machine.cancel(child, now)\n",
         "",
     ),
     Mutant(
@@ -192,7 +193,8 @@ MUTANTS: Final = (
         "a hold that ends lets only one of the group go on",
         _OVERDUE,
         "            child.hold = None\n            machine.todo.append(child)\n",
-        "            child.hold = None\n            machine.todo.append(child)\n            break\n",
+        "            child.hold = None\n            machine.todo.append(child)\n"
+        "            break\n",
     ),
     Mutant(
         "a deadline that has moved is not armed again",
@@ -235,8 +237,8 @@ MUTANTS: Final = (
         "the run time is counted from being ready",
         _VITALS,
         "        self.ready_at = self.beat_at = now\n        self.start_due = inf\n",
-        "        self.ready_at = self.beat_at = now\n        self.run_due += now - self.started_at\n"
-        "        self.start_due = inf\n",
+        "        self.ready_at = self.beat_at = now\n        self.start_due = inf\n"
+        "        self.run_due += now - self.started_at\n",
     ),
     Mutant(
         "a grace lasts twice as long",
@@ -255,8 +257,8 @@ MUTANTS: Final = (
     Mutant(
         "a restart by hand keeps the backoff",
         _COMMANDS,
-        "    child.streak = 0\n    child.hold = None\n",
-        "    child.streak = 0\n",
+        "    put_on_hold(child, None, machine.timers)\n",
+        "    pass\n",
     ),
     Mutant(
         "a restart by hand keeps the count of failures",

@@ -90,7 +90,8 @@ MUTANTS: Final = (
     Mutant(
         "statics are not told that the last added child is gone",
         _ORDER,
-        "        if child.dynamic and not self.dynamic_leaving:\n            self._wake_leaving()\n",
+        "        if child.dynamic and not self.dynamic_leaving:\n"
+        "            self._wake_leaving()\n",
         "",
     ),
     Mutant(

@@ -102,8 +102,8 @@ MUTANTS: Final = (
     Mutant(
         "a limit ends the supervisor quietly",
         _JUDGE,
-        "    machine.close(o.Outcome(o.OutcomeKind.LIMIT, reason, child.name, child.attempt), now)\n",
-        "    machine.close(o.Outcome(o.OutcomeKind.SHUTDOWN, reason, child.name, child.attempt), now)\n",
+        "o.Outcome(o.OutcomeKind.LIMIT, reason, child.name, child.attempt)",
+        "o.Outcome(o.OutcomeKind.SHUTDOWN, reason, child.name, child.attempt)",
     ),
     Mutant(
         "a failed first start is retried",
@@ -132,8 +132,8 @@ MUTANTS: Final = (
     Mutant(
         "only the failing child backs off, its group does not",
         _JUDGE,
-        "        member.hold = hold\n",
-        "        member.hold = hold if member is failed else None\n",
+        "        put_on_hold(member, hold, machine.timers)\n",
+        "        put_on_hold(member, hold if member is failed else None, machine.timers)\n",
     ),
     Mutant(
         "the timer of a hold is not armed",

@@ -74,7 +74,8 @@ class _Planter:
         if name != self._full:
             return None
         spec = PathFinder.find_spec(name, path, target)
-        assert spec is not None and spec.origin is not None
+        assert spec is not None
+        assert spec.origin is not None
         spec.loader = _Loader(name, spec.origin, self._mutant)
         return spec
 

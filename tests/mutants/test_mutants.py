@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 import trio_supervisor
 from mutants.catalogue import MUTANTS
 from mutants.run import TOO_LONG, hunt

@@ -1,1 +1,1 @@
-"""Searching for broken promises for as long as one likes: ``python -m tests.soak`` (``make soak``)."""
+"""Searching for broken promises, for as long as one likes: ``python -m tests.soak``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
@@ -94,14 +95,14 @@ class Account:
                 self.found.append(Found(seed, case, trace))
 
 
-def search(seconds: float, *, seed: int = 0, step: int = 1, account: Account | None = None) -> Account:
-    """Run cases ``seed``, ``seed + step``, ... for so many seconds."""
+def search(seconds: float, *, seed: int = 0, account: Account | None = None) -> Account:
+    """Run cases ``seed``, ``seed + 1``, ... for so many seconds."""
     account = Account() if account is None else account
     began, worked = perf_counter(), process_time()
     while perf_counter() - began < seconds:
         case = case_of(seed)
         account.take(seed, case, run_case(case, seed=seed))
-        seed += step
+        seed += 1
     account.seconds += process_time() - worked
     return account
 
@@ -109,8 +110,8 @@ def search(seconds: float, *, seed: int = 0, step: int = 1, account: Account | N
 def rss() -> int:
     """Resident memory in bytes: now where the system tells, else the most so far."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -118,6 +119,6 @@ def rss() -> int:
 def descriptors() -> int:
     """Open file descriptors, where the system tells."""
     try:
-        return len(os.listdir("/proc/self/fd"))
+        return len(list(Path("/proc/self/fd").iterdir()))
     except OSError:
         return 0

@@ -17,7 +17,8 @@ import trio
 from trio_supervisor import ChildSpec, SupervisorSpec, open_supervisor
 from trio_supervisor.testing import Behaviour
 
-TREE = SupervisorSpec("app", [ChildSpec("a", Behaviour()), ChildSpec("b", Behaviour(ends_at=3, attempts=1))])
+CHILDREN = [ChildSpec("a", Behaviour()), ChildSpec("b", Behaviour(ends_at=3, attempts=1))]
+TREE = SupervisorSpec("app", CHILDREN)
 
 def test_by_hand(supervised):
     tree = supervised(TREE)
