@@ -94,7 +94,7 @@ def _scaling() -> list[Row]:
                 floor=one,
                 against="one of 1,000",
                 bar=1.5 if size == 100_000 else None,
-                rounds=3 if size == 100_000 else 99,
+                rounds=2 if size == 100_000 else 99,
             )
             for size in (10_000, 100_000)
         ),
@@ -103,7 +103,7 @@ def _scaling() -> list[Row]:
             replace(many, options=(*many.options, ("freeze", True))),
             floor=many,
             against="without",
-            rounds=3,
+            rounds=2,
         ),
         *(
             Row(
@@ -112,7 +112,7 @@ def _scaling() -> list[Row]:
                 floor=few,
                 against="100 in it",
                 bar=1.2 if size == 100_000 else None,
-                rounds=3 if size == 100_000 else 99,
+                rounds=2 if size == 100_000 else 99,
             )
             for size in (10_000, 100_000)
         ),
@@ -133,7 +133,7 @@ def _children() -> list[Row]:
                         floor,
                         unit="bytes" if what == "memory" else "us",
                         bar=1.0 if size == 10_000 else None,
-                        rounds=3 if size == 100_000 else 99,
+                        rounds=2 if size == 100_000 else 99,
                     )
                 )
     ten = run("ours:children", 10_000)
@@ -156,7 +156,7 @@ def _children() -> list[Row]:
         key = "start_cpu" if how == "off" else "stop_cpu"
         word = "start" if how == "off" else "stop"
         rows.append(
-            Row(f"{word} 100,000 children {text}", without, key, hundred, "without", rounds=3)
+            Row(f"{word} 100,000 children {text}", without, key, hundred, "without", rounds=2)
         )
     return rows
 

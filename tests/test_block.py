@@ -1,5 +1,7 @@
 """Leaving the block (DESIGN 5.7): what ends it, how the children then end, and what is raised."""
 
+# flake8: noqa: ASYNC124 - bodies are async functions, whether they wait or not
+
 from __future__ import annotations
 
 from typing import Any
@@ -105,7 +107,7 @@ async def test_the_block_raises_its_own_exception_object_comes_out_bare() -> Non
 @scenario
 async def test_a_group_that_the_block_raises_is_not_opened() -> None:
     group = ExceptionGroup("of the block", [ValueError(1)])
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.RaisesGroup(ValueError) as caught:
         async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", forever)])):
             raise group
     assert caught.value is group
@@ -359,7 +361,7 @@ async def test_two_fatal_exceptions_come_out_together() -> None:
         ChildSpec("a", crash_when_told, told, one),
         ChildSpec("b", crash_when_told, told, two),
     ]
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.RaisesGroup(SystemExit, KeyboardInterrupt) as caught:
         async with open_supervisor(SupervisorSpec("app", children)):
             told.set()
             await trio.sleep_forever()
@@ -528,16 +530,14 @@ async def test_wait_ready_of_a_tree_that_fails_to_start_says_so() -> None:
             async with open_supervisor(
                 SupervisorSpec("app", [bad]), wait_ready=False
             ) as supervisor:
-                nursery.start_soon(wait, supervisor)
+                nursery.start_soon(wait, supervisor)  # noqa: ASYNC111 - that is the point
                 await trio.sleep_forever()
     assert len(heard) == 1
     assert "app/bad failed to start" in heard[0]
 
 
 @scenario
-async def test_a_block_that_takes_its_cancel_for_something_else_does_not_hide_the_trees_error() -> (
-    None
-):
+async def test_a_block_that_ignores_its_cancel_does_not_hide_the_trees_error() -> None:
     bad = ChildSpec("bad", crash_after, 1, restart_limit=NO_RESTARTS, backoff=AT_ONCE)
     with pytest.raises(RestartLimitExceeded):
         async with open_supervisor(SupervisorSpec("app", [bad])):
@@ -549,16 +549,13 @@ async def test_a_block_that_takes_its_cancel_for_something_else_does_not_hide_th
 async def test_block_and_tree_both_fail_and_come_out_as_a_group_of_the_two() -> None:
     mine = ValueError("mine")
     bad = ChildSpec("bad", crash_after, 1, restart_limit=NO_RESTARTS, backoff=AT_ONCE)
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.RaisesGroup(ValueError, RestartLimitExceeded) as caught:
         async with open_supervisor(SupervisorSpec("app", [bad])):
             try:
                 await trio.sleep_forever()
             finally:
                 raise mine
-    found = caught.value.exceptions
-    assert len(found) == 2
-    assert mine in found
-    assert any(isinstance(error, RestartLimitExceeded) for error in found)
+    assert mine in caught.value.exceptions
 
 
 @scenario
@@ -569,7 +566,7 @@ async def test_the_block_fails_first_and_a_child_fatally_while_stopping() -> Non
         await child.wait_stop_requested()
         raise fatal
 
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.RaisesGroup(ValueError, SystemExit) as caught:
         async with open_supervisor(SupervisorSpec("app", [ChildSpec("bad", bad, grace=1)])):
             raise mine
     assert set(caught.value.exceptions) == {mine, fatal}

@@ -5,6 +5,10 @@ in bodies, in the block, in the library, in Trio itself; while starting, running
 while a stop with grace is under way. The moments are counted, so that each can be visited again.
 """
 
+# flake8: noqa: ASYNC103 - what comes out is what is looked at
+# flake8: noqa: ASYNC104 - the same
+# flake8: noqa: ASYNC124 - bodies are async functions, whether they wait or not
+
 from __future__ import annotations
 
 import logging

@@ -4,6 +4,10 @@ Besides: whatever a `scenario` does, it asserts invariants 1, 2 and the second h
 single step (see `trees`).
 """
 
+# flake8: noqa: ASYNC103 - what comes out is what is looked at
+# flake8: noqa: ASYNC105 - tables hold functions whose result is awaited elsewhere
+# flake8: noqa: ASYNC124 - bodies are async functions, whether they wait or not
+
 from __future__ import annotations
 
 import gc

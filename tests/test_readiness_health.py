@@ -1,5 +1,7 @@
 """Readiness, timeouts and health of supervised children (DESIGN 5.2, 5.9)."""
 
+# flake8: noqa: ASYNC124 - bodies are async functions, whether they wait or not
+
 from __future__ import annotations
 
 from typing import Any

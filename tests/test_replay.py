@@ -18,7 +18,7 @@ from model.perform import run_case
 
 import trio_supervisor
 
-SEEDS = int(os.environ.get("REPLAY_SEEDS") or 250)
+SEEDS = int(os.environ.get("REPLAY_SEEDS") or 150)
 CHUNK = 50
 
 

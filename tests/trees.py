@@ -96,14 +96,14 @@ class Watch(trio.abc.Instrument):
         if hook is not None:
             try:
                 hook()
-            except BaseException as error:
+            except BaseException as error:  # noqa: ASYNC103 - told in the end
                 self._fail(error)
         if self.is_checking and self.failure is None:
             # Trio would only log what an instrument raises.
             try:
                 for shell in list(self._seen):
                     self._look_at(shell)
-            except BaseException as error:
+            except BaseException as error:  # noqa: ASYNC103 - told in the end
                 self._fail(error)
 
     def _look_at(self, shell: Shell) -> None:

@@ -194,4 +194,4 @@ def _is_in(wanted: BaseException, error: BaseException | None) -> bool:
 
 def run_case(case: Case, *, seed: int, schedule: Any = None) -> kit.Trace[str]:
     """In virtual time, under a schedule drawn from ``seed``."""
-    return kit.simulate(perform, case, seed=seed, schedule=schedule, max_seconds=10 * PATIENCE)
+    return kit.simulate(perform, case, seed=seed, schedule=schedule, max_seconds=3 * PATIENCE)

@@ -21,7 +21,7 @@ from trio_supervisor import ChildSpec, SupervisorFinished, SupervisorSpec, open_
 if TYPE_CHECKING:
     from random import Random
 
-CASES = int(os.environ.get("MODEL_CASES") or 300)
+CASES = int(os.environ.get("MODEL_CASES") or 200)
 CHUNK = 50
 QUICK = settings(
     max_examples=40,

@@ -103,6 +103,12 @@ MUTANTS: Final = (
         "        if self.machine.state == 'stopping' and isinstance(signal, o.Shutdown):\n"
         "            return\n",
     ),
+    Mutant(
+        "commands are still accepted after the end",
+        "_collector",
+        "                if not self._waiting or self.is_over:\n",
+        "                if not self._waiting:\n",
+    ),
     # ---------------------------------------------------------------- shell
     Mutant(
         "orders for an old attempt hit the new one",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf, isclose
 from typing import TYPE_CHECKING, Final
 
+from trio_supervisor._events import ChildExited
 from trio_supervisor._policy import INHERIT
 from trio_supervisor.testing._model import Kid, Node, used
 
@@ -79,7 +80,8 @@ def exit_judged(oracle: Oracle, node: Node, kid: Kid, event: ev.ExitJudged) -> N
         if kid.doom != "unknown":
             oracle.fail("table", "judged, but a wish decides what follows", event, kid)
             return
-        exit_event = next((e for e in reversed(kid.history) if hasattr(e, "kind")), None)  # type: ignore[assignment]
+        past = reversed(kid.history)
+        exit_event = next((seen for seen in past if isinstance(seen, ChildExited)), None)
     if exit_event is None and not kid.known:
         return  # it was cut off, right before this
     if exit_event is None or exit_event.time != event.time:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, cast, final
 
 import trio
 from trio.testing import MockClock
@@ -132,6 +132,7 @@ class _Run:
         trio.lowlevel.add_instrument(self.watch)
         self._main = trio.lowlevel.current_task()
         before = set(all_tasks())
+        result: T | None = None
         with trio.CancelScope() as self._scope:
             before.add(trio.lowlevel.spawn_system_task(self._wait_for_too_long, name="patience"))
             # What Trio and we have to get ready is no part of the schedule.
@@ -150,7 +151,7 @@ class _Run:
         left = [task.name for task in all_tasks() if task not in before]
         if left:
             raise TaskLeftBehind(f"still there when the scenario had ended: {sorted(left)}")
-        return result
+        return cast("T", result)
 
     async def _wait_for_too_long(self) -> None:
         # A system task: what is tested runs neither in a nursery of ours nor beside one.

@@ -30,7 +30,7 @@ from trio_supervisor.testing._commands import (
 from trio_supervisor.testing._schedule import Picks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -188,7 +188,7 @@ def supervisor_specs(
     *,
     max_children: int = 4,
     depth: int = 1,
-    bodies: SearchStrategy[Callable[..., Any]] | None = None,
+    bodies: SearchStrategy[Callable[..., Awaitable[object]]] | None = None,
     name: str = "app",
 ) -> SupervisorSpec:
     """Valid trees, from an empty supervisor on.
@@ -200,7 +200,7 @@ def supervisor_specs(
         bodies: Of the children; by default `child_behaviours`.
         name: Of the root.
     """
-    bodies = child_behaviours() if bodies is None else bodies
+    drawn: SearchStrategy[Any] = child_behaviours() if bodies is None else bodies
     children: list[ChildSpec[Any]] = []
     mode: Any = draw(st.sampled_from(("never", "any_significant", "all_significant", "all_done")))
     for child_name in NAMES[: draw(st.integers(0, max_children))]:
@@ -210,14 +210,14 @@ def supervisor_specs(
         if depth and draw(st.integers(0, 3)) == 3:
             inner = draw(
                 supervisor_specs(
-                    max_children=max_children, depth=depth - 1, bodies=bodies, name=child_name
+                    max_children=max_children, depth=depth - 1, bodies=drawn, name=child_name
                 )
             )
             for option in ("readiness", "stale_after"):
                 options.pop(option, None)
             children.append(inner.as_child(**options))
         else:
-            children.append(ChildSpec(child_name, draw(bodies), **options))
+            children.append(ChildSpec(child_name, draw(drawn), **options))
     return SupervisorSpec(
         name,
         children,
