@@ -183,8 +183,11 @@ async def test_the_start_timeout_is_thirty_seconds_unless_said_otherwise() -> No
     )
 
 
+@pytest.mark.parametrize("seed", range(10))
 @scenario
-async def test_a_child_that_is_ready_in_the_very_instant_of_its_timeout_is_in_time() -> None:
+async def test_a_child_that_is_ready_in_the_very_instant_of_its_timeout_is_in_time(
+    seed: int,
+) -> None:
     async def body(child: ChildContext) -> None:
         await trio.sleep(5)
         await trio.lowlevel.checkpoint()
@@ -324,10 +327,11 @@ async def test_max_runtime_counts_from_the_start_not_from_being_ready() -> None:
     assert (seconds, how) == (5, TimedOut("run", 5))
 
 
+@pytest.mark.parametrize("seed", range(10))
 @scenario
-async def test_a_body_that_returns_in_the_very_instant_of_its_max_runtime_has_done_its_work() -> (
-    None
-):
+async def test_a_body_that_returns_in_the_very_instant_of_its_max_runtime_has_done_its_work(
+    seed: int,
+) -> None:
     async def body(child: ChildContext) -> str:
         await trio.sleep(5)
         return "done"
@@ -379,10 +383,12 @@ async def test_each_heartbeat_starts_the_silence_anew(beats: list[float]) -> Non
     assert how.silence == pytest.approx(7)
 
 
+@pytest.mark.parametrize("seed", range(10))
 @scenario
-async def test_a_heartbeat_in_the_very_instant_counts() -> None:
+async def test_a_heartbeat_in_the_very_instant_counts(seed: int) -> None:
     async def body(child: ChildContext) -> None:
         await trio.sleep(7)
+        await trio.lowlevel.checkpoint()
         child.heartbeat()
         await trio.sleep_forever()
 

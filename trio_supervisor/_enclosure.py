@@ -48,8 +48,9 @@ class Enclosure:
         nursery = await self._manager.__aenter__()
         shell.on_failure = self._block.cancel
         shell.on_finish = lambda: self._doorbell.cancel("the supervisor has finished")
-        nursery.start_soon(self._ring_doorbell, name=f"{shell.path} doorbell")  # noqa: ASYNC113
-        nursery.start_soon(shell.serve, name=f"{shell.path} supervisor")
+        doorbell = f"{shell.path} doorbell"
+        nursery.start_soon(self._ring_doorbell, name=doorbell)  # noqa: ASYNC113
+        nursery.start_soon(shell.serve, name=f"{shell.path} supervisor")  # noqa: ASYNC113
         self._block.__enter__()
         try:
             if self._wait_ready:

@@ -261,9 +261,7 @@ class Supervisor:
             if removal.error is None:
                 await slot.wait(_is_gone)
 
-    def start_child_soon(
-        self, spec: ChildSpec[Any] | SupervisorSpec, *, reason: str = ""
-    ) -> None:
+    def start_child_soon(self, spec: ChildSpec[Any] | SupervisorSpec, *, reason: str = "") -> None:
         """Add a child and do not wait. A failure to start is an ordinary failure: policy applies.
 
         Raises:

@@ -1,10 +1,10 @@
 """What DESIGN sections 5 and 6 say of one supervisor, told a second time: slowly, and by itself.
 
 Nothing of `trio_supervisor._brain` is used here but the plain data that goes in and comes out. The
-oracle keeps its own account of every child, and of every *round* as an explicit set of names: who of
-it has to go, and who of it has to start. It hears each signal before the orders that answer it are
-shown to it (see ``referee``), and can say of each child why it may not start, or why it may wait.
-Those are two questions on purpose: where the contract leaves room, an answer of either kind is fine.
+oracle keeps its own account of every child, and of every *round* as an explicit set of names: who
+of it has to go, and who of it has to start. It hears each signal before the orders that answer it
+are shown to it (see ``referee``), and can say of each child why it may not start, or why it may
+wait. Those are two questions on purpose: where the contract leaves room, either answer is fine.
 """
 
 from __future__ import annotations
@@ -49,7 +49,18 @@ def need(fact: object, *why: object) -> None:
 class Wants:
     """What has to be announced in this step, each thing exactly once."""
 
-    __slots__ = ("accept", "added", "exit", "fail_start", "idle", "lost", "ready", "refuse", "stop", "verdict")
+    __slots__ = (
+        "accept",
+        "added",
+        "exit",
+        "fail_start",
+        "idle",
+        "lost",
+        "ready",
+        "refuse",
+        "stop",
+        "verdict",
+    )
 
     def __init__(self) -> None:
         self.exit: tuple[str, int] | None = None
@@ -141,7 +152,7 @@ class Oracle:
         return any(name in start for start, _, _ in self.rounds)
 
     def settle(self, name: str) -> None:
-        """It was ready, is done, or is down: it is in no round any more, and nobody waits for it."""
+        """It was ready, is done, or is down: in no round any more, and nobody waits for it."""
         self.rounds = [(start - {name}, go, fate) for start, go, fate in self.rounds]
         if name in self.kids:
             self.kids[name].alone = self.kids[name].let_go = False
@@ -305,7 +316,9 @@ class Oracle:
             case o.Exited():
                 self._exited(signal, now)
             case o.Shutdown(grace=grace, deadline=deadline, kind=kind):
-                self.close((kind or o.OutcomeKind.SHUTDOWN).value, now, hurry=not grace, deadline=deadline)
+                self.close(
+                    (kind or o.OutcomeKind.SHUTDOWN).value, now, hurry=not grace, deadline=deadline
+                )
             case o.AddChild():
                 self._add(signal)
             case o.StopChild() | o.QuarantineChild() | o.RemoveChild() | o.RestartChild():
@@ -369,7 +382,9 @@ class Oracle:
             self.wants.added = spec.name
             self._adopt(spec, signal.first_start, dynamic=True)
 
-    def _command(self, signal: o.StopChild | o.QuarantineChild | o.RemoveChild | o.RestartChild) -> None:
+    def _command(
+        self, signal: o.StopChild | o.QuarantineChild | o.RemoveChild | o.RestartChild
+    ) -> None:
         kid = self.kids.get(signal.name)
         if kid is None:
             self.wants.refuse = ChildNotFound
@@ -522,7 +537,9 @@ class Oracle:
         self.wants.verdict = ("restart", source, kid.name, until - now, also)
         self._group_restart(kid, radius, members, until if until > now else None)
 
-    def _group_restart(self, kid: Kid, radius: set[str], members: list[Kid], until: float | None) -> None:
+    def _group_restart(
+        self, kid: Kid, radius: set[str], members: list[Kid], until: float | None
+    ) -> None:
         reason = f"restarts with {kid.name}"
         start = set()
         for member in members:

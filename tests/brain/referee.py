@@ -1,4 +1,4 @@
-"""Holds each answer of the brain against the oracle: nothing that is not allowed, and nothing left out."""
+"""Holds each answer of the brain against the oracle: nothing forbidden, and nothing left out."""
 
 from __future__ import annotations
 
@@ -243,7 +243,9 @@ class Referee:
         late = [
             kid.name
             for kid in oracle.kids.values()
-            if not (kid.dynamic or kid.ever_ready) and kid.wish == "up" and oracle.unsettled(kid.name)
+            if not (kid.dynamic or kid.ever_ready)
+            and kid.wish == "up"
+            and oracle.unsettled(kid.name)
         ]
         for name in late:
             need(oracle.kids[name].let_go, "not all have been ready", name)
@@ -352,7 +354,7 @@ class Referee:
         """Who has its turn, and waits for a child that is down, keeps nobody waiting."""
         oracle = self.oracle
         for kid in oracle.kids.values():
-            if kid.spec.requires and oracle.unsettled(kid.name):
+            if kid.spec.requires and oracle.unsettled(kid.name):  # noqa: SIM102
                 if oracle.waits_for_the_hopeless(kid):
                     kid.let_go = True
                     unmet = [name for name in kid.spec.requires if not oracle.is_met(name)]
@@ -374,7 +376,9 @@ class Referee:
                 need(names, "waits, and does not say for whom", kid.name, why)
                 need(all(name in oracle.kids for name in names), "waits for a ghost", names)
             elif kid.stage == 0 and kid.doom is not None:
-                need(oracle.may_wait_to_stop(kid), "STUCK: nothing keeps it from stopping", kid.name)
+                need(
+                    oracle.may_wait_to_stop(kid), "STUCK: nothing keeps it from stopping", kid.name
+                )
             elif kid.stage == 1:
                 need(kid.spec.grace > 0, "I7 grace=0, and not cancelled at once", kid.name)
                 need(not oracle.hurry, "I13 no grace any more, and not cancelled", kid.name)
@@ -383,7 +387,9 @@ class Referee:
             elif kid.stage == 2:
                 need(not self.woken or kid.step_due > self.now, "I7 unresponsive", kid.name)
             nested = kid.spec.supervisor is not None and kid.stage > 0
-            need(not nested or kid.heard_of == oracle.deadline, "5.5 not told the deadline", kid.name)
+            need(
+                not nested or kid.heard_of == oracle.deadline, "5.5 not told the deadline", kid.name
+            )
             if self._cut_short:
                 need(not kid.live or kid.stage >= 2, "5.7 beyond the deadline", kid.name)
         live = any(kid.live for kid in oracle.kids.values())

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from brain.search import State
 from brain.shapes import Shape, supervisor
-from trio_supervisor import _events as ev
 from trio_supervisor._brain import orders as o
 from trio_supervisor._exits import Aborted, Crashed, Stopped, Succeeded
 
 if TYPE_CHECKING:
+    from trio_supervisor import _events as ev
     from trio_supervisor._exits import TaskExit
     from trio_supervisor._policy import Decision
     from trio_supervisor._snapshot import ChildSnapshot

@@ -1,4 +1,4 @@
-"""Exhaustive search of the brain: breadth-first over every sequence of signals, every answer judged.
+"""Exhaustive search of the brain: breadth-first over all sequences of signals, all answers judged.
 
     PYTHONPATH=tests python -m brain.search --minutes 10
 
@@ -23,7 +23,7 @@ from attrs import define
 
 from brain.clones import clone, key_of
 from brain.oracle import Oracle
-from brain.referee import PATH, SEEN, Referee, picture
+from brain.referee import PATH, SEEN, Referee
 from brain.shapes import CLOSED, DECISIONS, SHAPES, Shape
 from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.machine import SupervisionMachine
@@ -179,7 +179,12 @@ _COMMANDS: dict[str, Any] = {
     "restart": o.RestartChild,
     "remove": o.RemoveChild,
 }
-_SHUTDOWNS = {"shutdown": (True, inf), "hurry": (False, inf), "within": (True, 1.0), "later": (True, 3.0)}
+_SHUTDOWNS = {
+    "shutdown": (True, inf),
+    "hurry": (False, inf),
+    "within": (True, 1.0),
+    "later": (True, 3.0),
+}
 
 
 def actions(state: State, shape: Shape) -> Iterator[Action]:

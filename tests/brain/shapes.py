@@ -61,7 +61,9 @@ def _decide(report: object) -> None:
     return None
 
 
-def child(name: str, *, explicit: bool = True, delays: tuple[float, ...] = (0,), **options: Any) -> ChildSpec[Any]:
+def child(
+    name: str, *, explicit: bool = True, delays: tuple[float, ...] = (0,), **options: Any
+) -> ChildSpec[Any]:
     """A child whose times are whole ticks; explicit unless told otherwise."""
     if explicit:
         options.setdefault("readiness", "explicit")
@@ -190,6 +192,13 @@ def _three(strategy: str, ordering: str) -> None:
     add(f"three, {name}", three, **quiet)
     ways = ("shutdown", "hurry")
     add(f"stopping three, {name}", three, commands=("stop",), exits=("ok",), shutdowns=ways)
+    a = child("a", explicit=False)
+    b = child("b", retry_first_start=True, **_after(ordering, "a"))
+    c = child("c", explicit=False, **_after(ordering, "b"))
+    add(f"recycled, {name}", supervisor(a, b, c, **how), commands=("restart",), **quiet)
+    b = child("b", explicit=False, **_after(ordering, "a"))
+    add(f"plain, {name}", supervisor(a, b, c, **how), **quiet)
+    a = child("a", retry_first_start=True)
     b = child("b", delays=(1,), retry_first_start=True)
     c = child("c", explicit=False, **_after(ordering, "a", "b"))
     add(f"fork, {name}", supervisor(a, b, c, **how), **quiet)

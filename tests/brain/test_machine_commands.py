@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from brain.rig import BOOM, Rig
 from brain.shapes import ORDERINGS, child
 from trio_supervisor import _events as ev
@@ -113,7 +114,9 @@ def test_restart_of_a_running_child_is_a_new_attempt_of_a_new_generation() -> No
 
 
 def test_restart_means_now_and_clears_hold_and_backoff_for_that_child_only() -> None:
-    rig = Rig(*(child(name, explicit=False, delays=(10,)) for name in "abc"), strategy="one_for_all")
+    rig = Rig(
+        *(child(name, explicit=False, delays=(10,)) for name in "abc"), strategy="one_for_all"
+    )
     rig.crash("a")
     rig.gone("c", "b")
     rig.done()

@@ -6,6 +6,7 @@ The oracle watches every step of these tests too; what they say is what a reader
 from __future__ import annotations
 
 import pytest
+
 from brain.rig import BOOM, OK, Rig
 from brain.shapes import child
 from trio_supervisor import _events as ev
@@ -13,7 +14,6 @@ from trio_supervisor._brain.orders import Exited, FirstStart
 from trio_supervisor._errors import TaskFailure
 from trio_supervisor._exits import Crashed, Failed, SelfCancelled, TaskExit, TimedOut, Unhealthy
 from trio_supervisor._policy import (
-    BackoffPolicy,
     Decision,
     DoNotRestart,
     Escalate,
@@ -255,7 +255,7 @@ def test_restart_by_hand_that_fails_to_start_is_an_ordinary_failure() -> None:
     assert rig.done() == ["start a#3"]
 
 
-# ---------------------------------------------------------------- auto_shutdown (EEP-56)
+# The table of EEP-56.
 
 
 def significant(mode: str, *restarts: str, **options: object) -> Rig:

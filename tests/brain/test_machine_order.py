@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from brain.rig import Rig
 from brain.shapes import ORDERINGS, STRATEGIES, child
 from trio_supervisor._brain.orders import FirstStart
@@ -12,7 +13,8 @@ def family(strategy: str, ordering: str = "sequence", *, ready: bool = True) -> 
     """a, b, c and d; in a graph b and c each require a, and d requires c."""
     needs = {"b": ("a",), "c": ("a",), "d": ("c",)} if ordering == "graph" else {}
     children = [
-        child(name, grace=1, retry_first_start=True, requires=needs.get(name, ())) for name in "abcd"
+        child(name, grace=1, retry_first_start=True, requires=needs.get(name, ()))
+        for name in "abcd"
     ]
     rig = Rig(*children, strategy=strategy, ordering=ordering)
     if ready:
@@ -232,6 +234,26 @@ def test_a_failure_of_an_earlier_one_widens_the_round() -> None:
     assert rig.done() == ["ask b#1"]
     rig.gone("b")
     assert rig.done() == ["start a#2"]
+
+
+def test_readiness_of_an_attempt_that_is_to_be_recycled_settles_nobody() -> None:
+    rig = Rig(
+        child("a", retry_first_start=True),
+        child("b", retry_first_start=True),
+        child("c", explicit=False),
+        strategy="one_for_all",
+    )
+    rig.ready("a", "b")
+    rig.restart("b")
+    rig.gone("b")
+    rig.crash("a")  # c hangs, and b starts still
+    rig.ready("b")
+    rig.gone("c")
+    rig.done()
+    rig.gone("b")
+    assert rig.done() == ["start a#2"]
+    rig.ready("a")
+    assert rig.done() == ["start b#3"]
 
 
 def test_held_down_members_stay_down_and_done_ones_run_again() -> None:

@@ -8,6 +8,7 @@ from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from brain.oracle import Oracle
 from brain.rig import BOOM, OK
 from brain.shapes import child, supervisor
@@ -174,7 +175,9 @@ def test_windows_forget_what_is_too_old_to_count() -> None:
 def test_children_that_come_and_go_leave_nothing() -> None:
     bare = Bare(supervisor(child("a", explicit=False), strategy="rest_for_one"))
     for number in range(5_000):
-        spec = child(f"s{number}", explicit=False, restart="temporary", requires=("a",), max_runtime=9)
+        spec = child(
+            f"s{number}", explicit=False, restart="temporary", requires=("a",), max_runtime=9
+        )
         bare.take(o.AddChild(spec, o.FirstStart.FORGETS_CHILD))
         bare.take(o.Exited(spec.name, 1, OK))
     machine = bare.machine

@@ -1,10 +1,11 @@
-"""What passing time does: timeouts, health, grace, the deadline of a shutdown, unresponsive children."""
+"""What passing time does: timeouts, health, grace, deadlines, unresponsive children."""
 
 from __future__ import annotations
 
 from math import inf
 
 import pytest
+
 from brain.rig import Rig
 from brain.shapes import child
 from trio_supervisor import _events as ev
@@ -314,7 +315,6 @@ def test_limit_and_escalation_during_a_shutdown_are_ignored() -> None:
     assert rig.machine.outcome is not None
     assert rig.machine.outcome.kind == "shutdown"
     assert not rig.events(ev.ExitJudged)
-
 
 
 def test_nested_supervisor_is_told_the_deadline_whenever_it_gets_earlier() -> None:

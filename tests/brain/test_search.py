@@ -1,4 +1,4 @@
-"""Every sequence of signals to small supervisors: nothing forbidden, nothing left out, nobody stuck.
+"""All sequences of signals to small supervisors: nothing forbidden, left out, or stuck.
 
 What is searched here is the part that is over in seconds. For the rest of it, and for more time:
 ``PYTHONPATH=tests python -m brain.search --minutes 30``.
@@ -11,17 +11,19 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from brain.clones import LINKS, clone, dump, mutable_slots
 from brain.search import Result, State, actions, replay, search
 from brain.shapes import CLOSED, SHAPES
 from trio_supervisor._brain import signals
 from trio_supervisor._brain.lifecycle import TRANSITIONS, ChildLife
-from trio_supervisor._brain.machine import SupervisionMachine
 from trio_supervisor._brain.ordering import Order
 from trio_supervisor._brain.restart import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trio_supervisor._brain.machine import SupervisionMachine
 
 # Shapes with more transitions than this are only begun here.
 QUICK = 2_200

@@ -34,9 +34,9 @@ a part; there the part that is the library's own is tested: `junk_commands` inst
 junk connections, `reader_crash_loop` instead of a relay that is killed."""
 
 
-def play(name: str, length: float) -> Scene:
+def play(name: str, length: float, *, slack: float = 1.0) -> Scene:
     """Run one scenario, and say how it went."""
-    scene = Scene(name, length)
+    scene = Scene(name, length, slack=slack)
     log = logging.getLogger("trio_supervisor")
     counter = _Counter()
     log.addHandler(counter)

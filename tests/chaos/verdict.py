@@ -28,11 +28,13 @@ class Scene:
     Attributes:
         name: Of the scenario.
         length: How long it is to last, as a share of its full length.
+        slack: By how much durations may exceed their bars.
     """
 
-    def __init__(self, name: str, length: float = 1.0) -> None:
+    def __init__(self, name: str, length: float = 1.0, *, slack: float = 1.0) -> None:
         self.name = name
         self.length = length
+        self.slack = slack
         self.ok = True
         self._notes: list[str] = []
         self._began = perf_counter()
@@ -44,6 +46,8 @@ class Scene:
 
     def require(self, what: str, measured: float, how: str, bound: float, unit: str = "") -> None:
         """Ask that ``measured`` is ``<`` (and so on) ``bound``."""
+        if unit and how == "<":
+            bound *= self.slack
         ok = _COMPARE[how](measured, bound)
         self.ok &= ok
         scale = {"ms": 1e3, "µs": 1e6}.get(unit, 1)

@@ -55,6 +55,8 @@ def child_removed(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildRemoved) 
     if kid.wish != "removed" and kid.known:
         oracle.fail("events", f"removed, but it should be {kid.wish}", event, kid)
     del node.kids[kid.name]
+    for members, _ in node.rounds:
+        members.discard(kid.name)  # whoever gets this name next is somebody else
     oracle.restless.pop(kid, None)
     for other in node.kids.values():
         oracle.restless[other] = node
