@@ -129,7 +129,8 @@ class State:
         if what == "add":
             return o.AddChild(*shape.extra[name])
         if what in _COMMANDS:
-            return _COMMANDS[what](name, what)
+            command: o.Signal = _COMMANDS[what](name, what)
+            return command
         if what in _SHUTDOWNS:
             grace, wait = _SHUTDOWNS[what]
             return o.Shutdown(what, grace=grace, deadline=self.now + wait)

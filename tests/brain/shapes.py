@@ -124,7 +124,9 @@ def _alone() -> None:
         )
         add(f"alone, limit, {on_limit}", supervisor(limited), late=True, **full)
     for restart in ("permanent", "transient", "temporary"):
-        options = {} if restart == "temporary" else {"retry_first_start": True}
+        options: dict[str, Any] = {}
+        if restart != "temporary":
+            options["retry_first_start"] = True
         decided = child("a", restart=restart, **options)
         add(f"alone, decide, {restart}", supervisor(decided), decisions=tuple(DECISIONS), **full)
     pool = supervisor(max_children=1)
@@ -143,7 +145,7 @@ def _two(strategy: str, ordering: str) -> None:
     add(f"requires, {name}", supervisor(first, third, **how), unready=True, shutdowns=())
     held = child("b", explicit=False, requires=("a",))
     calm = {"exits": ("fail",), "shutdowns": ()}
-    ways = ("quarantine", "restart")
+    ways: tuple[str, ...] = ("quarantine", "restart")
     spec = supervisor(child("a", explicit=False), held, **how)
     add(f"quarantine, {name}", spec, commands=ways, **calm)
     slow = child("a", explicit=False, delays=(2,))

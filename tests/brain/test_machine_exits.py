@@ -5,6 +5,8 @@ The oracle watches every step of these tests too; what they say is what a reader
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from brain.rig import BOOM, OK, Rig
@@ -258,7 +260,7 @@ def test_restart_by_hand_that_fails_to_start_is_an_ordinary_failure() -> None:
 # The table of EEP-56.
 
 
-def significant(mode: str, *restarts: str, **options: object) -> Rig:
+def significant(mode: str, *restarts: str, **options: Any) -> Rig:
     children = [
         child(name, explicit=False, restart=restart, significant=True, **options)
         for name, restart in zip("abc", restarts, strict=False)

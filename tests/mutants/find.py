@@ -23,8 +23,12 @@ def with_kit() -> Iterator[str]:
     from model.perform import run_case
 
     for seed in count():
-        trace = run_case(case_of(seed), seed=seed)
-        yield "" if trace.ok else f"{', '.join(trace.fault)} (case {seed})"
+        try:
+            trace = run_case(case_of(seed), seed=seed)
+        except Exception as error:  # not even the simulation survives it
+            yield f"{type(error).__name__} (case {seed})"
+        else:
+            yield "" if trace.ok else f"{', '.join(trace.fault)} (case {seed})"
 
 
 def with_model() -> Iterator[str]:

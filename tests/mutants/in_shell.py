@@ -50,6 +50,7 @@ MUTANTS: Final = (
         "                        nursery.cancel_scope.cancel(_BODY_FAILED)\n"
         "                if task",
         "                        pass\n                if task",
+        escapes="the drawn bodies crash, and wait for background tasks, but nobody asks why no exit comes",
     ),
     Mutant(
         "a body that is to be cancelled before its first step runs all the same",
@@ -81,12 +82,14 @@ MUTANTS: Final = (
         "_collector",
         "        self._rang = True\n",
         "        self.carry_out(self.machine.wake(now), now)\n        self._alarm_at = inf\n",
+        escapes="events do not tell what was posted first in one instant",
     ),
     Mutant(
         "a heartbeat's notice is sent only once",
         "_collector",
         "        attempt.beat_noted = False\n",
         "",
+        escapes="the shell looks at the attempt's own times; too few drawn bodies beat and then fall silent",
     ),
     Mutant(
         "decide is asked although a wish decides",
@@ -94,6 +97,7 @@ MUTANTS: Final = (
         "        if not self.machine.would_judge(attempt.name, attempt.number, "
         "failed=how.is_failure):\n            return\n",
         "",
+        escapes="what decide answers is ignored then, so that only decide itself could tell",
     ),
     Mutant(
         "a signal that arrives while the supervisor stops is lost",
@@ -108,6 +112,7 @@ MUTANTS: Final = (
         "_collector",
         "                if not self._waiting or self.is_over:\n",
         "                if not self._waiting:\n",
+        escapes="needs a start that waits while everything is cancelled; test_model.py has that case",
     ),
     # ---------------------------------------------------------------- shell
     Mutant(
@@ -115,6 +120,7 @@ MUTANTS: Final = (
         "_shell",
         "return attempt if attempt is not None and attempt.number == number else None",
         "return attempt",
+        escapes="the machine clears what belonged to an attempt, so that no such order is made",
     ),
     Mutant(
         "those who wait for a child are not woken",
@@ -127,6 +133,7 @@ MUTANTS: Final = (
         "_shell",
         "        for slot in list(self.watched.values()):\n            slot.refresh()\n",
         "",
+        escapes="the observers of drawn cases are cancelled before the end",
     ),
     Mutant(
         "commands in flight at the end are never answered",

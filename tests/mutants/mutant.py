@@ -26,6 +26,7 @@ class Mutant:
         old: What stands there, exactly once.
         new: What stands there instead.
         also: More such pairs in the same module, where one line is guarded by another.
+        escapes: Why none of the finders is known to see it, if that is so.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Mutant:
     old: str
     new: str
     also: tuple[tuple[str, str], ...] = ()
+    escapes: str = ""
 
     def apply(self, source: str) -> str:
         """The changed source.

@@ -8,11 +8,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from trio_supervisor import BackoffPolicy, ChildSpec, RestartLimit, SupervisorSpec
+from trio_supervisor import (
+    BackoffPolicy,
+    ChildSpec,
+    Restart,
+    RestartLimit,
+    RestartPolicy,
+    SupervisorSpec,
+)
 from trio_supervisor._attempt import Attempt
 from trio_supervisor._brain import judgement, lifecycle, machine, ordering, restart, signals, vitals
 from trio_supervisor._brain.lifecycle import Doom, Wish
 from trio_supervisor.testing import (
+    Add,
     Advance,
     Behaviour,
     CancelItself,
@@ -173,11 +181,11 @@ def backoff_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def transient_always_restarts(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(judgement.TABLE, ("transient", True), restart.TABLE["permanent", True])
+    patch.setitem(restart.TABLE, (RestartPolicy.TRANSIENT, True), Restart())
 
 
 def temporary_restarts(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(judgement.TABLE, ("temporary", False), restart.TABLE["permanent", True])
+    patch.setitem(restart.TABLE, (RestartPolicy.TEMPORARY, False), Restart())
 
 
 def policy_beats_the_operator(patch: pytest.MonkeyPatch) -> None:
@@ -321,3 +329,10 @@ def test_the_oracle_sees_it(story: Any, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_without_a_bug_nothing_is_found() -> None:
     assert first_violations(60) == set()
+
+
+def test_a_name_that_is_used_again_is_somebody_else() -> None:
+    """Shrunk: a child is removed by a group restart, and added anew before the group is gone."""
+    once = ChildSpec("r", Behaviour(ends_at=1, how="return"), restart="temporary")
+    again = [Add(once, wait=False), Crash("d"), Add(once), Advance(5)]
+    simulate(exercise, rich_tree("one_for_all", "graph"), [Advance(2), *again]).check()
