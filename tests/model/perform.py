@@ -120,10 +120,12 @@ async def perform(case: Case) -> str:
         WaiterError: Somebody was not woken, or an error is lost.
     """
     raised: BaseException | None = None
+    found: list[Supervisor] = []
     # Whoever ignores stop requests and has all the time in the world needs somebody to cancel.
     with trio.CancelScope(deadline=trio.current_time() + 2 * PATIENCE) as outer:
         try:
             async with kit.open_rig(case.spec, wait_ready=case.wait_ready) as rig:
+                found.append(rig.supervisor)
                 with trio.move_on_after(PATIENCE):
                     await _inside(case, rig, outer)
         except (SupervisorError, BlockError) as error:
@@ -133,7 +135,12 @@ async def perform(case: Case) -> str:
             found = {type(error) for error in group.exceptions}
             if BlockError not in found or not found - {BlockError}:
                 raise
-    return _check_outcome(case, raised)
+    outcome = _check_outcome(case, raised)
+    if raised is None and found:
+        causes = {getattr(event, "cause", "") for event in found[0].journal if event.path == "app"}
+        if causes & {"limit", "escalated", "start_failed"} and not outer.cancelled_caught:
+            raise WaiterError(f"the tree has failed ({causes}), and nothing was raised")
+    return outcome
 
 
 async def _inside(case: Case, rig: kit.Rig, outer: trio.CancelScope) -> None:

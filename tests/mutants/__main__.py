@@ -35,8 +35,7 @@ def main() -> int:
         for name, (seconds, found) in zip(chosen, results, strict=True):
             known = MUTANTS[name].escapes
             verdict = "caught" if found else "escaped" if known else "ESCAPED"
-            found = found or (f"known: {known}" if known else "")
-            print(f"{verdict:8} {seconds:5.1f} s  {name}: {found}", flush=True)
+            print(f"{verdict:8} {seconds:5.1f} s  {name}: {found or known}", flush=True)
             total += seconds
             if verdict == "escaped":
                 expected.append(name)

@@ -50,7 +50,7 @@ MUTANTS: Final = (
         "                        nursery.cancel_scope.cancel(_BODY_FAILED)\n"
         "                if task",
         "                        pass\n                if task",
-        escapes="the drawn bodies crash, and wait for background tasks, but nobody asks why no exit comes",
+        escapes="no drawn case asks why no exit comes after a crash",
     ),
     Mutant(
         "a body that is to be cancelled before its first step runs all the same",
@@ -89,7 +89,7 @@ MUTANTS: Final = (
         "_collector",
         "        attempt.beat_noted = False\n",
         "",
-        escapes="the shell looks at the attempt's own times; too few drawn bodies beat and then fall silent",
+        escapes="few drawn bodies beat for a while and then fall silent",
     ),
     Mutant(
         "decide is asked although a wish decides",
@@ -97,7 +97,7 @@ MUTANTS: Final = (
         "        if not self.machine.would_judge(attempt.name, attempt.number, "
         "failed=how.is_failure):\n            return\n",
         "",
-        escapes="what decide answers is ignored then, so that only decide itself could tell",
+        escapes="what it answers is ignored; only decide could tell",
     ),
     Mutant(
         "a signal that arrives while the supervisor stops is lost",
@@ -112,7 +112,7 @@ MUTANTS: Final = (
         "_collector",
         "                if not self._waiting or self.is_over:\n",
         "                if not self._waiting:\n",
-        escapes="needs a start that waits while everything is cancelled; test_model.py has that case",
+        escapes="seldom drawn; test_model.py has that very case",
     ),
     # ---------------------------------------------------------------- shell
     Mutant(
@@ -140,6 +140,7 @@ MUTANTS: Final = (
         "_shell",
         "                subject[-1].answered.set()\n\n        self.drain(answer)",
         "                pass\n\n        self.drain(answer)",
+        escapes="the kit's operators are cancelled with the scenario",
     ),
     Mutant(
         "a cancel is not carried out",
@@ -176,12 +177,14 @@ MUTANTS: Final = (
         "_waiting",
         "    return not view.live or view.attempt != reply.attempt\n",
         "    return True\n",
+        escapes="the kit's operators do not look when they are answered",
     ),
     Mutant(
         "whoever stops itself waits for its own grace",
         "_waiting",
         "            host.forfeit_grace(attempt)\n",
         "            pass\n",
+        escapes="no drawn body gives commands",
     ),
     Mutant(
         "a nested supervisor does not hear of its parent's stop",

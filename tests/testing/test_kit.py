@@ -29,6 +29,7 @@ from trio_supervisor.testing import (
     Advance,
     Behaviour,
     Crash,
+    Fail,
     Failure,
     InvariantViolated,
     LifecycleMachine,
@@ -201,6 +202,9 @@ def recorded() -> tuple[SupervisorSpec, list[ev.Event]]:
 def rewritten(event: ev.Event, **changes: Any) -> ev.Event:
     fields = {name: getattr(event, name) for name in event.__match_args__}
     return type(event)(**(fields | changes))
+
+
+evolve: Callable[..., ev.Event] = attrs.evolve
 
 
 def without(kind: type[ev.Event]) -> Callable[[list[ev.Event]], list[ev.Event]]:
@@ -426,7 +430,7 @@ def test_a_pilot_drives_a_tree_step_by_step() -> None:
         pilot.remove("new")
         pilot.check()
         assert pilot.is_open
-        pilot.fail("a")
+        pilot.apply(Fail("a"))
         assert not pilot.is_open
         assert "gave up" in str(pilot.failure)
 

@@ -39,5 +39,5 @@ class InvariantViolated(AssertionError):
     """
 
     def __init__(self, violations: Sequence[Violation]) -> None:
-        self.violations = tuple(violations)
+        self.violations: tuple[Violation, ...] = tuple(violations)
         super().__init__("\n\n".join(violation.render() for violation in self.violations))

@@ -287,10 +287,6 @@ class Pilot:
         """Make a child's live attempt raise something undeclared."""
         self.apply(command.Crash(path))
 
-    def fail(self, path: str) -> None:
-        """Make a child's live attempt raise a `TaskFailure`."""
-        self.apply(command.Fail(path))
-
     def stop(self, path: str) -> None:
         """`Supervisor.stop_child`, without waiting for time to pass."""
         self.apply(command.Stop(path))
