@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import define
 
 from brain.clones import clone, key_of
+from brain.closed import CLOSED
 from brain.oracle import Oracle
 from brain.referee import PATH, SEEN, Referee
-from brain.shapes import CLOSED, DECISIONS, SHAPES, Shape
+from brain.shapes import DECISIONS, SHAPES, Shape
 from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.machine import SupervisionMachine
 from trio_supervisor._exits import Aborted, Crashed, Stopped, Succeeded, TaskExit
@@ -285,8 +286,9 @@ def search(shape: Shape, *, seconds: float = inf, max_states: int = 10**9) -> Re
             result.closed = False
             break
         state, key, result.depth = queue.popleft()
-        for action in actions(state, shape):
-            new = state.copy()
+        todo = list(actions(state, shape))
+        for action in todo:
+            new = state if action is todo[-1] else state.copy()  # the last one may have it
             result.transitions += 1
             try:
                 new.act(action, shape)

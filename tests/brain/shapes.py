@@ -261,8 +261,3 @@ for each in EVERY:
     _added(*each)
 for strategy in STRATEGIES:
     _auto(strategy)
-
-# How many states, and transitions from them, each shape has where the search comes to an end. A
-# number that changes means that the brain does something new, or less: see what before writing the
-# new one down.
-CLOSED: dict[str, tuple[int, int]] = {}

@@ -132,8 +132,8 @@ async def perform(case: Case) -> str:
             raised = error
         except ExceptionGroup as group:
             raised = group
-            found = {type(error) for error in group.exceptions}
-            if BlockError not in found or not found - {BlockError}:
+            kinds = {type(error) for error in group.exceptions}
+            if BlockError not in kinds or not kinds - {BlockError}:
                 raise
     outcome = _check_outcome(case, raised)
     if raised is None and found:

@@ -204,9 +204,6 @@ def rewritten(event: ev.Event, **changes: Any) -> ev.Event:
     return type(event)(**(fields | changes))
 
 
-evolve: Callable[..., ev.Event] = attrs.evolve
-
-
 def without(kind: type[ev.Event]) -> Callable[[list[ev.Event]], list[ev.Event]]:
     def change(events: list[ev.Event]) -> list[ev.Event]:
         at = next(at for at, event in enumerate(events) if isinstance(event, kind))
