@@ -258,6 +258,51 @@ async def test_a_stop_beats_the_crash_that_was_posted_after_it() -> None:
         assert len(events_of(supervisor, ChildStarted)) == 1
 
 
+@pytest.mark.parametrize("command", ["stop_child", "quarantine_child", "remove_child"])
+@scenario
+async def test_an_operators_stop_does_not_queue_behind_the_stop_of_a_group(command: str) -> None:
+    trace = Trace()
+    told = trio.Event()
+
+    async def bad(child: ChildContext) -> None:
+        if child.attempt == 1:
+            await told.wait()
+            raise Boom
+        await trio.sleep_forever()
+
+    children = [
+        trace.child("a", stopping=1),
+        ChildSpec("bad", bad, backoff=AT_ONCE),
+        trace.child("z", stopping=50),
+    ]
+    async with open_supervisor(
+        SupervisorSpec("app", children, strategy="one_for_all")
+    ) as supervisor:
+        told.set()
+        await trio.sleep(3)
+        assert trace.take() == "+a +z ?z"  # a would have its turn when z is gone
+        await getattr(supervisor, command)("a")
+        assert (trace.take(), trio.current_time()) == ("?a -a", 4)
+        await trio.sleep(60)
+        assert trace.take() == "-z +z"
+
+
+@scenario
+async def test_a_restart_that_was_ready_for_a_moment_has_happened() -> None:
+    """What comes right after it, before whoever waits has its turn, does not undo that."""
+
+    async def body(child: ChildContext) -> None:
+        child.ready()
+        if child.attempt == 2:
+            child.supervisor.request_shutdown()
+        await trio.sleep_forever()
+
+    spec = ChildSpec("a", body, readiness="explicit")
+    async with open_supervisor(SupervisorSpec("app", [spec])) as supervisor:
+        await supervisor.restart_child("a")
+        await supervisor.wait_finished()
+
+
 @scenario
 async def test_a_quarantined_child_stays_visible_as_such() -> None:
     async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", forever)])) as supervisor:

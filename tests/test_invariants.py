@@ -614,6 +614,23 @@ async def test_invariant_5_a_group_restart_is_charged_once_and_by_hand_never() -
         assert [e.action for e in events_of(supervisor, ExitJudged)] == ["restart"]
 
 
+@scenario
+async def test_invariant_5_the_supervisors_own_window_counts_all_its_children() -> None:
+    children = [ChildSpec(name, crash_after, 2, 1, backoff=AT_ONCE) for name in "abc"]
+    children.append(ChildSpec("d", crash_after, 3, backoff=AT_ONCE))
+    limit = RestartLimit(4, within=100)
+    with pytest.raises(RestartLimitExceeded) as caught:
+        async with open_supervisor(
+            SupervisorSpec("app", children, restart_limit=limit)
+        ) as supervisor:
+            await trio.sleep_forever()
+    # At 2 three of them, at 3 and at 6 the fourth: the fifth restart is one too many.
+    assert trio.current_time() == 6
+    assert (caught.value.path, caught.value.limit) == ("app/d", limit)
+    actions = [event.action for event in events_of(supervisor, ExitJudged)]
+    assert actions == ["restart"] * 4 + ["escalate"]
+
+
 # ---------------------------------------------------------------- 6: the table
 
 END_IT: dict[str, Callable[[ChildContext], Awaitable[object]]] = {

@@ -293,8 +293,9 @@ async def test_the_whole_tree_stops_in_reverse_order_through_all_levels() -> Non
     ]
 
 
+@pytest.mark.parametrize("seed", range(10))
 @scenario
-async def test_outer_cancellation_goes_through_all_levels_in_order() -> None:
+async def test_outer_cancellation_goes_through_all_levels_in_order(seed: int) -> None:
     trace = Trace()
     inner = SupervisorSpec("inner", [trace.child("p", stopping=1), trace.child("q", stopping=1)])
     outer = SupervisorSpec("outer", [trace.child("m", stopping=1), inner])

