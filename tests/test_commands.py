@@ -47,6 +47,7 @@ from trio_supervisor import (
     CommandRefused,
     ExitJudged,
     Quarantine,
+    ShutdownTree,
     SpecError,
     Stopped,
     Supervisor,
@@ -294,10 +295,10 @@ async def test_a_restart_that_was_ready_for_a_moment_has_happened() -> None:
     async def body(child: ChildContext) -> None:
         child.ready()
         if child.attempt == 2:
-            child.supervisor.request_shutdown()
+            raise Boom
         await trio.sleep_forever()
 
-    spec = ChildSpec("a", body, readiness="explicit")
+    spec = ChildSpec("a", body, readiness="explicit", decide=lambda report: ShutdownTree())
     async with open_supervisor(SupervisorSpec("app", [spec])) as supervisor:
         await supervisor.restart_child("a")
         await supervisor.wait_finished()

@@ -209,6 +209,7 @@ MUTANTS: Final = (
         _JUDGE,
         "succeeded = how.is_success and not signal.decide_error",
         "succeeded = how.is_success",
+        escapes="seldom drawn",
     ),
     Mutant(
         "the waits of a backoff end one too early",
