@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 from itertools import count
 from time import process_time
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 ROUNDS = (("kit", 1.5), ("brain", 1.5), ("kit", 3.0), ("model", 0.9), ("brain", 2.2))
 """Who looks, and for how many seconds of one core."""
+
+MEMORY = 2**30
+MOST_SECONDS = 20
 
 
 def with_kit() -> Iterator[str]:
@@ -69,6 +73,9 @@ def main() -> int:
     parser.add_argument("name")
     parser.add_argument("--by", choices=("all", "kit", "model", "brain"), default="all")
     options = parser.parse_args()
+    # A supervisor with a bug may loop and eat: better here than all over the machine.
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
     if options.name != "none":  # that one is a test of the finders
         MUTANTS[options.name].plant()
     began = process_time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,9 @@ def hunt(name: str, by: str = "all") -> tuple[float, str]:
             command, env=env, capture_output=True, text=True, check=False, timeout=_PATIENCE
         )
     except subprocess.TimeoutExpired:
-        return TOO_LONG, ""
+        return TOO_LONG, "hang: it waits for ever"
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        return TOO_LONG, "hang: it runs on and on"
     last = done.stdout.strip().rpartition("\n")[2]
     seconds, _, found = last.partition("\t")
     if done.returncode or not seconds:
