@@ -6,6 +6,7 @@ What is searched here is the part that is over in seconds. For the rest of it, a
 
 from __future__ import annotations
 
+from collections import deque
 from copy import deepcopy
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,44 @@ def test_clones_are_faithful_and_independent(name: str) -> None:
             other.act(action, SHAPES[name])
         assert dump(machine) == before
         assert state.key() == key
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "recycled, rest_for_one sequence",
+        "shared limit, one_for_all graph",
+        "merging, rest_for_one graph",
+        "temporary, one_for_all sequence",
+        "quarantine, one_for_all sequence",
+    ],
+)
+def test_states_with_the_same_key_have_the_same_future(name: str) -> None:
+    shape = SHAPES[name]
+
+    def future(state: State) -> list[int]:
+        keys = []
+        for action in actions(state, shape):
+            new = state.copy()
+            new.act(action, shape)
+            keys.append(new.key())
+        return keys
+
+    first = State(shape)
+    futures = {first.key(): future(first)}
+    queue = deque([first])
+    while queue:
+        state = queue.popleft()
+        for action in actions(state, shape):
+            new = state.copy()
+            new.act(action, shape)
+            key = new.key()
+            if key not in futures:
+                futures[key] = future(new)
+                queue.append(new)
+            else:
+                assert future(new) == futures[key], (action, state.oracle.kids)
+    assert len(futures) == CLOSED[name][0]
 
 
 def test_the_same_path_leads_to_the_same_state() -> None:
