@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -49,6 +49,9 @@ from trio_supervisor import (
     run_supervisor,
 )
 from trio_supervisor._brain.machine import SupervisionMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 NO_RESTARTS = RestartLimit(0, within=1)
 
@@ -337,6 +340,25 @@ async def test_a_fatal_exception_while_starting_comes_out_of_entering() -> None:
     assert caught.value is error
 
 
+@pytest.mark.parametrize("seed", range(10))
+@scenario
+async def test_a_fatal_exception_right_after_being_ready_comes_out_at_the_latest_of_the_block(
+    seed: int,
+) -> None:
+    error = SystemExit(7)
+
+    async def bad(child: ChildContext) -> None:
+        child.ready()
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        async with open_supervisor(
+            SupervisorSpec("app", [ChildSpec("bad", bad, readiness="explicit")])
+        ):
+            await trio.sleep_forever()
+    assert caught.value is error
+
+
 @scenario
 async def test_a_fatal_exception_deep_in_the_tree_gets_out_bare() -> None:
     trace = Trace()
@@ -510,6 +532,7 @@ async def test_without_wait_ready_one_can_wait_for_it_later() -> None:
         SupervisorSpec("app", [trace.child("a", starting=2)]), wait_ready=False
     ) as supervisor:
         assert supervisor.state().state == "starting"
+        assert supervisor.child("a").state == "starting"
         await supervisor.wait_ready()
         assert trio.current_time() == 2
         assert supervisor.state().state == "running"
@@ -556,6 +579,21 @@ async def test_block_and_tree_both_fail_and_come_out_as_a_group_of_the_two() -> 
             finally:
                 raise mine
     assert mine in caught.value.exceptions
+
+
+@scenario
+async def test_what_fails_in_the_block_because_of_its_cancel_is_kept() -> None:
+    async def fails_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("in the block")
+
+    bad = ChildSpec("bad", crash_after, 1, restart_limit=NO_RESTARTS, backoff=AT_ONCE)
+    with pytest.RaisesGroup(RestartLimitExceeded, pytest.RaisesGroup(ValueError)):
+        async with open_supervisor(SupervisorSpec("app", [bad])), trio.open_nursery() as nursery:
+            nursery.start_soon(fails_when_cancelled)
+            nursery.start_soon(trio.sleep_forever)
 
 
 @scenario
@@ -928,6 +966,43 @@ async def test_a_bug_while_stopping_does_not_hang_either() -> None:
 
             patch.setattr(SupervisionMachine, "receive", receive)
     assert trio.current_time() == 0
+
+
+@scenario
+async def test_a_bug_ends_all_waiting() -> None:
+    unwatched()
+    heard: list[type[Exception]] = []
+
+    async def note(wait: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await wait()
+        except SupervisorError as error:
+            heard.append(type(error))
+
+    slow = ChildSpec("slow", only_first_is_ready, readiness="explicit", start_timeout=50)
+    async with trio.open_nursery() as nursery:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Bug):
+            async with open_supervisor(SupervisorSpec("app", [slow])) as supervisor:
+                handle = supervisor.child("slow")
+                nursery.start_soon(note, handle.restart)
+                nursery.start_soon(note, handle.wait_finished)
+                nursery.start_soon(note, lambda: handle.wait_state("quarantined"))
+                nursery.start_soon(note, supervisor.wait_finished)
+                await trio.sleep(1)
+
+                def receive(*args: object) -> None:
+                    raise Bug
+
+                patch.setattr(SupervisionMachine, "receive", receive)
+                supervisor.request_shutdown()
+                await trio.sleep_forever()
+    assert heard == [SupervisorClosed] * 4
+
+
+async def only_first_is_ready(child: ChildContext) -> None:
+    if child.attempt == 1:
+        child.ready()
+    await trio.sleep_forever()
 
 
 @scenario

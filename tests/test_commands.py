@@ -38,6 +38,7 @@ from trio_supervisor import (
     ChildNotFound,
     ChildNotReady,
     ChildReady,
+    ChildRunner,
     ChildRunReport,
     ChildSpec,
     ChildStarted,
@@ -727,6 +728,24 @@ async def test_a_child_of_a_tree_inside_a_child_may_stop_the_child_around_it() -
 
 
 @scenario
+async def test_a_lone_attempt_inside_a_child_may_give_commands() -> None:
+    async def lone(child: ChildContext, supervisor: Supervisor) -> None:
+        await supervisor.stop_child("b")
+
+    async def body(child: ChildContext) -> None:
+        report = await ChildRunner().run_once(ChildSpec("lone", lone, child.supervisor))
+        assert report.exit.is_success
+        await trio.sleep_forever()
+
+    async with open_supervisor(
+        SupervisorSpec("app", [ChildSpec("a", body), ChildSpec("b", forever)])
+    ) as supervisor:
+        await until_blocked()
+        assert state_of(supervisor, "b") == "stopped"
+        assert supervisor.child("a").attempt == 1
+
+
+@scenario
 async def test_a_child_that_stops_a_sibling_keeps_its_own_grace() -> None:
     heard: list[str] = []
 
@@ -1326,6 +1345,17 @@ async def test_decide_may_shut_everything_down() -> None:
         assert (await supervisor.wait_finished()).reason == "enough"
 
 
+@pytest.mark.parametrize("answer", ["restart", 1, ShutdownTree])
+@scenario
+async def test_a_decision_that_is_none_leaves_it_to_the_table_and_says_so(answer: Any) -> None:
+    spec = ChildSpec("a", crash_after, 1, 1, decide=lambda report: answer, backoff=AT_ONCE)
+    async with open_supervisor(SupervisorSpec("app", [spec])) as supervisor:
+        await trio.sleep(2)
+        (verdict,) = events_of(supervisor, ExitJudged)
+        assert (verdict.action, verdict.source) == ("restart", "table")
+        assert "TypeError: decide returned" in verdict.error
+
+
 @scenario
 async def test_subscribers_may_give_commands() -> None:
     async def operator(supervisor: Supervisor) -> None:
@@ -1426,6 +1456,34 @@ async def test_wait_ready_of_a_handle_keeps_waiting_over_restarts() -> None:
         await until_blocked()
         assert await supervisor.child("a").wait_ready() == 4
         assert trio.current_time() == 2 + 1 + 2 + 1 + 2
+
+
+@scenario
+async def test_wait_ready_of_a_handle_is_not_content_with_a_moment() -> None:
+    async def body(child: ChildContext) -> None:
+        child.ready("first")
+        child.not_ready()
+        await trio.sleep(5)
+        child.ready("second")
+        await trio.sleep_forever()
+
+    spec = ChildSpec("a", body, readiness="explicit")
+    async with open_supervisor(SupervisorSpec("app", [spec]), wait_ready=False) as supervisor:
+        assert await supervisor.child("a").wait_ready() == "second"
+        assert trio.current_time() == 5
+
+
+@scenario
+async def test_wait_finished_of_a_child_that_never_ran() -> None:
+    slow = ChildSpec("slow", forever, readiness="explicit", start_timeout=INF)
+    spec = SupervisorSpec("app", [slow, ChildSpec("a", forever)])
+    async with open_supervisor(spec, wait_ready=False) as supervisor:
+        await until_blocked()
+        await supervisor.stop_child("a")
+        with pytest.raises(SupervisorError, match="app/a is stopped and has never"):
+            await supervisor.child("a").wait_finished()
+        assert supervisor.child("a").last_report is None
+        assert supervisor.child("a").reports == ()
 
 
 @scenario

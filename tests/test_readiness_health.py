@@ -162,6 +162,7 @@ async def test_ready_and_crash_in_one_step_are_both_noticed() -> None:
     async with open_supervisor(
         SupervisorSpec("app", [ChildSpec("a", body, readiness="explicit", backoff=HOUR)])
     ) as supervisor:
+        await until_blocked()
         assert state_of(supervisor, "a") == "backing_off"
         report = supervisor.child("a").last_report
         assert report is not None

@@ -53,8 +53,7 @@ class Enclosure:
         nursery.start_soon(shell.serve, name=f"{shell.path} supervisor")  # noqa: ASYNC113
         self._block.__enter__()
         try:
-            if self._wait_ready:
-                await shell.settled.wait()
+            await (shell.settled if self._wait_ready else shell.begun).wait()
         except BaseException as error:
             await self._leave(error)  # noqa: ASYNC102 - it has to wait for the tree
             raise
@@ -169,7 +168,8 @@ def open_supervisor(
     Args:
         spec: The tree. Without one you get an empty pool named ``"supervisor"``, for
             `Supervisor.start_child`.
-        wait_ready: Whether to enter the block only when the children are ready.
+        wait_ready: Whether to enter the block only when the children are ready. Without, they are
+            there to be looked at, and may be waiting.
         random: The source of the backoff's jitter; give a seeded one to repeat a run.
         **options: Those of `SupervisorSpec`, to make one here or to change those of ``spec``.
 

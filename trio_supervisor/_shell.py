@@ -63,6 +63,7 @@ class Shell(ReportCollector):
         self.error: SupervisorError | None = None
         self.bug: BaseException | None = None
         self.report: ShutdownReport | None = None
+        self.begun = trio.Event()  # its children can be found
         self.settled = trio.Event()
         self.finished = trio.Event()
         self.on_failure: Callable[[str], None] = _nothing
@@ -138,6 +139,7 @@ class Shell(ReportCollector):
         for slot in list(self.watched.values()):
             slot.refresh()
         self.watched.clear()
+        self.begun.set()
         self.settled.set()
         self.finished.set()
         self.on_finish()
@@ -175,6 +177,7 @@ class Shell(ReportCollector):
     def _supervisor_started(self, order: o.Emit) -> None:
         for name, life in self.machine.children.items():
             self.slots[name] = Slot(self, life, self._context)
+        self.begun.set()
 
     def _supervisor_ready(self, order: o.Emit) -> None:
         self.settled.set()
