@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 import support
 import trio
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
 SEED = int(os.environ.get("SCHEDULE_SEED") or 0)
+
+# The same examples each time, so that what failed fails again and what passed passes again;
+# `--hypothesis-profile=default` draws others.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 def pytest_report_header() -> str:

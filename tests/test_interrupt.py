@@ -211,15 +211,19 @@ def may_interrupt(frame: FrameType, event: str) -> bool:
 
 
 class Alarm:
-    """A profile function that raises SIGINT at the given moments, and counts them all."""
+    """A profile function that raises SIGINT at the given moments, and counts them all.
 
-    def __init__(self, *at: int) -> None:
+    Only the moments in code of ``files`` count.
+    """
+
+    def __init__(self, *at: int, files: tuple[str, ...] = ("",)) -> None:
         self.at = at
+        self.files = files
         self.count = 0
         self.where: list[str] = []
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
-        if not may_interrupt(frame, event):
+        if not (may_interrupt(frame, event) and frame.f_code.co_filename.endswith(self.files)):
             return
         self.count += 1
         if self.count in self.at:
@@ -288,6 +292,27 @@ def test_ctrl_c_at_200_random_moments_ends_the_tree_in_order_with_nothing_left()
             failed.add_note(f"moment {moment} of {counting.count}: {alarm.where}")
             raise
     assert len(places) > 60  # or it would always be the same moment
+
+
+WAITING = ("_sync.py", "_async_value.py", "_parking_lot.py", "_waiting.py", "_slot.py", "_tree.py")
+POSTING = ("_shell.py", "_collector.py", "_supervisor.py", "_handle.py", "_channel.py")
+
+
+@pytest.mark.parametrize("files", [WAITING, POSTING], ids=["waiting", "posting"])
+def test_ctrl_c_while_something_is_posted_or_waited_for(files: tuple[str, ...]) -> None:
+    """There an interrupt could leave those who wait at odds with what they wait for."""
+    counting = Alarm(files=files)
+    run_with(counting)
+    random = Random("waiting")
+    places: Counter[str] = Counter()
+    for _ in range(80):
+        alarm = Alarm(random.randrange(1, counting.count), files=files)
+        scene, error = run_with(alarm)
+        if alarm.where:
+            scene.check()
+            assert type(error) is KeyboardInterrupt, (error, alarm.where)
+            places[alarm.where[0]] += 1
+    assert len(places) > 8
 
 
 def test_a_second_ctrl_c_at_a_random_moment_of_the_end_does_no_harm() -> None:

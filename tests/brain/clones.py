@@ -8,6 +8,7 @@ with those that `copy.deepcopy` makes. Dead entries in heaps are copied too.
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import Any
 
 from trio_supervisor._brain.index_heap import IndexHeap
@@ -118,29 +119,13 @@ def _copy_order(old: SupervisionMachine, new: SupervisionMachine, life: Any) -> 
 
 
 def key_of(machine: SupervisionMachine, now: float) -> tuple[Any, ...]:
-    """What the future depends on, beyond what the oracle keeps account of as well."""
+    """All that the machine's future depends on, with times told from ``now``.
+
+    The oracle keeps account of most of it too. That is no reason to leave it out here: where the
+    two differ, only what follows can show it.
+    """
     holds: dict[Hold, int] = {}
-    children = [
-        (
-            child.name,
-            child.wish.value,
-            child.condemned is None,
-            child.urgent,
-            child.leaving,
-            child.in_line,
-            child.in_rest,
-            child.alone,
-            child.restart_pending,
-            child.drain,
-            child.hopeless,
-            -1 if child.hold is None else holds.setdefault(child.hold, len(holds)),
-            sorted(each.name for each in child.watchers or ()),
-            sorted(each.name for each in child.dependents or ()),
-            child.wake_at - now,
-        )
-        for child in machine.children.values()
-    ]
-    order = machine.order
+    order, shared = machine.order, machine.window
     return (
         machine.state.value,
         machine.is_started,
@@ -151,7 +136,46 @@ def key_of(machine: SupervisionMachine, now: float) -> tuple[Any, ...]:
         order.dynamic_leaving,
         order.rest_leaving,
         sorted(child.name for child in order._barred),
-        children,
+        [] if shared is None or not shared.used(now) else [now - t for t in shared.times],
+        [_key_of_child(machine, child, now, holds) for child in machine.children.values()],
+    )
+
+
+def _key_of_child(
+    machine: SupervisionMachine, child: ChildLife, now: float, holds: dict[Hold, int]
+) -> tuple[Any, ...]:
+    hold, condemned, window = child.hold, child.condemned, child.window
+    backoff = child.spec.backoff
+    return (
+        child.name,
+        child.wish.value,
+        child.live,
+        child.stage.value,
+        condemned and condemned.value,
+        child.fault_exit is None,
+        (child.ready, child.was_ready, child.ever_ready, child.done_well),
+        (child.urgent, child.no_grace, child.leaving, child.in_line, child.in_rest, child.alone),
+        (child.restart_pending, child.hopeless, machine.is_first_start(child)),
+        child.drain,
+        hold and (holds.setdefault(hold, len(holds)), hold.until - now),
+        sorted(each.name for each in child.watchers or ()),
+        sorted(each.name for each in child.dependents or ()),
+        child.wake_at - now,
+        min(child.streak, len(backoff.steps) - 1),
+        [] if window is None or not window.used(now) else [now - t for t in window.times],
+        _times_of(child, now) if child.live and not child.stage else (),
+    )
+
+
+def _times_of(child: ChildLife, now: float) -> tuple[float, ...]:
+    """What matters while nobody has asked the attempt to end."""
+    ready, stable = child.ready, child.spec.backoff.reset_after
+    return (
+        min(now - child.ready_at, stable) if ready and stable < inf else 0.0,
+        max(child.beat_at + child.spec.stale_after, child.busy_until) - now if ready else 0.0,
+        max(child.busy_until - now, 0.0) if ready else 0.0,
+        child.start_due - now,
+        child.run_due - now,
     )
 
 

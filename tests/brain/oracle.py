@@ -1,19 +1,16 @@
 """What DESIGN sections 5 and 6 say of one supervisor, told a second time: slowly, and by itself.
 
 Nothing of `trio_supervisor._brain` is used here but the plain data that goes in and comes out. The
-oracle keeps its own account of every child, and of every *round* as an explicit set of names: who
-of it has to go, and who of it has to start. It hears each signal before the orders that answer it
-are shown to it (see ``referee``), and can say of each child why it may not start, or why it may
-wait. Those are two questions on purpose: where the contract leaves room, either answer is fine.
+oracle hears each signal before the orders that answer it are shown to it (see ``referee``), and
+keeps its own account of what follows.
 """
 
 from __future__ import annotations
 
 from math import inf
-from random import Random
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
-from brain.kid import Kid
+from brain.book import TAKES_PART, Book, Wants
 from trio_supervisor import _policy as p
 from trio_supervisor._brain import orders as o
 from trio_supervisor._errors import (
@@ -27,264 +24,12 @@ from trio_supervisor._errors import (
 from trio_supervisor._exits import TimedOut, Unhealthy
 
 if TYPE_CHECKING:
-    from trio_supervisor._spec import ChildSpec, SupervisorSpec
-
-Names = frozenset[str]
-Round = tuple[Names, Names, Names]  # who has to start, who has to go, and whose fate it is
-ALIVE = ("starting", "running")
-TAKES_PART = ("up", "done")
-
-
-class BrokenRuleError(AssertionError):
-    """The brain has done what the contract forbids, or has not done what it asks for."""
-
-
-def need(fact: object, *why: object) -> None:
-    """Complain unless ``fact``."""
-    if not fact:
-        raise BrokenRuleError(*why)
+    from brain.kid import Kid
 
 
 @final
-class Wants:
-    """What has to be announced in this step, each thing exactly once."""
-
-    __slots__ = (
-        "accept",
-        "added",
-        "exit",
-        "fail_start",
-        "idle",
-        "lost",
-        "ready",
-        "refuse",
-        "stop",
-        "verdict",
-    )
-
-    def __init__(self) -> None:
-        self.exit: tuple[str, int] | None = None
-        self.verdict: tuple[Any, ...] | None = None
-        self.refuse: type[Exception] | None = None
-        self.accept: tuple[str, str] | None = None
-        self.added: str | None = None
-        self.ready: str | None = None
-        self.lost: str | None = None
-        self.fail_start: str | None = None
-        self.stop: str | None = None
-        self.idle = False
-
-    def leftovers(self) -> list[str]:
-        """What has not been announced."""
-        return [f"{name}={value}" for name in self.__slots__ if (value := getattr(self, name))]
-
-
-@final
-class Oracle:
+class Oracle(Book):
     """An account of one supervisor, kept by the contract alone."""
-
-    def __init__(self, spec: SupervisorSpec) -> None:
-        self.spec = spec
-        self.grouped = spec.strategy is not p.SupervisionStrategy.ONE_FOR_ONE
-        self.sequence = spec.ordering is p.Ordering.SEQUENCE
-        self.kids: dict[str, Kid] = {}
-        self.phase = "starting"
-        self.rounds: list[Round] = []
-        self.hurry = False
-        self.deadline = inf
-        self.times: tuple[float, ...] = ()  # of the shared window
-        self.random = Random(0)
-        self.said_idle = False
-        self.next_index = 0
-        self.wants = Wants()
-        for child in spec.children:
-            self._adopt(child, o.FirstStart.FAILS_TREE, dynamic=False)
-        self.rounds.append((frozenset(self.kids), frozenset(), frozenset()))
-
-    def copy(self) -> Oracle:
-        """An independent copy."""
-        new = object.__new__(Oracle)
-        new.__dict__.update(self.__dict__)
-        new.kids = {name: kid.copy() for name, kid in self.kids.items()}
-        new.rounds = self.rounds.copy()
-        return new
-
-    def _adopt(self, spec: ChildSpec[Any], first: o.FirstStart, *, dynamic: bool) -> None:
-        if spec.retry_first_start:
-            first = o.FirstStart.ORDINARY
-        self.kids[spec.name] = Kid(spec, self.next_index, first, dynamic=dynamic)
-        self.next_index += 1
-
-    @property
-    def accepts(self) -> bool:
-        return self.phase in ALIVE
-
-    # ------------------------------------------------------------ order
-
-    def requirers(self, kid: Kid) -> set[str]:
-        """Whoever requires ``kid``, directly or not."""
-        found = {kid.name}
-        while True:
-            more = {k.name for k in self.kids.values() if not found.isdisjoint(k.spec.requires)}
-            if more <= found:
-                return found - {kid.name}
-            found |= more
-
-    def after(self, kid: Kid) -> set[str]:
-        """Whoever starts after ``kid`` and stops before it, in a round that both are in."""
-        if kid.dynamic:
-            return set()
-        added = {k.name for k in self.kids.values() if k.dynamic}
-        if self.sequence:
-            return added | {k.name for k in self.kids.values() if k.index > kid.index}
-        return added | {name for name in self.requirers(kid) if not self.kids[name].dynamic}
-
-    def radius(self, kid: Kid) -> set[str]:
-        """Who shares the fate of ``kid``."""
-        if not self.grouped:
-            return {kid.name}
-        if self.spec.strategy is p.SupervisionStrategy.ONE_FOR_ALL:
-            return set(self.kids)
-        return {kid.name} | self.after(kid) | self.requirers(kid)
-
-    def unsettled(self, name: str) -> bool:
-        """Whether ``name`` still has to start in some round."""
-        return any(name in start for start, _, _ in self.rounds)
-
-    def settle(self, name: str) -> None:
-        """It was ready, is done, or is down: in no round any more, and nobody waits for it."""
-        self.rounds = [(start - {name}, go, fate) for start, go, fate in self.rounds]
-        if name in self.kids:
-            self.kids[name].alone = self.kids[name].let_go = False
-
-    def is_gone(self, name: str) -> None:
-        """Its attempt is."""
-        self.rounds = [(start, go - {name}, fate) for start, go, fate in self.rounds]
-
-    def begin_round(self, start: set[str], go: set[str], radius: set[str]) -> None:
-        """One more coordinated change."""
-        self.rounds.append((frozenset(start), frozenset(go), frozenset(radius)))
-
-    def tidy(self) -> None:
-        """Forget the rounds that are over, and those that say no more than another one."""
-        rounds = {(start, go, radius if go else go) for start, go, radius in self.rounds}
-        self.rounds = [
-            each
-            for each in rounds
-            if (each[0] or each[1])
-            and not any(
-                other is not each and all(map(frozenset.issubset, each, other)) for other in rounds
-            )
-        ]
-
-    def is_met(self, name: str) -> bool:
-        """DESIGN 5.4: met while the target is ready, or done by `Succeeded`."""
-        kid = self.kids[name]
-        if kid.live:
-            return kid.ready and kid.doom is None
-        return kid.wish == "done" and kid.well
-
-    def is_hopeless(self, name: str, *, sure: bool = False) -> bool:
-        """Not met, and will not be unless somebody does something by hand.
-
-        With ``sure`` it is also known by now: whoever backs off, or waits for its turn, has yet to
-        find that out.
-        """
-        kid = self.kids[name]
-        if self.is_met(name):
-            return False
-        if kid.wish != "up":
-            return True
-        if kid.live:
-            return False
-        if sure and not all(why.startswith("requires") for why in self.may_wait(kid)):
-            return False
-        return any(self.is_hopeless(each, sure=sure) for each in kid.spec.requires)
-
-    def waits_for_the_hopeless(self, kid: Kid) -> bool:
-        """Whether nobody comes before ``kid``, and it has a requirement that stays unmet."""
-        return (
-            kid.wish == "up"
-            and not kid.live
-            and kid.hold is None
-            and not any("comes before" in why for why in self.why_not(kid))
-            and any(map(self.is_hopeless, kid.spec.requires))
-        )
-
-    def _ahead(self, kid: Kid, others: Names) -> list[str]:
-        """Who of ``others`` keeps ``kid`` from having its turn."""
-        return [
-            name
-            for name in others
-            if name != kid.name
-            and name in self.kids
-            and not self.kids[name].dynamic
-            and (self.sequence or kid.dynamic)
-            and (kid.dynamic or self.kids[name].index < kid.index)
-        ]
-
-    def why_not(self, kid: Kid) -> list[str]:
-        """Why ``kid`` must not start now; empty if it may."""
-        if not self.accepts:
-            return ["the supervisor stops"]
-        if kid.wish != "up" or kid.live or kid.hold is not None:
-            return [f"wish {kid.wish}, live {kid.live}, hold {kid.hold}"]
-        why = [f"requires {name}" for name in kid.spec.requires if not self.is_met(name)]
-        for start, go, _ in self.rounds:
-            if kid.name in start:
-                if go and self.grouped:
-                    why.append(f"{set(go)} of its round are not gone")
-                if not kid.alone:
-                    why += [
-                        f"{name} comes before it in its round"
-                        for name in self._ahead(kid, start)
-                        if not self.kids[name].let_go
-                    ]
-        return why
-
-    def may_wait(self, kid: Kid) -> list[str]:
-        """Why ``kid`` may wait, although it should be up; empty if nothing excuses it."""
-        why = self.why_not(kid)
-        for _, go, radius in self.rounds:
-            if go and kid.name in radius:
-                why.append(f"shares the fate of {set(go)}, who are not gone")
-        if not self.unsettled(kid.name):
-            return why
-        starting: Names = frozenset().union(*(start for start, _, _ in self.rounds))
-        leaving: Names = frozenset().union(*(go for _, go, _ in self.rounds))
-        if not kid.alone:
-            # Rounds may be taken as one: the order among all who are unsettled is then kept too.
-            why += [f"{name} is unsettled, and before it" for name in self._ahead(kid, starting)]
-        why += [
-            f"{name} is leaving, and they have an order"
-            for name in leaving
-            if name in self.after(kid) or kid.name in self.after(self.kids[name])
-        ]
-        return why
-
-    def why_not_stop(self, kid: Kid) -> set[str]:
-        """Who of its rounds comes after ``kid`` and is still there: it must not be asked before."""
-        if kid.urgent:
-            return set()
-        together = {name for _, go, _ in self.rounds if kid.name in go for name in go}
-        return self.after(kid) & together
-
-    def may_wait_to_stop(self, kid: Kid) -> set[str]:
-        """Whoever comes after it and is leaving, in whatever round."""
-        if kid.urgent:
-            return set()
-        return {name for name in self.after(kid) if any(name in go for _, go, _ in self.rounds)}
-
-    def prune(self, now: float) -> None:
-        """Forget what no window counts any more."""
-        if self.spec.restart_limit is not None:
-            edge = now - self.spec.restart_limit.within
-            self.times = tuple(t for t in self.times if t > edge)
-        for kid in self.kids.values():
-            limit = kid.spec.restart_limit
-            limit = self.spec.child_restart_limit if limit is p.INHERIT else limit
-            if kid.times and isinstance(limit, p.RestartLimit):
-                kid.times = tuple(t for t in kid.times if t > now - limit.within)
 
     # ------------------------------------------------------------ what is heard
 
@@ -380,7 +125,7 @@ class Oracle:
             self.wants.refuse = CommandRefused
         else:
             self.wants.added = spec.name
-            self._adopt(spec, signal.first_start, dynamic=True)
+            self.adopt(spec, signal.first_start, dynamic=True)
 
     def _command(
         self, signal: o.StopChild | o.QuarantineChild | o.RemoveChild | o.RestartChild
@@ -586,7 +331,7 @@ class Oracle:
         """Everybody should be down; the first cause stands, the earliest deadline rules."""
         if self.accepts:
             self.phase = "stopping"
-            self.wants.stop = kind
+            self.wants.stop = self.outcome = kind
             self.hurry = hurry
             self.deadline = min(now + self.spec.shutdown_deadline, deadline)
             for kid in self.kids.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, final
 
-from brain.oracle import Oracle, need
+from brain.book import need
 from trio_supervisor import _events as ev
 from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.lifecycle import TRANSITIONS
@@ -15,6 +15,7 @@ from trio_supervisor._snapshot import ChildSnapshot, ChildState, SupervisorSnaps
 
 if TYPE_CHECKING:
     from brain.kid import Kid
+    from brain.oracle import Oracle
     from trio_supervisor._brain.machine import SupervisionMachine
     from trio_supervisor._fold import RawEvent
 
@@ -240,6 +241,7 @@ class Referee:
     def _on_supervisor_ready(self, order: o.Emit) -> None:
         oracle = self.oracle
         need(oracle.phase == "starting", "ready twice", order)
+        self._settle_the_hopeless()
         late = [
             kid.name
             for kid in oracle.kids.values()
@@ -264,6 +266,7 @@ class Referee:
         need(self.oracle.phase == "stopping" and not self.finished, "I2 finished", order)
         need(not any(kid.live for kid in self.oracle.kids.values()), "I2 somebody is alive", order)
         self.finished = order.fields[0]
+        need(self.finished == self.oracle.outcome, "the first cause stands", order)
         self.oracle.phase = "finished"
 
     # ------------------------------------------------------------ orders that are no events
@@ -348,7 +351,8 @@ class Referee:
         if oracle.phase == "stopping" and oracle.deadline > now:
             due = min(due, oracle.deadline)
         need(machine.next_deadline <= due, "I7 it would oversleep", machine.next_deadline, due)
-        need(not self.woken or machine.next_deadline > now, "never goes to sleep")
+        at_once = oracle.spec.report_after == 0  # then it may take one more wake of this instant
+        need(not self.woken or at_once or machine.next_deadline > now, "never goes to sleep")
 
     def _settle_the_hopeless(self) -> None:
         """Who has its turn, and waits for a child that is down, keeps nobody waiting."""
@@ -385,7 +389,8 @@ class Referee:
                 need(not kid.no_grace, "5.6 waits for its own end", kid.name)
                 need(not self.woken or kid.step_due > self.now, "I7 the grace is over", kid.name)
             elif kid.stage == 2:
-                need(not self.woken or kid.step_due > self.now, "I7 unresponsive", kid.name)
+                told = kid.step_due > self.now or not oracle.spec.report_after
+                need(not self.woken or told, "I7 unresponsive", kid.name)
             nested = kid.spec.supervisor is not None and kid.stage > 0
             need(
                 not nested or kid.heard_of == oracle.deadline, "5.5 not told the deadline", kid.name

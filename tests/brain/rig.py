@@ -61,7 +61,7 @@ class Rig(State):
         told, self.told = self.told, []
         return [word for word in map(_told, told) if word]
 
-    def events(self, kind: type[ev.Event]) -> list[tuple[str, ...]]:
+    def events(self, kind: type[ev.Event]) -> list[tuple[Any, ...]]:
         """The fields of all events of ``kind`` since `done` was last called, names first."""
         return [
             (order.path.rpartition("/")[2], *order.fields)

@@ -53,7 +53,8 @@ class Shape:
     late: bool = False  # signals come after a deadline has passed, and before it is dealt with
 
 
-async def _body(child: ChildContext) -> None:
+async def body(child: ChildContext) -> None:
+    """What all children do here: nothing, since nobody runs them."""
     raise AssertionError("nobody runs this")
 
 
@@ -72,7 +73,7 @@ def child(
     if options.get("restart") == "temporary":
         options.setdefault("decide", _decide)
     backoff = BackoffPolicy.delays(*delays, reset_after=options.pop("reset_after", inf))
-    return ChildSpec(name, _body, backoff=backoff, **options)
+    return ChildSpec(name, body, backoff=backoff, **options)
 
 
 def supervisor(*children: ChildSpec[Any], **options: Any) -> SupervisorSpec:

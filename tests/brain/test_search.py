@@ -17,6 +17,7 @@ from brain.clones import LINKS, clone, dump, mutable_slots
 from brain.closed import CLOSED
 from brain.search import Result, State, actions, replay, search
 from brain.shapes import SHAPES
+from brain.walks import judged, retrace, shape_of, shrink, walk
 from trio_supervisor._brain import signals
 from trio_supervisor._brain.lifecycle import TRANSITIONS, ChildLife
 from trio_supervisor._brain.ordering import Order
@@ -57,6 +58,24 @@ def test_the_beginning_of_a_search(name: str) -> None:
     assert look(name, BEGUN).states >= BEGUN
 
 
+@pytest.mark.parametrize("first", range(0, 400, 100))
+def test_walks_through_larger_supervisors(first: int) -> None:
+    assert sum(judged(seed) for seed in range(first, first + 100)) > 2_000
+
+
+def test_a_walk_that_goes_wrong_is_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Order, "_is_barred", _no)
+    seed = next(seed for seed in range(200) if walk(seed)[1] is not None)
+    done, _ = walk(seed)
+    path = shrink(seed, done)
+    assert retrace(seed, path) is not None
+    assert all(
+        retrace(seed, path[:step] + path[step + 1 :]) is None for step in range(len(path))
+    ), (shape_of(seed), path)
+    with pytest.raises(AssertionError, match=f"walk {seed} goes wrong after: "):
+        judged(seed)
+
+
 def test_what_is_known_to_close_exists() -> None:
     assert set(CLOSED) <= set(SHAPES)
 
@@ -78,7 +97,7 @@ def test_the_table_of_moves_is_what_happens() -> None:
 # ---------------------------------------------------------------- can one rely on the search?
 
 
-def walk(name: str, seed: int, steps: int) -> State:
+def somewhere(name: str, seed: int, steps: int) -> State:
     """A state somewhere inside."""
     shape, random = SHAPES[name], Random(seed)
     state = State(shape)
@@ -102,7 +121,7 @@ def walk(name: str, seed: int, steps: int) -> State:
 )
 def test_clones_are_faithful_and_independent(name: str) -> None:
     for seed in range(25):
-        state = walk(name, seed, seed)
+        state = somewhere(name, seed, seed)
         machine = state.machine
         copy = clone(machine)
         before = dump(machine)

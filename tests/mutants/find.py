@@ -14,7 +14,7 @@ from .catalogue import MUTANTS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROUNDS = (("kit", 1.5), ("brain", 1.5), ("kit", 3.0), ("model", 0.9), ("brain", 2.2))
+ROUNDS = (("kit", 1.5), ("brain", 1.5), ("kit", 4.2), ("model", 0.8), ("brain", 1.2))
 """Who looks, and for how many seconds of one core."""
 
 MEMORY = 2**30
