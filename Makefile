@@ -25,13 +25,13 @@ ifndef PYTHON
 PYTHON := $(shell sh .ci/find-python)
 endif
 
-# No job that is not required may hold up the run, where there is a way to say so.
-LIMIT := $(shell command -v timeout >/dev/null && echo timeout 1200)
 # One process per core. `make cover PARALLEL=` runs the tests one after the other.
 PARALLEL := -n auto --dist worksteal
-# The searches find what is wrong with the library whatever it runs on: one job has them.
-SEARCHES := $(addprefix --ignore=tests/,brain/test_search.py chaos conformance/test_otp_scale.py \
-	model mutants soak test_interrupt.py test_scale.py testing/test_finds_bugs.py testing/test_kit.py)
+# The searches find what is wrong with the library whatever it runs on, and are slow when they are
+# traced: one job has them, and it has nothing else.
+SEARCHES := $(addprefix tests/,brain/test_search.py chaos conformance/test_otp_scale.py model \
+	mutants soak test_interrupt.py test_scale.py testing/test_finds_bugs.py testing/test_kit.py)
+NO_SEARCHES := $(addprefix --ignore=,$(SEARCHES))
 
 # What is linted and type-checked; later parts of the project count as soon as they are there.
 CODE := trio_supervisor $(wildcard tests examples benchmarks .ci/*.py)
@@ -72,7 +72,9 @@ help:
 	@echo "make lint       ruff and flake8-async"
 	@echo "make format     let ruff rewrite what it can"
 	@echo "make typecheck  mypy --strict, pyright, completeness of the public types"
-	@echo "make cover      tests against the built wheel, with branch coverage; T=... for pytest"
+	@echo "make tests      all tests against the built wheel; T=... for pytest"
+	@echo "make cover      all but the searches, with branch coverage"
+	@echo "make searches   the searches alone"
 	@echo "make lowest     tests with the lowest allowed versions of the dependencies"
 	@echo "make other      tests with another Python, if the machine has one"
 	@echo "make demo       run the example daemon"
@@ -81,18 +83,17 @@ help:
 	@echo "make soak       search for failures for a while; A=... for its arguments"
 	@echo "make clean      remove everything that was built, environments too"
 
-# What has to pass comes first. Coverage, the lowest versions and the other Python are reported by
-# name when they fail, and do not fail the run until they have been seen green in one piece.
 .PHONY: test
-test: lint typecheck tests
-	@for job in cover lowest other; do \
-		$(LIMIT) $(MAKE) $$job || echo "make: $$job FAILED; see above (reported, not yet required)"; \
-	done
-	@echo "make test: lint, types and tests have passed"
+test: lint typecheck cover searches lowest other
+	@echo "make test: everything has passed"
 
 .PHONY: tests
 tests: wheel
 	$(call run-tests,$(MAIN),,0,$(T))
+
+.PHONY: searches
+searches: wheel
+	$(call run-tests,$(MAIN),,0,$(SEARCHES))
 
 .PHONY: venv
 venv:
@@ -134,7 +135,7 @@ typecheck: wheel
 .PHONY: cover
 cover: wheel
 	@rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
-	$(call run-tests,$(MAIN),-m coverage run --data-file=$(COVERAGE)/data,0,$(T))
+	$(call run-tests,$(MAIN),-m coverage run --data-file=$(COVERAGE)/data,0,$(NO_SEARCHES) $(T))
 	@$(PY) -m coverage combine --quiet --data-file=$(COVERAGE)/data
 	@echo "The core, which has to be covered whole:"
 	$(PY) -m coverage report --data-file=$(COVERAGE)/data
@@ -146,7 +147,7 @@ cover: wheel
 lowest: wheel
 	$(call make-venv,$(LOWEST),--lowest core testing dev/pytest-timeout dev/pytest-xdist)
 	$(call install-wheel,$(LOWEST))
-	$(call run-tests,$(LOWEST),,1,$(SEARCHES) $(T))
+	$(call run-tests,$(LOWEST),,1,$(NO_SEARCHES) $(T))
 
 .PHONY: other
 other: wheel
@@ -161,7 +162,7 @@ other: wheel
 on-other:
 	@"$(OTHER_PYTHON)" .ci/environment.py $(OTHER) core testing dev/pytest-timeout dev/pytest-xdist
 	$(call install-wheel,$(OTHER))
-	$(call run-tests,$(OTHER),,2,$(SEARCHES) $(T))
+	$(call run-tests,$(OTHER),,2,$(NO_SEARCHES) $(T))
 
 # These run straight from the source tree.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from support import run_virtual
 from trees import (
     AT_ONCE,
     Boom,
@@ -39,6 +40,7 @@ from trio_supervisor import (
     RestartLimitExceeded,
     ShutdownReport,
     ShutdownTree,
+    SpecError,
     Supervisor,
     SupervisorClosed,
     SupervisorError,
@@ -771,6 +773,9 @@ async def test_the_block_still_waits_for_what_ignores_the_deadline() -> None:
     report = await supervisor.wait_finished()
     assert report.child("a").seconds == 1
     assert [child.path for child in report.unresponsive] == ["app/b"]
+    assert report.child("app/a") is report.child("a")
+    with pytest.raises(KeyError, match="nobody"):
+        report.child("nobody")
 
 
 @scenario
@@ -798,6 +803,37 @@ async def test_report_after_seconds_after_its_cancel_a_child_is_called_unrespons
 
 
 @scenario
+async def test_the_report_can_be_read() -> None:
+    async def back_out(child: ChildContext) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(2.5)
+        raise Boom("no disk")
+
+    slow = ChildSpec("slow", forever, readiness="explicit")
+    children = [
+        ChildSpec("a", back_out, grace=0),
+        ChildSpec("b", forever),
+        slow,
+        ChildSpec("late", forever),
+    ]
+    spec = SupervisorSpec("app", children, report_after=0.1)
+    async with open_supervisor(spec, wait_ready=False) as supervisor:
+        await supervisor.stop_child("b")
+        await trio.sleep(2)
+        report = await supervisor.shutdown("SIGTERM")
+    *lines, place = report.render().splitlines()
+    assert lines == [
+        "app ended in 0.50s: shutdown (4 children, 1 unresponsive) reason='SIGTERM'",
+        "  app/b stopped (aborted)",
+        "  app/late stopped",
+        "  app/slow aborted (SIGTERM)",
+        "  app/a crashed after 0.50s (Boom: no disk)",
+    ]
+    assert place.startswith("    at test_block.py:")
+    assert place.endswith(" in back_out() [app/a#1]")
+
+
+@scenario
 async def test_the_stack_of_every_task_inside_is_shown() -> None:
     async def background() -> None:
         with trio.CancelScope(shield=True):
@@ -817,6 +853,49 @@ async def test_the_stack_of_every_task_inside_is_shown() -> None:
     assert "in body() [app/a#1]" in text
     assert "in background() [pump one]" in text
     assert "in background() [pump two]" in text
+
+
+@scenario
+async def test_of_very_many_tasks_the_first_fifty_are_shown() -> None:
+    async def background() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(20)
+
+    async def body(child: ChildContext) -> None:
+        for number in range(50):
+            child.nursery.start_soon(background, name=f"pump {number:02}")
+
+    spec = SupervisorSpec("app", [ChildSpec("a", body)], report_after=1)
+    async with open_supervisor(spec) as supervisor:
+        await trio.sleep(1)
+    (event,) = events_of(supervisor, ChildUnresponsive)
+    assert len(event.stack) == 51
+    assert event.stack[-2:] == (event.stack[-2], "... and more tasks")
+    assert "in background() [pump 48]" in event.stack[-2]
+
+
+def test_who_has_not_made_its_first_step_has_no_stack() -> None:
+    async def restart(supervisor: Supervisor) -> None:
+        with pytest.raises(SupervisorClosed):
+            await supervisor.restart_child("a")
+
+    async def main() -> tuple[list[tuple[str, ...]], ShutdownReport]:
+        spec = SupervisorSpec("app", [ChildSpec("a", forever, grace=0)], report_after=0)
+        async with open_supervisor(spec, wait_ready=False) as supervisor:
+            await supervisor.stop_child("a")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(restart, supervisor)
+                nursery.start_soon(supervisor.shutdown)
+        events = events_of(supervisor, ChildUnresponsive)
+        return [event.stack for event in events], await supervisor.wait_finished()
+
+    # Whether the child or the supervisor has the next turn is for Trio to say.
+    for _ in range(200):
+        stacks, report = run_virtual(main)
+        if stacks == [()]:
+            break
+    assert stacks == [()]
+    assert report.child("a").stack == ("between its tasks",)
 
 
 @scenario
@@ -1150,3 +1229,11 @@ async def test_the_watch_sees_steps() -> None:
         assert this_watch().steps > before
         assert len(this_watch().shells) == 1
         assert events_of(supervisor, SupervisorStopping) == []
+
+
+@scenario
+async def test_what_is_no_random_number_generator_is_refused_before_anything_starts() -> None:
+    odd: Any = 7
+    with pytest.raises(SpecError, match=r"random=7: expected a random\.Random"):
+        async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", forever)]), random=odd):
+            raise AssertionError

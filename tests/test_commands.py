@@ -1531,3 +1531,11 @@ async def test_count_children() -> None:
         counts = supervisor.count_children()
         assert (counts.specs, counts.active, counts.ready) == (4, 3, 2)
         assert (counts.supervisors, counts.workers) == (1, 3)
+
+
+@scenario
+async def test_a_handle_says_who_it_is() -> None:
+    async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", forever)])) as supervisor:
+        assert repr(supervisor.child("a")) == "<ChildHandle app/a ready attempt=1>"
+    with pytest.raises(TypeError, match="cannot be made"):
+        ChildHandle()

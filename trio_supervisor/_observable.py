@@ -24,12 +24,6 @@ class Observable(Generic[T]):
 
         self._cell: Any = AsyncValue(value)
 
-    @property
-    def value(self) -> T:
-        """The latest one."""
-        latest: T = self._cell.value
-        return latest
-
     def set(self, value: T) -> None:
         """Change it; those whose condition it meets wake up."""
         self._cell.value = value

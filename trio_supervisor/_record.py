@@ -25,7 +25,7 @@ class _RecordType(type):
     _mutable: bool
 
     def __new__(
-        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], *, mutable: bool = False
+        mcs, name: str, bases: tuple[Any, ...], namespace: dict[str, Any], *, mutable: bool = False
     ) -> Any:
         """Make a class; ``mutable`` ones are changed in place, and equal only to themselves."""
         own = [
@@ -35,11 +35,10 @@ class _RecordType(type):
         ]
         fields: tuple[str, ...] = ()
         defaults: dict[str, Any] = {}
-        for base in bases:
-            if isinstance(base, _RecordType):
-                fields += base.__match_args__
-                defaults |= base._defaults
-                mutable |= base._mutable
+        for base in bases:  # records inherit from records only
+            fields += base.__match_args__
+            defaults |= base._defaults
+            mutable |= base._mutable
         defaults |= {field: namespace.pop(field) for field in own if field in namespace}
         made: Any = super().__new__(
             mcs,

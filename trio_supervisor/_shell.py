@@ -255,10 +255,10 @@ class Shell(ReportCollector):
         self._touched[slot] = None
 
     def _refuse(self, order: o.Refuse, now: float) -> None:
-        if self._reply is not None:
-            self._reply.error = order.error
-            if self._reply.lonely:
-                _LOG.error("%s refused a command that nobody waits for: %s", self.path, order.error)
+        assert self._reply is not None  # nothing but commands can be refused
+        self._reply.error = order.error
+        if self._reply.lonely:
+            _LOG.error("%s refused a command that nobody waits for: %s", self.path, order.error)
 
     def _stopping(self, order: o.Stopping, now: float) -> None:
         self._stopping_since = now

@@ -84,8 +84,9 @@ class ShutdownReport(Record):
             line = f"  {child.path} {child.outcome}"
             if child.seconds:
                 line += f" after {child.seconds:.2f}s"
-            if child.detail and child.detail != child.outcome:
-                line += f" ({child.detail})"
+            detail = child.detail.removeprefix(child.outcome).removeprefix(": ")
+            if detail:
+                line += f" ({detail})"
             lines.append(line)
             lines.extend(f"    at {place}" for place in child.stack)
         return "\n".join(lines)

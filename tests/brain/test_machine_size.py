@@ -159,6 +159,18 @@ def test_ten_thousand_holds_that_were_released_by_hand_leave_no_timers(strategy:
     assert len(bare.machine.timers) <= 2 + SPARE
 
 
+def test_a_deadline_that_comes_ever_nearer_leaves_no_timers() -> None:
+    bare = Bare(supervisor(child("a", explicit=False, stale_after=10**6)))
+    heap = bare.machine.timers
+    life = bare.machine.children["a"]
+    for number in range(10_000):
+        heap.arm(life, 10**5 - number)
+    assert len(heap) <= 2 + SPARE
+    assert heap.earliest == 10**5 - 9_999
+    assert heap.pop_due(10**5) is life
+    assert heap.pop_due(10**5) is None
+
+
 def test_windows_forget_what_is_too_old_to_count() -> None:
     own, shared = RestartLimit(10**9, within=10), RestartLimit(10**9, within=20)
     spec = child("a", explicit=False, restart_limit=own)

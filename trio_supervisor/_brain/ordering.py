@@ -54,8 +54,8 @@ class Order(ABC):
     def drop(self, child: ChildLife) -> None:
         """Forget a child that is down and that nobody requires."""
         for required in child.requires:
-            if required.dependents is not None:
-                required.dependents.pop(child, None)
+            assert required.dependents is not None  # since `add`
+            required.dependents.pop(child)
             if required.watchers is not None:
                 required.watchers.pop(child, None)
         child.requires = ()
@@ -210,9 +210,7 @@ class Order(ABC):
             self._drain(child, +1)
 
     def leave_leaving(self, child: ChildLife) -> None:
-        """Its attempt is gone."""
-        if not child.leaving:
-            return
+        """The attempt of a child that is leaving is gone."""
         child.leaving = False
         if child.drain == 0:
             self._drain(child, -1)
