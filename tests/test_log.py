@@ -181,7 +181,7 @@ def test_a_crash_and_what_follows_from_it_are_one_line(tree: Tree) -> None:
         (
             Failed(TaskFailure("no upstream", category="net")),
             {"limit": None, "delay": 0.0},
-            "WARNING! app/feed failed attempt=1 no upstream (net) up=41.2s restart now",
+            "WARNING app/feed failed attempt=1 no upstream (net) up=41.2s restart now",
         ),
         (
             TimedOut("start", 30),
@@ -550,6 +550,36 @@ def test_different_failures_are_told_apart(tree: Tree) -> None:
         same(2, "0.0s", 1),
         same(2, "0.0s", 3),
     ]
+
+
+def declared(how: str) -> TaskExit:
+    try:
+        try:
+            raise OSError(28, "no space left")
+        except OSError as error:
+            if how == "from":
+                raise TaskFailure("disk full") from error
+            if how == "from none":
+                raise TaskFailure("disk full") from None
+            if how == "while":
+                raise TaskFailure("disk full")  # noqa: B904 - that is the case
+        raise TaskFailure("disk full")
+    except TaskFailure as failure:
+        return Failed(failure)
+
+
+@pytest.mark.parametrize(
+    ("how", "traced"), [("alone", False), ("from none", False), ("from", True), ("while", True)]
+)
+def test_a_failure_on_purpose_has_a_traceback_only_if_an_error_lies_behind_it(
+    tree: Tree, how: str, traced: bool
+) -> None:
+    for _ in range(2):
+        tree.crash(declared(how))
+    tree.write(ev.SupervisorStopping, "app", "shutdown", "")
+    first, *_, counted, _ready, _stopping = tree.take()
+    assert first.startswith("WARNING! " if traced else "WARNING ")
+    assert counted == same(1, "0.0s", 1, "traceback above" if traced else "first above")
 
 
 def crash_here_or_there(cls: type[Exception], *, here: bool) -> TaskExit:

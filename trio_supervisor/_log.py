@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, final
 from trio_supervisor import _events as ev
 from trio_supervisor import _log_lines as lines
 from trio_supervisor._events import ChildExited, ExitJudged
-from trio_supervisor._log_repeats import Child, Failure, Supervisor
+from trio_supervisor._log_repeats import Child, Failure, Supervisor, deserves_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -212,9 +212,10 @@ class TreeLog:
         count, failure.count = failure.count, 0
         if count:
             elapsed = min(now - failure.began, WINDOW)
-            traced = failure.type is not type(None)
             level = INFO if failure.kind == "succeeded" else WARNING
-            line = lines.summary_line(failure.kind, count, elapsed, failure.attempt, traced=traced)
+            line = lines.summary_line(
+                failure.kind, count, elapsed, failure.attempt, traced=failure.traced
+            )
             self._say(level, failure.child.path, line)
 
     def _close(self, failures: Iterable[Failure], now: float) -> None:
@@ -273,7 +274,7 @@ class TreeLog:
     # ------------------------------------------------------------ the lines
 
     def _say(self, level: int, path: str, line: str, error: BaseException | None = None) -> None:
-        exc_info = None if error is None else (type(error), error, error.__traceback__)
+        exc_info = (type(error), error, error.__traceback__) if deserves_traceback(error) else None
         try:
             self._logger.log(level, "%s %s", path, line, exc_info=exc_info)
         except Exception:  # a broken handler is no reason to end a tree

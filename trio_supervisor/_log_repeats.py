@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, final
 
+from trio_supervisor._errors import TaskFailure
+
 if TYPE_CHECKING:
     from types import CodeType
 
@@ -35,6 +37,18 @@ def place_of(error: BaseException | None) -> tuple[CodeType | None, object]:
     return here.tb_frame.f_code, here.tb_lasti
 
 
+def deserves_traceback(error: BaseException | None) -> bool:
+    """Whether there is more to see than the line says.
+
+    A `TaskFailure` was raised on purpose, and says itself what there is to say: where it was raised
+    is of interest only if another error lies behind it.
+    """
+    if not isinstance(error, TaskFailure):
+        return error is not None
+    hidden = error.__context__ is None or error.__suppress_context__
+    return error.__cause__ is not None or not hidden
+
+
 @final
 class Failure:
     """A way in which a child fails, for as long as its repeats are counted.
@@ -44,6 +58,7 @@ class Failure:
         attempt: The one that was logged.
         began: The start of the present window.
         last: The newest time that it happened.
+        traced: Whether it was logged with a traceback.
         muted: The children of whom nothing is said meanwhile; empty before the first repeat.
     """
 
@@ -59,6 +74,7 @@ class Failure:
         "last",
         "muted",
         "note",
+        "traced",
         "type",
     )
 
@@ -74,6 +90,7 @@ class Failure:
         self.kind: str = exited[7][0]
         self.type = type(error)
         self.code, self.at = place_of(error)
+        self.traced = deserves_traceback(error)
         self.note = note
         self.also = also
         self.attempt: int = exited[6]
