@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import support
 import trio
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 
 SEED = int(os.environ.get("SCHEDULE_SEED") or 0)
 
-# The same examples each time, so that what failed fails again and what passed passes again;
-# `--hypothesis-profile=default` draws others.
-settings.register_profile("repeatable", derandomize=True)
+# The same examples each time, so that what failed fails again and what passed passes again, on slow
+# machines too; `--hypothesis-profile=default` draws others.
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
 settings.load_profile("repeatable")
 
 

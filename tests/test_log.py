@@ -9,9 +9,12 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import run_virtual
 
+from trio_supervisor import BackoffPolicy, ChildContext, ChildSpec, SupervisorSpec, open_supervisor
 from trio_supervisor import _events as ev
 from trio_supervisor import _log_lines as lines
 from trio_supervisor._errors import TaskFailure
@@ -1064,3 +1067,26 @@ def test_no_exception_is_kept(tree: Tree) -> None:
     del how
     gc.collect()
     assert boom() is None
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_when_a_minute_is_over_a_live_tree_says_how_often_and_who_is_well_again(
+    caplog: pytest.LogCaptureFixture, nested: bool
+) -> None:
+    async def frail(child: ChildContext) -> None:
+        if child.attempt <= 5:
+            raise ValueError("boom")
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        now = BackoffPolicy.delays(0)
+        spec = SupervisorSpec("app", [ChildSpec("feed", frail, backoff=now)])
+        async with open_supervisor(SupervisorSpec("top", [spec]) if nested else spec):
+            await trio.sleep(59)
+            assert "same failure" not in caplog.text
+            await trio.sleep(2)
+            assert "app/feed same failure x4 in 60s (traceback above, attempt=1)" in caplog.text
+            assert "app/feed ready attempt=6" in caplog.text
+
+    with caplog.at_level(logging.INFO, "trio_supervisor"):
+        run_virtual(main)

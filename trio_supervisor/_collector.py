@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from trio_supervisor._attempt import Attempt
     from trio_supervisor._brain.machine import SupervisionMachine
+    from trio_supervisor._log import TreeLog
     from trio_supervisor._policy import Decision
 
     Message = tuple[Callable[[Any, Any, float], None], Any]
@@ -41,8 +42,9 @@ class ReportCollector(ABC):
         fatal: What came out of children that is no `Exception`, in order.
     """
 
-    def __init__(self, machine: SupervisionMachine) -> None:
+    def __init__(self, machine: SupervisionMachine, log: TreeLog) -> None:
         self.machine = machine
+        self._log = log
         self.fatal: list[BaseException] = []
         self.is_over = False
         self._send: trio.MemorySendChannel[Message]
@@ -111,6 +113,7 @@ class ReportCollector(ABC):
                 self._rang = False
                 self._alarm_at = inf
                 self.carry_out(self.machine.wake(now), now)
+                self._log.tick(now)
 
     @enable_ki_protection
     async def keep_time(self) -> None:
@@ -125,7 +128,7 @@ class ReportCollector(ABC):
 
     def _set_alarm(self) -> None:
         # Moved only when it has to ring earlier: one that rings for nothing is cheaper than moving.
-        deadline = self.machine.next_deadline
+        deadline = min(self.machine.next_deadline, self._log.due)
         if deadline < self._alarm_at:
             self._alarm_at = deadline
             self._alarm.deadline = deadline

@@ -7,8 +7,8 @@ without so much as asking the logger; and once a minute, or as soon as the story
 how often. While that lasts, nothing is said about the child being ready again and again, nor about
 those who restart with it, nor about whom they supervise; who is ready at the end, is told then.
 
-All times are the events' own. There is no timer: a minute is over when the next event comes, or
-when somebody who has a timer calls `TreeLog.tick`.
+All times are the events' own. There is no timer here: a minute is over when the next event comes,
+or when a collector, which has one, calls `TreeLog.tick`.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Shell(ReportCollector):
         parent: Shell | None,
         within: Attempt | None,
     ) -> None:
-        super().__init__(SupervisionMachine(spec, path, tree.random))
+        super().__init__(SupervisionMachine(spec, path, tree.random), tree.log)
         self.spec = spec
         self.tree = tree
         self.path = path
