@@ -491,3 +491,21 @@ def test_all_of_a_round_is_gone_before_any_of_it_starts_even_if_the_failed_one_i
         assert rig.done() == []
         rig.gone("z")
         assert sorted(rig.done()) == ["start y#2", "start z#2"]
+
+
+def test_rest_for_one_in_a_diamond_takes_each_child_once() -> None:
+    rig = Rig(
+        child("a", explicit=False),
+        child("b", explicit=False, grace=1, requires=("a",)),
+        child("c", explicit=False, grace=1, requires=("a",)),
+        child("d", explicit=False, grace=1, requires=("b", "c")),
+        strategy="rest_for_one",
+        ordering="graph",
+    )
+    rig.done()
+    rig.crash("a")
+    assert rig.done() == ["ask d#1"]
+    rig.gone("d")
+    assert rig.done() == ["ask b#1", "ask c#1"]
+    rig.gone("b", "c")
+    assert rig.done() == ["start a#2", "start b#2", "start c#2", "start d#2"]
