@@ -254,6 +254,15 @@ class Result:
     path: tuple[Action, ...] = ()
     seen: frozenset[Any] = frozenset()
 
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.states, self.transitions
+
+    @property
+    def is_news(self) -> bool:
+        """Whether it has come to another end than the one that is written down."""
+        return self.closed and CLOSED.get(self.name, self._size) != self._size
+
     def __str__(self) -> str:
         rate = self.transitions / max(self.seconds, 0.001)
         end = "closed" if self.closed else "OPEN"
@@ -261,6 +270,8 @@ class Result:
             f"{self.name:28} {end:6} {self.states:9,} states {self.transitions:10,} transitions"
             f" {rate:7,.0f}/s  depth {self.depth:2}"
         )
+        if self.is_news:
+            line += f"\n    NOT what is written down: {CLOSED[self.name]}"
         if self.violation:
             steps = "; ".join(" ".join(action) for action in self.path)
             line += f"\n    VIOLATION {self.violation}\n    after: {steps}"
@@ -351,7 +362,7 @@ def main() -> int:
         f"depth up to {max((result.depth for result in results), default=0)}, "
         f"{violations} violations"
     )
-    return 1 if violations else 0
+    return 1 if violations or any(result.is_news for result in results) else 0
 
 
 def _work(task: tuple[str, float, float]) -> Result:
