@@ -274,7 +274,9 @@ class TreeLog:
     # ------------------------------------------------------------ the lines
 
     def _say(self, level: int, path: str, line: str, error: BaseException | None = None) -> None:
-        exc_info = (type(error), error, error.__traceback__) if deserves_traceback(error) else None
+        exc_info = None
+        if error is not None and deserves_traceback(error):
+            exc_info = (type(error), error, error.__traceback__)
         try:
             self._logger.log(level, "%s %s", path, line, exc_info=exc_info)
         except Exception:  # a broken handler is no reason to end a tree

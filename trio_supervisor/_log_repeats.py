@@ -37,14 +37,14 @@ def place_of(error: BaseException | None) -> tuple[CodeType | None, object]:
     return here.tb_frame.f_code, here.tb_lasti
 
 
-def deserves_traceback(error: BaseException | None) -> bool:
+def deserves_traceback(error: BaseException) -> bool:
     """Whether there is more to see than the line says.
 
     A `TaskFailure` was raised on purpose, and says itself what there is to say: where it was raised
     is of interest only if another error lies behind it.
     """
     if not isinstance(error, TaskFailure):
-        return error is not None
+        return True
     hidden = error.__context__ is None or error.__suppress_context__
     return error.__cause__ is not None or not hidden
 
@@ -90,7 +90,7 @@ class Failure:
         self.kind: str = exited[7][0]
         self.type = type(error)
         self.code, self.at = place_of(error)
-        self.traced = deserves_traceback(error)
+        self.traced = error is not None and deserves_traceback(error)
         self.note = note
         self.also = also
         self.attempt: int = exited[6]

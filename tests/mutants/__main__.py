@@ -8,6 +8,7 @@ from collections import Counter
 from multiprocessing.pool import ThreadPool
 
 from .catalogue import MUTANTS
+from .find import FINDERS
 from .run import TOO_LONG, hunt
 
 
@@ -15,7 +16,7 @@ def main() -> int:
     """What ``python -m tests.mutants`` does."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", help="parts of the names of those to plant")
-    parser.add_argument("--by", choices=("all", "kit", "model", "brain"), default="all")
+    parser.add_argument("--by", choices=FINDERS, default="all")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--list", action="store_true", help="only say which there are")
     options = parser.parse_args()

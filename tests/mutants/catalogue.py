@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import in_brain, in_order, in_policy, in_shell
+from . import (
+    in_brain,
+    in_commands,
+    in_order,
+    in_outside,
+    in_policy,
+    in_shell,
+    in_time,
+)
 
 if TYPE_CHECKING:
     from .mutant import Mutant
 
+PARTS: Final = (in_order, in_brain, in_time, in_commands, in_policy, in_shell, in_outside)
 MUTANTS: Final[dict[str, Mutant]] = {
-    mutant.name: mutant
-    for each in (in_order, in_brain, in_policy, in_shell)
-    for mutant in each.MUTANTS
+    mutant.name: mutant for part in PARTS for mutant in part.MUTANTS
 }

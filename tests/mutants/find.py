@@ -1,4 +1,4 @@
-"""Look for one planted bug: with the testing kit, the naive model, and the search of the brain."""
+"""Look for one planted bug: stories, drawn cases, the naive model, and the search of the brain."""
 
 from __future__ import annotations
 
@@ -14,16 +14,31 @@ from .catalogue import MUTANTS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROUNDS = (("kit", 1.5), ("brain", 1.5), ("kit", 4.2), ("model", 0.8), ("brain", 1.2))
+ROUNDS = (
+    ("stories", 2.0),
+    ("kit", 1.5),
+    ("brain", 1.5),
+    ("kit", 2.5),
+    ("model", 0.6),
+    ("brain", 0.9),
+)
 """Who looks, and for how many seconds of one core."""
+FINDERS = ("all", "stories", "kit", "model", "brain")
 
 MEMORY = 2**30
 MOST_SECONDS = 20
 
 
+def with_stories() -> Iterator[str]:
+    """Let small scenarios say what a user would see."""
+    from .stories import tell_all  # only once the bug is planted
+
+    return tell_all()
+
+
 def with_kit() -> Iterator[str]:
     """Run drawn cases: what breaks a promise is said, empty for each case that does not."""
-    from model.draw import case_of  # only once the bug is planted
+    from model.draw import case_of
     from model.perform import run_case
 
     for seed in count():
@@ -45,10 +60,13 @@ def with_model() -> Iterator[str]:
 
 
 def with_brain() -> Iterator[str]:
-    """Search small supervisors, a bit of each, then more of each."""
+    """Late words first; then search small supervisors, a bit of each, then more of each."""
     from brain.search import search
     from brain.shapes import SHAPES
 
+    from .late import say_all
+
+    yield from say_all()
     for power in count():
         for shape in SHAPES.values():
             result = search(shape, max_states=40 * 6**power)
@@ -57,13 +75,20 @@ def with_brain() -> Iterator[str]:
 
 def look(by: str) -> str:
     """Take turns; returns who has found something, and what."""
-    finders = {"kit": with_kit(), "model": with_model(), "brain": with_brain()}
+    finders = {
+        "stories": with_stories(),
+        "kit": with_kit(),
+        "model": with_model(),
+        "brain": with_brain(),
+    }
     for name, seconds in ROUNDS:
         ends = process_time() + (seconds if by == "all" else 2 * seconds)
         while by in ("all", name) and process_time() < ends:
-            found = next(finders[name])
+            found = next(finders[name], None)
             if found:
                 return f"{name}: {found}"
+            if found is None:  # it has nothing more to tell
+                break
     return ""
 
 
@@ -71,7 +96,7 @@ def main() -> int:
     """Plant the bug with this name, and look for it; prints what found it, and the seconds."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
-    parser.add_argument("--by", choices=("all", "kit", "model", "brain"), default="all")
+    parser.add_argument("--by", choices=FINDERS, default="all")
     options = parser.parse_args()
     # A supervisor with a bug may loop and eat: better here than all over the machine.
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

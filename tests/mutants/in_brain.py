@@ -1,4 +1,4 @@
-"""Bugs in the machine: wishes, signals, commands, and what time does."""
+"""Bugs in the machine: wishes, and what follows from signals."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from typing import Final
 from .mutant import Mutant
 
 _MACHINE = "_brain.machine"
-_COMMANDS = "_brain.commands"
 _SIGNALS = "_brain.signals"
-_OVERDUE = "_brain.overdue"
-_LIFE = "_brain.lifecycle"
-_VITALS = "_brain.vitals"
-_TIMERS = "_brain.timers"
 
 MUTANTS: Final = (
     # ---------------------------------------------------------------- wishes
@@ -21,15 +16,6 @@ MUTANTS: Final = (
         _MACHINE,
         "            put_on_hold(child, None, self.timers)\n",
         "            pass\n",
-    ),
-    Mutant(
-        "a removal is overwritten by a later stop",
-        _COMMANDS,
-        "    if child is not None and child.wish in (Wish.UP, Wish.DONE):\n"
-        '        machine.command_accepted(child, "stop", command.reason)\n',
-        "    if child is not None and child.wish in (Wish.UP, Wish.DONE, Wish.REMOVED):\n"
-        '        machine.command_accepted(child, "stop", command.reason)\n'
-        "        child.wish = Wish.UP\n",
     ),
     Mutant(
         "who is held down keeps its place in the line",
@@ -118,6 +104,43 @@ MUTANTS: Final = (
         "self._set_deadline(min(now + self.spec.shutdown_deadline, deadline))",
         "self._set_deadline(deadline)",
     ),
+    Mutant(
+        "those who wait for one that is held down are not told",
+        _MACHINE,
+        "        self.order.leave_line(child)\n        self.order.wake_watchers(child)\n"
+        "        self.condemn(",
+        "        self.order.leave_line(child)\n        self.condemn(",
+    ),
+    Mutant(
+        "nobody is ever called unresponsive",
+        _MACHINE,
+        "        self.timers.arm(child, child.step_due)\n        self._emit(ev.ChildCancelled",
+        "        self._emit(ev.ChildCancelled",
+    ),
+    Mutant(
+        "whoever is asked is cancelled in the same moment",
+        _MACHINE,
+        "        if grace > 0:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a nested supervisor does not heed the deadline of its parent",
+        _MACHINE,
+        "self._set_deadline(min(now + self.spec.shutdown_deadline, deadline))",
+        "self._set_deadline(now + self.spec.shutdown_deadline)",
+    ),
+    Mutant(
+        "each start that fails counts as the first one",
+        _MACHINE,
+        "            not child.ever_ready\n            and not child.generation\n",
+        "            not child.generation\n",
+    ),
+    Mutant(
+        "a restart by hand that fails to start counts as a first start",
+        _MACHINE,
+        "            not child.ever_ready\n            and not child.generation\n",
+        "            not child.ever_ready\n",
+    ),
     # ---------------------------------------------------------------- signals
     Mutant(
         "the late ready of an old attempt is accepted",
@@ -168,138 +191,38 @@ MUTANTS: Final = (
         "        machine.close(outcome, now, grace=False)\n",
         "        pass\n",
     ),
-    # ---------------------------------------------------------------- time
     Mutant(
-        "nobody is ever cancelled after its grace",
-        _OVERDUE,
-        "    if child.stage is Stage.ASKED:\n        machine.cancel(child, now)\n",
-        "    if child.stage is Stage.ASKED:\n        pass\n",
+        "a fatal exception leaves everybody their grace",
+        _SIGNALS,
+        "        machine.close(outcome, now, grace=False)\n",
+        "        machine.close(outcome, now)\n",
     ),
     Mutant(
-        "at the shutdown deadline those already asked are forgotten",
-        _OVERDUE,
-        "        elif child.live and child.stage is Stage.ASKED:\n"
-        "            machine.cancel(child, now)\n",
-        "",
+        "the late heartbeat of an old attempt is accepted",
+        _SIGNALS,
+        "    child = _running(machine, signal.name, signal.attempt)\n"
+        "    if child is not None:\n        child.beat_at = max",
+        "    child = machine.children.get(signal.name)\n"
+        "    if child is not None:\n        child.beat_at = max",
     ),
     Mutant(
-        "at the shutdown deadline those not asked yet are forgotten",
-        _OVERDUE,
-        "        if child.live and child.stage is Stage.RUNNING:\n"
-        "            machine.request_stop(child, now)\n        elif",
-        "        if",
+        "a moment of being ready resets the backoff",
+        _SIGNALS,
+        "now - child.ready_at >= child.spec.backoff.reset_after",
+        "now >= child.ready_at",
     ),
     Mutant(
-        "a hold that ends lets only one of the group go on",
-        _OVERDUE,
-        "            child.hold = None\n            machine.todo.append(child)\n",
-        "            child.hold = None\n            machine.todo.append(child)\n"
-        "            break\n",
+        "the backoff is reset by having run, not by having been ready",
+        _SIGNALS,
+        "now - child.ready_at >= child.spec.backoff.reset_after",
+        "now - child.started_at >= child.spec.backoff.reset_after",
     ),
     Mutant(
-        "a deadline that has moved is not armed again",
-        _OVERDUE,
-        "        if fault is None:\n            machine.rearm(child)\n        else:",
-        "        if fault is not None:",
-    ),
-    Mutant(
-        "the unresponsive are not counted",
-        _OVERDUE,
-        "        machine.unresponsive += 1\n",
-        "",
-    ),
-    Mutant(
-        "the heap forgets what was re-armed for later",
-        _TIMERS,
-        "            if thing.wake_at < inf:\n                self._push(thing, thing.wake_at)\n",
-        "",
-    ),
-    Mutant(
-        "the heap keeps an entry for each arming",
-        _TIMERS,
-        "                return thing\n            if thing.wake_at < inf:",
-        "                thing.queued = when\n                return thing\n"
-        "            if thing.wake_at < inf:",
-    ),
-    Mutant(
-        "the start timeout goes on after being ready",
-        _VITALS,
-        "        self.ready_at = self.beat_at = now\n        self.start_due = inf\n",
-        "        self.ready_at = self.beat_at = now\n",
-    ),
-    Mutant(
-        "silence counts from the start, not from being ready",
-        _VITALS,
-        "        self.ready_at = self.beat_at = now\n",
-        "        self.ready_at = now\n",
-    ),
-    Mutant(
-        "the run time is counted from being ready",
-        _VITALS,
-        "        self.ready_at = self.beat_at = now\n        self.start_due = inf\n",
-        "        self.ready_at = self.beat_at = now\n        self.start_due = inf\n"
-        "        self.run_due += now - self.started_at\n",
-    ),
-    Mutant(
-        "a grace lasts twice as long",
-        _VITALS,
-        "        self.step_due = now + grace\n",
-        "        self.step_due = now + 2 * grace\n",
-    ),
-    # ---------------------------------------------------------------- commands
-    Mutant(
-        "a removed child can be restarted",
-        _COMMANDS,
-        "    if child.wish is Wish.REMOVED:\n        machine.refuse(CommandRefused("
-        'f"cannot restart {child.path}: it is being removed"))\n        return\n',
-        "",
-    ),
-    Mutant(
-        "a restart by hand keeps the backoff",
-        _COMMANDS,
-        "    put_on_hold(child, None, machine.timers)\n",
-        "    pass\n",
-    ),
-    Mutant(
-        "a restart by hand keeps the count of failures",
-        _COMMANDS,
-        "    child.generation += 1\n    child.streak = 0\n",
-        "    child.generation += 1\n",
-    ),
-    Mutant(
-        "a restart by hand in the first start jumps the line",
-        _COMMANDS,
-        "    if child.in_line or not (machine.is_started or child.ever_ready or child.dynamic):\n",
-        "    if False:\n",
-    ),
-    Mutant(
-        "a child that others require can be removed",
-        _COMMANDS,
-        "    if child.dependents:\n        names",
-        "    if False:\n        names",
-    ),
-    Mutant(
-        "a stop undoes a quarantine",
-        _COMMANDS,
-        "child is not None and child.wish in (Wish.UP, Wish.DONE):",
-        "child is not None and child.wish in (Wish.UP, Wish.DONE, Wish.QUARANTINED):",
-    ),
-    Mutant(
-        "children can be added without limit",
-        _COMMANDS,
-        "len(machine.children) >= most",
-        "len(machine.children) > most",
-    ),
-    Mutant(
-        "a requirement is met by one that was ready once",
-        _LIFE,
-        "            return self.ready and self.condemned is None\n",
-        "            return self.was_ready\n",
-    ),
-    Mutant(
-        "a requirement is met by any child that is done",
-        _LIFE,
-        "        return self.wish is Wish.DONE and self.done_well\n",
-        "        return self.wish is Wish.DONE\n",
+        "a crash before it was ready is not noticed",
+        _SIGNALS,
+        "if child is None or not child.live or child.attempt != signal.attempt:\n        return\n"
+        "    judged",
+        "if child is None or child.attempt != signal.attempt or not child.was_ready:\n"
+        "        return\n    judged",
     ),
 )

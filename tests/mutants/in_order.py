@@ -110,8 +110,8 @@ MUTANTS: Final = (
     Mutant(
         "a removed child keeps its place among what others wait for",
         _ORDER,
-        "                required.dependents.pop(child, None)\n",
-        "                pass\n",
+        "            required.dependents.pop(child)\n",
+        "            pass\n",
     ),
     Mutant(
         "a child restarted by hand waits for its predecessors",
@@ -130,5 +130,29 @@ MUTANTS: Final = (
         _ORDER,
         "return child.dynamic or (not self.dynamic_leaving and self._static_may_stop(child))",
         "return child.dynamic or self._static_may_stop(child)",
+    ),
+    Mutant(
+        "in a graph, one_for_all starts some while others are leaving",
+        _ORDER,
+        "        if self.together:\n            return True\n        if child.dynamic:",
+        "        if child.dynamic:",
+    ),
+    Mutant(
+        "in a graph, one starts while those that require it are leaving",
+        _ORDER,
+        "        return child.drain > 0\n",
+        "        return False\n",
+    ),
+    Mutant(
+        "in a graph, rest_for_one restarts everybody",
+        _ORDER,
+        "[member for member in self._with_dependents(child) if not member.dynamic]",
+        "list(self._statics)",
+    ),
+    Mutant(
+        "in a graph, children added later do not wait for the declared ones",
+        _ORDER,
+        "        return next(iter(self._line), None) if child.dynamic else child\n",
+        "        return child\n",
     ),
 )

@@ -50,7 +50,6 @@ MUTANTS: Final = (
         "                        nursery.cancel_scope.cancel(_BODY_FAILED)\n"
         "                if task",
         "                        pass\n                if task",
-        escapes="no drawn case asks why no exit comes after a crash",
     ),
     Mutant(
         "a body that is to be cancelled before its first step runs all the same",
@@ -82,14 +81,12 @@ MUTANTS: Final = (
         "_collector",
         "        self._rang = True\n",
         "        self.carry_out(self.machine.wake(now), now)\n        self._alarm_at = inf\n",
-        escapes="events do not tell what was posted first in one instant",
     ),
     Mutant(
         "a heartbeat's notice is sent only once",
         "_collector",
         "        attempt.beat_noted = False\n",
         "",
-        escapes="few drawn bodies beat for a while and then fall silent",
     ),
     Mutant(
         "decide is asked although a wish decides",
@@ -97,7 +94,6 @@ MUTANTS: Final = (
         "        if not self.machine.would_judge(attempt.name, attempt.number, "
         "failed=how.is_failure):\n            return\n",
         "",
-        escapes="what it answers is ignored; only decide could tell",
     ),
     Mutant(
         "a signal that arrives while the supervisor stops is lost",
@@ -112,16 +108,8 @@ MUTANTS: Final = (
         "_collector",
         "                if not self._waiting or self.is_over:\n",
         "                if not self._waiting:\n",
-        escapes="seldom drawn; test_model.py has that very case",
     ),
     # ---------------------------------------------------------------- shell
-    Mutant(
-        "orders for an old attempt hit the new one",
-        "_shell",
-        "return attempt if attempt is not None and attempt.number == number else None",
-        "return attempt",
-        escapes="the machine clears what belonged to an attempt, so that no such order is made",
-    ),
     Mutant(
         "those who wait for a child are not woken",
         "_shell",
@@ -133,14 +121,12 @@ MUTANTS: Final = (
         "_shell",
         "        for slot in list(self.watched.values()):\n            slot.refresh()\n",
         "",
-        escapes="the observers of drawn cases are cancelled before the end",
     ),
     Mutant(
         "commands in flight at the end are never answered",
         "_shell",
         "                subject[-1].answered.set()\n\n        self.drain(answer)",
         "                pass\n\n        self.drain(answer)",
-        escapes="the kit's operators are cancelled with the scenario",
     ),
     Mutant(
         "a cancel is not carried out",
@@ -161,7 +147,7 @@ MUTANTS: Final = (
         "            pass\n",
     ),
     Mutant(
-        "children already gone are missing when the supervisor ends",
+        "the reports of older attempts are forgotten",
         "_slot",
         "            self._older.append((self.ended, _summarised(self.exit, self._detail)))\n",
         "            pass\n",
@@ -177,21 +163,18 @@ MUTANTS: Final = (
         "_waiting",
         "    return not view.live or view.attempt != reply.attempt\n",
         "    return True\n",
-        escapes="the kit's operators do not look when they are answered",
     ),
     Mutant(
         "whoever stops itself waits for its own grace",
         "_waiting",
         "            host.forfeit_grace(attempt)\n",
         "            pass\n",
-        escapes="no drawn body gives commands",
     ),
     Mutant(
         "a nested supervisor does not hear of its parent's stop",
         "_enclosure",
         "    attempt.on_stop = stop_asked\n",
         "",
-        escapes="no check asks a nested supervisor to begin its stop when it is asked",
     ),
     Mutant(
         "an outer cancellation reaches nobody",
@@ -206,7 +189,6 @@ MUTANTS: Final = (
         "_journal",
         "        if excess > 0:\n            self._builder.extend(self._raws[:excess])\n",
         "        if excess > 0:\n            self._builder.extend(self._raws[: excess - 1])\n",
-        escapes="no drawn case outgrows the journal; test_journal.py does",
     ),
     Mutant(
         "the journal skips a number",

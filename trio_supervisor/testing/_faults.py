@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVarTuple, final
 
 import attrs
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Ts = TypeVarTuple("Ts")
 
 Fault: TypeAlias = Literal["raise", "cancel"]
+_LIBRARY: Final = Path(_attempt.__file__).parent
 _OUTSIDE: Final = ("/trio/", "/trio_supervisor/", "/contextlib.py", "/outcome/")
 
 
@@ -32,7 +34,8 @@ class FaultPoint:
     """One place at which a fault was injected.
 
     Attributes:
-        number: Which checkpoint of the child it was, counted from 1 over all its attempts.
+        number: Which checkpoint of the child it was, counted from 1 over all its attempts and all
+            their tasks.
         where: The line of the child's own code that waited there.
         trace: The run.
     """
@@ -98,8 +101,10 @@ def crash_everywhere(
 ) -> FaultRuns:
     """Run a scenario again and again; the n-th time, the child dies at its n-th checkpoint.
 
-    A checkpoint is any place where the child's body lets other tasks run. Those in its background
-    tasks do not count. One more run, without a fault, comes first: it has to be fine.
+    A checkpoint is any place where the child's body lets other tasks run, or one of the tasks that
+    it has started, in ``child.nursery`` or in a nursery of its own: they belong to the child, and
+    an error in one of them crashes the attempt as well. The tasks of a supervisor that the body
+    opens are not meant. One more run, without a fault, comes first: it has to be fine.
 
     Args:
         scenario: As for `simulate`. It should end in a statement of what has to be true in the end
@@ -152,8 +157,11 @@ def crash_everywhere(
 
 
 @final
-class _Injection:
-    """One fault, at the checkpoint number ``at``; with 0, none."""
+class _Injection(trio.abc.Instrument):
+    """One fault, at the checkpoint number ``at``; with 0, none.
+
+    As an instrument it hears of each task that starts, and adopts those that the child has started.
+    """
 
     def __init__(
         self,
@@ -172,11 +180,29 @@ class _Injection:
         self._armed = not once_ready
         self._error = error
         self._passed = 0
+        self._tasks: dict[trio.lowlevel.Task, ChildContext] = {}
 
     async def drive(self, coroutine: Any, context: ChildContext) -> object:
-        """Await ``coroutine``, and let it come to grief where it is due."""
+        """Await the body ``coroutine``, and let it come to grief where it is due."""
+        if not self.attempts:
+            trio.lowlevel.add_instrument(self)
         self.attempts += 1
+        self._tasks[trio.lowlevel.current_task()] = context
         return await self._steps(coroutine, context)
+
+    async def _drive_task(self, coroutine: Any, context: ChildContext) -> object:
+        return await self._steps(coroutine, context)
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        nursery = task.parent_nursery
+        context = None if nursery is None else self._tasks.get(nursery.parent_task)
+        if context is not None and not _is_machinery(task.coro):
+            self._tasks[task] = context
+            driven: Any = self._drive_task(task.coro, context)
+            task.coro = driven  # before its first step
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        self._tasks.pop(task, None)
 
     @types.coroutine
     def _steps(self, coroutine: Any, context: ChildContext) -> Generator[Any, Any, object]:
@@ -220,6 +246,13 @@ def _called_off(trap: Any) -> Generator[Any, Any, None]:
             raise
         except BaseException:  # noqa: S110  # what the wait ended with is of no interest
             pass
+
+
+def _is_machinery(coroutine: Any) -> bool:
+    """Whether it is a task of the library itself, such as those of a supervisor inside a body."""
+    code = getattr(coroutine, "cr_code", None)
+    path = Path("" if code is None else code.co_filename)
+    return path.parent == _LIBRARY and path.name.startswith("_")
 
 
 def _where(coroutine: Any) -> str:

@@ -1,0 +1,203 @@
+"""Bugs that those see who stand outside: the caller's block, who gives commands, who looks on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .mutant import Mutant
+
+_ENCLOSURE = "_enclosure"
+_SUBSCRIPTION = "_subscription"
+
+MUTANTS: Final = (
+    # ---------------------------------------------------------------- the block
+    Mutant(
+        "a tree that has failed leaves its block alone",
+        _ENCLOSURE,
+        "        shell.on_failure = self._block.cancel\n",
+        "",
+    ),
+    Mutant(
+        "an orderly end cancels the block",
+        "_shell",
+        "        if outcome.is_failure or outcome.kind is o.OutcomeKind.FATAL:\n",
+        "        if True:\n",
+    ),
+    Mutant(
+        "an outer cancellation is swallowed",
+        _ENCLOSURE,
+        "            cancelled = error if cancelled is None or error is raised else cancelled\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "an outer cancellation waits for the grace",
+        _ENCLOSURE,
+        "self._shell.shut_down(o.Shutdown(reason, grace=False, ",
+        "self._shell.shut_down(o.Shutdown(reason, ",
+    ),
+    Mutant(
+        "of what the block and the tree raise only one is kept",
+        _ENCLOSURE,
+        "    if len(found) == 1:\n        return found[0]\n",
+        "    if found:\n        return found[-1]\n",
+    ),
+    Mutant(
+        "whoever waits for the end of the supervisor waits for ever",
+        "_shell",
+        "        self.finished.set()\n",
+        "",
+    ),
+    Mutant(
+        "the report leaves out those below",
+        "_shell",
+        "                self._gone.extend(slot.nested.report.children)\n",
+        "                pass\n",
+    ),
+    # ---------------------------------------------------------------- commands
+    Mutant(
+        "a start_child that is cancelled leaves its child behind",
+        "_supervisor",
+        "            await self._withdraw(reply)  # noqa: ASYNC102 - shielded inside\n",
+        "",
+    ),
+    Mutant(
+        "start_child_soon forgets a child that fails to start",
+        "_supervisor",
+        "o.FirstStart.ORDINARY, reason",
+        "o.FirstStart.FORGETS_CHILD, reason",
+    ),
+    Mutant(
+        "whoever ends its supervisor waits for its own grace",
+        "_supervisor",
+        "        forfeit_grace_if_inside(self._shell, self.path)\n",
+        "",
+    ),
+    Mutant(
+        "whoever stops one of a similar name loses its own grace",
+        "_waiting",
+        'f"{attempt.path}/".startswith(f"{path}/")',
+        "attempt.path.startswith(path)",
+    ),
+    Mutant(
+        "a restart returns before the new attempt is ready",
+        "_handle",
+        "return view.generation >= wanted and view.live and view.state is ChildState.READY",
+        "return view.generation >= wanted",
+    ),
+    Mutant(
+        "a child added later runs in the context of the first ones",
+        "_shell",
+        "context = copy_context() if isinstance(signal, o.AddChild) else None",
+        "context = self._context if isinstance(signal, o.AddChild) else None",
+    ),
+    # ---------------------------------------------------------------- looking on
+    Mutant(
+        "a slow reader is not told what it has missed",
+        _SUBSCRIPTION,
+        "            self._missed += 1\n",
+        "",
+    ),
+    Mutant(
+        "a subscriber of a branch hears of another one with such a name",
+        _SUBSCRIPTION,
+        'not f"{event.path}/".startswith(self._prefix)',
+        "not event.path.startswith(self._prefix[:-1])",
+    ),
+    Mutant(
+        "subscribers are not woken at the end",
+        _SUBSCRIPTION,
+        "        self._lot.unpark_all()\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "reports are kept for ever",
+        "_slot",
+        "                del self._older[0]\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "older reports keep their live exceptions",
+        "_slot",
+        "_summarised(self.exit, self._detail)))",
+        "self.exit))",
+    ),
+    # ---------------------------------------------------------------- the body's side
+    Mutant(
+        "a stop that was asked before anybody waits for it is lost",
+        "_context",
+        "        if attempt.stop_requested:\n            await trio.lowlevel.checkpoint()\n"
+        "            return\n",
+        "",
+    ),
+    Mutant(
+        "a stop scope that is entered after the request stays open",
+        "_context",
+        "        if attempt.stop_requested:\n            scope.cancel(attempt.stop_reason)\n",
+        "",
+    ),
+    Mutant(
+        "a heartbeat after the end changes the report",
+        "_context",
+        "        if attempt.ended_at is not None:\n            return\n        attempt.beat_at =",
+        "        attempt.beat_at =",
+    ),
+    Mutant(
+        "of overlapping announcements of silence the last one counts",
+        "_collector",
+        "until = max(attempt.busy, default=-inf) if attempt.busy else -inf",
+        "until = attempt.busy[-1] if attempt.busy else -inf",
+    ),
+    Mutant(
+        "a heartbeat is lost when others have something to say",
+        "_collector",
+        "        self.post(ReportCollector._take_beat, attempt)\n\n    def post_busy",
+        "        if not self._waiting:\n"
+        "            self.post(ReportCollector._take_beat, attempt)\n\n    def post_busy",
+    ),
+    Mutant(
+        "the supervisor polls",
+        "_collector",
+        "        if deadline < self._alarm_at:\n",
+        "        deadline = min(deadline, trio.current_time() + 1)\n"
+        "        if deadline < self._alarm_at:\n",
+    ),
+    Mutant(
+        "deadlines are measured on the wall clock",
+        "_collector",
+        "            now = trio.current_time()\n            while True:",
+        "            now = __import__('time').time()\n            while True:",
+    ),
+    Mutant(
+        "a Ctrl-C or an exit out of a child is a crash like any other",
+        "_exits",
+        "            return leaf\n",
+        "            return Crashed(RuntimeError(repr(leaf)))\n",
+    ),
+    Mutant(
+        "of several errors only one is kept",
+        "_exits",
+        "    judged = found[0] if len(found) == 1 else error\n",
+        "    judged = found[0]\n",
+    ),
+    Mutant(
+        "an exit is posted before the background tasks are gone",
+        "_attempt",
+        "                    attempt.returned = True\n",
+        "                    attempt.returned = True\n"
+        "                    attempt.ended_at = trio.current_time()\n"
+        "                    attempt.host.post_exit(attempt)\n"
+        "                    attempt.host = NO_HOST\n",
+    ),
+    Mutant(
+        "an outer cancellation of a lone attempt is swallowed",
+        "_attempt",
+        "    return cancelled[0]\n",
+        "    return None\n",
+    ),
+    Mutant(
+        "a nursery that a body leaves open is nobody's business",
+        "_attempt",
+        "                if task.child_nurseries[-1] is not nursery:\n",
+        "                if False:\n",
+    ),
+)
