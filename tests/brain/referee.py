@@ -361,9 +361,9 @@ class Referee:
             if kid.spec.requires and oracle.unsettled(kid.name):  # noqa: SIM102
                 if oracle.waits_for_the_hopeless(kid):
                     kid.let_go = True
-                    unmet = [name for name in kid.spec.requires if not oracle.is_met(name)]
                     excused = not all(why.startswith("requires") for why in oracle.may_wait(kid))
-                    if not excused and all(oracle.is_hopeless(name, sure=True) for name in unmet):
+                    known = any(oracle.is_hopeless(name, sure=True) for name in kid.spec.requires)
+                    if known and not excused:
                         oracle.settle(kid.name)
 
     def _nobody_is_stuck(self) -> None:

@@ -510,3 +510,26 @@ def test_rest_for_one_in_a_diamond_takes_each_child_once() -> None:
     rig.gone("b", "c")
     first, *between, last = rig.done()
     assert (first, sorted(between), last) == ("start a#2", ["start b#2", "start c#2"], "start d#2")
+
+
+@pytest.mark.parametrize("requires", [("a", "b"), ("b", "a")])
+def test_who_waits_for_one_child_notices_that_another_one_is_held_down(
+    requires: tuple[str, str],
+) -> None:
+    rig = Rig(
+        child("a", explicit=False, delays=(9,)),
+        child("b"),
+        child("c", explicit=False, requires=requires),
+        child("d", explicit=False),
+    )
+    rig.crash("a")
+    rig.ready("b")
+    rig.done()
+    rig.stop("b")
+    assert rig.done() == ["ask b#1", "cancel b#1", "start d#1"]
+    assert rig.machine.state == "running"
+    rig.gone("b")
+    rig.sleep(9)
+    rig.restart("b")
+    rig.ready("b")
+    assert rig.done() == ["start a#2", "start b#2", "start c#1"]

@@ -14,15 +14,8 @@ import attrs
 
 from trio_supervisor import (
     BackoffPolicy,
-    ChildRunReport,
     ChildSpec,
-    DoNotRestart,
-    Escalate,
-    Quarantine,
-    Restart,
-    RestartDecision,
     RestartLimit,
-    ShutdownTree,
     SupervisorSpec,
 )
 
@@ -35,30 +28,10 @@ NAMES: Final = "abcdef"
 Ending = Literal["leave", "shutdown", "hurry", "cancel", "raise"]
 ENDINGS: Final[tuple[Ending, ...]] = ("leave", "shutdown", "hurry", "cancel", "raise")
 
-_ANSWERS: Final[dict[str, RestartDecision | None]] = {
-    "table": None,
-    "restart": Restart(),
-    "later": Restart(2),
-    "done": DoNotRestart(),
-    "quarantine": Quarantine("odd"),
-    "escalate": Escalate("no more"),
-    "shut down": ShutdownTree("enough"),
-}
-
-
-@final
-@attrs.frozen
-class Decide:
-    """A child's ``decide`` that gives these answers in turn; the last one repeats."""
-
-    answers: tuple[str, ...]
-
-    def __call__(self, report: ChildRunReport) -> RestartDecision | None:
-        """Answer for this report."""
-        answer = self.answers[min(report.attempt, len(self.answers)) - 1]
-        if answer == "raise":
-            raise ValueError("cannot decide")
-        return _ANSWERS[answer]
+ANSWERS: Final = (
+    *("table", "restart", "later", "done", "quarantine", "escalate", "shutdown"),
+    *("raise", "raise", "nonsense"),
+)
 
 
 @final
@@ -121,6 +94,9 @@ def case_of(seed: int) -> Case:
     return draw_case(Random(f"case {seed}"))
 
 
+_OPERATORS: Final[tuple[Any, ...]] = (kit.Stop, kit.RestartByHand, kit.Quarantine, kit.Remove)
+_KINDS: Final[tuple[Any, ...]] = (*[kit.Crash] * 3, *_OPERATORS, kit.RestartByHand)
+
 # ---------------------------------------------------------------- bodies
 
 _HABITS: Final[dict[str, Sequence[Any]]] = {
@@ -129,6 +105,8 @@ _HABITS: Final[dict[str, Sequence[Any]]] = {
     "stop_takes": (0, 1, 2, 5),
     "beat_every": (1, 0.5),
     "silent_at": (1, 3, 5),
+    "busy_at": (0, 1, 2),
+    "extend_at": (0, 1, 2),
     "not_ready_at": (1, 2, 5),
     "ready_again_at": (3, 6),
     "background": (1, 2),
@@ -150,7 +128,35 @@ def draw_behaviour(random: Random) -> kit.Behaviour:
         options["attempts"] = random.choice((inf, 1, 2))
     if "at_cancel" in options:
         options["cancel_takes"] = random.choice((0, 1, 8))
+    if "busy_at" in options:
+        options["busy_for"] = random.choice((1, 3, 5))
+    if "extend_at" in options:
+        options["extend_by"] = random.choice((0, 1, 4))
+        options.setdefault("ready_at", random.choice((2, 3, 5)))
+    if "silent_at" in options:
+        options["beat_every"] = random.choice((1, 0.5))
+    if random.random() < 0.12:
+        options["gives"] = draw_given(random)
+        options["gives_at"] = random.choice((1, 1, 2, 0.5, 0))
+        if options["gives_at"] == 0:
+            options["attempts"] = 1  # or two bodies could restart each other for ever in no time
     return kit.Behaviour(**options)
+
+
+def draw_given(random: Random) -> tuple[kit.Command, ...]:
+    """What a body tells its own supervisor."""
+    given: list[kit.Command] = []
+    for _ in range(random.choice((1, 1, 2))):
+        kind = random.choice((*_OPERATORS, *_OPERATORS, kit.Add, kit.ShutDown))
+        if kind is kit.Add:
+            restart: Any = random.choice(("permanent", "temporary"))
+            new = ChildSpec("y", kit.Behaviour(ends_at=random.choice((1, inf))), restart=restart)
+            given.append(kit.Add(new, wait=random.random() < 0.6))
+        elif kind is kit.ShutDown:
+            given.append(kit.ShutDown(grace=random.random() < 0.5))
+        else:
+            given.append(kind(random.choice((".", ".", "a", "b", "c", "y"))))
+    return tuple(given)
 
 
 def draw_body(random: Random) -> Any:
@@ -194,18 +200,15 @@ def draw_options(random: Random, earlier: Sequence[ChildSpec[Any]], mode: str) -
     if random.random() < 0.5:
         options["grace"] = random.choice((1, 3, 3, inf))
     if random.random() < 0.15:
-        answers = random.choices((*_ANSWERS, "raise", "raise"), k=random.choice((1, 2)))
-        options["decide"] = Decide(tuple(answers))
+        answers: Any = random.choices(ANSWERS, k=random.choice((1, 2)))
+        options["decide"] = kit.decides(*answers)
     if restart != "temporary" or "decide" in options:
         options["backoff"] = draw_backoff(random)
         if random.random() < 0.4:
             options["restart_limit"] = random.choice(_LIMITS)
         if random.random() < 0.5:
             options["on_limit"] = "quarantine"
-    # No chains: whoever waits for one that waits for one that is held down is let go by those
-    # behind it, which the checks of events do not know. The model and the brain's search have them.
-    able = (child for child in earlier if child.restart != "temporary" and not child.requires)
-    targets = [child.name for child in able]
+    targets = [child.name for child in earlier if child.restart != "temporary"]
     if targets and random.random() < 0.35:
         most = min(len(targets), random.choice((1, 2)))
         options["requires"] = tuple(random.sample(targets, most))
@@ -275,19 +278,11 @@ def draw_commands(random: Random, spec: SupervisorSpec) -> list[kit.Command]:
     return found
 
 
-_KINDS: Final[tuple[Any, ...]] = (
-    kit.Crash,
-    kit.Crash,
-    kit.Crash,
-    kit.Stop,
-    kit.RestartByHand,
-    kit.RestartByHand,
-    kit.Quarantine,
-    kit.Remove,
-)
-
-
 def _draw_command(random: Random, paths: Sequence[str], added: Sequence[str]) -> kit.Command:
+    if random.random() < 0.02:
+        return random.choice((kit.CancelTree(), kit.ShutDown(), kit.ShutDown(grace=False)))
     path = random.choice((*paths, *added)) if paths or added else "nobody"
+    if random.random() < 0.02:
+        return kit.Interrupt(path)
     command: kit.Command = random.choice(_KINDS)(path)
     return command

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from trio_supervisor.testing._behaviour import Behaviour, SimulatedCrash, by_attempt
+from trio_supervisor.testing._behaviour import (
+    Behaviour,
+    SimulatedCrash,
+    SimulatedInterrupt,
+    by_attempt,
+)
 from trio_supervisor.testing._code import as_code
 from trio_supervisor.testing._commands import (
     Add,
     Advance,
     AtOnce,
+    CancelTree,
     Command,
     Crash,
+    Interrupt,
     Quarantine,
     Remove,
     RestartByHand,
+    ShutDown,
     Stop,
 )
+from trio_supervisor.testing._decides import decides
 from trio_supervisor.testing._rig import Rig, open_rig, paths_of, settle
 from trio_supervisor.testing._schedule import shrink_schedule
 from trio_supervisor.testing._simulate import simulate
@@ -25,17 +34,22 @@ __all__ = [
     "Advance",
     "AtOnce",
     "Behaviour",
+    "CancelTree",
     "Command",
     "Crash",
+    "Interrupt",
     "Quarantine",
     "Remove",
     "RestartByHand",
     "Rig",
+    "ShutDown",
     "SimulatedCrash",
+    "SimulatedInterrupt",
     "Stop",
     "Trace",
     "as_code",
     "by_attempt",
+    "decides",
     "open_rig",
     "paths_of",
     "settle",

@@ -20,9 +20,9 @@ MUTANTS: Final = (
     Mutant(
         "who is held down keeps its place in the line",
         _MACHINE,
-        "        self.order.leave_line(child)\n        self.order.wake_watchers(child)\n"
+        "        self.order.leave_line(child)\n        self.order.wake_dependents(child)\n"
         "        self.condemn(",
-        "        self.order.wake_watchers(child)\n        self.condemn(",
+        "        self.order.wake_dependents(child)\n        self.condemn(",
     ),
     Mutant(
         "an operator's wish does not override a fault",
@@ -107,9 +107,15 @@ MUTANTS: Final = (
     Mutant(
         "those who wait for one that is held down are not told",
         _MACHINE,
-        "        self.order.leave_line(child)\n        self.order.wake_watchers(child)\n"
+        "        self.order.leave_line(child)\n        self.order.wake_dependents(child)\n"
         "        self.condemn(",
         "        self.order.leave_line(child)\n        self.condemn(",
+    ),
+    Mutant(
+        "of those who require one that is held down only those are told who wait for it",
+        _MACHINE,
+        "        self.order.wake_dependents(child)\n        self.condemn(",
+        "        self.order.wake_watchers(child)\n        self.condemn(",
     ),
     Mutant(
         "nobody is ever called unresponsive",

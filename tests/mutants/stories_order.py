@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from trio_supervisor import ChildStarted, DoNotRestart, Supervisor, open_supervisor
+from trio_supervisor import BackoffPolicy, ChildStarted, DoNotRestart, Supervisor, open_supervisor
 from trio_supervisor.testing import Behaviour, by_attempt
 
 from .story import child, settle, story, tree
@@ -65,3 +65,18 @@ async def whoever_requires_one_that_was_done_badly_waits() -> None:
             nursery.start_soon(app.restart_child, "a")
             await settle()
             assert app.child("b").state == "ready"
+
+
+@story()
+async def whoever_waits_for_two_keeps_nobody_waiting_once_one_of_them_is_held_down() -> None:
+    late = BackoffPolicy.delays(9)
+    a = child("a", run=by_attempt(Behaviour(ends_at=1), Behaviour()), backoff=late)
+    b = child("b", run=Behaviour(ready_at=2), readiness="explicit")
+    both = child("c", requires=["a", "b"])
+    async with open_supervisor(tree(a, b, both, child("d")), wait_ready=False) as app:
+        await trio.sleep(3)
+        assert starts(app, "app/d") == []
+        await app.stop_child("b")
+        await settle()
+        assert starts(app, "app/d") == [3]
+        assert starts(app, "app/c") == []

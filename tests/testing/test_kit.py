@@ -21,6 +21,7 @@ from trio_supervisor import (
     SpecError,
     SupervisorSpec,
     open_supervisor,
+    testing,
 )
 from trio_supervisor import _events as ev
 from trio_supervisor.children import holding, plain
@@ -359,11 +360,10 @@ def test_a_fault_at_every_checkpoint(fault: Any) -> None:
 @QUICK
 @given(supervisor_specs(depth=1))
 def test_specs_are_valid_and_print_as_code(spec: SupervisorSpec) -> None:
-    names = {
+    names = {name: getattr(testing, name) for name in dir(testing)}
+    names |= {
         "SupervisorSpec": SupervisorSpec,
         "ChildSpec": ChildSpec,
-        "Behaviour": Behaviour,
-        "by_attempt": by_attempt,
         "BackoffPolicy": BackoffPolicy,
         "RestartLimit": RestartLimit,
         "inf": inf,

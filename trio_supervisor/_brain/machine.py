@@ -314,7 +314,7 @@ class SupervisionMachine(Teller):
             put_on_hold(child, None, self.timers)
         child.restart_pending = False
         self.order.leave_line(child)
-        self.order.wake_watchers(child)
+        self.order.wake_dependents(child)
         self.condemn(child, Doom.WISH, reason, urgent=urgent, ordered=ordered)
 
     def close(

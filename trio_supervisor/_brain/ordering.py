@@ -121,7 +121,7 @@ class Order(ABC):
             missing.watchers[child] = None
         if hopeless is not child.hopeless:
             child.hopeless = hopeless
-            self.wake_watchers(child)
+            self.wake_dependents(child)
         if hopeless:
             # It comes back by somebody's hand or never; those behind it do not wait for that.
             self.leave_line(child)
@@ -188,6 +188,13 @@ class Order(ABC):
         if child.watchers:
             self.todo.extend(child.watchers)
             child.watchers = None
+
+    def wake_dependents(self, child: ChildLife) -> None:
+        """Those who require ``child`` and are not alive look again, whomever they wait for now."""
+        child.watchers = None  # who require it, too
+        for dependent in child.dependents or ():
+            if not dependent.live and dependent.wish is Wish.UP:
+                self.todo.append(dependent)
 
     # ------------------------------------------------------------ stopping
 

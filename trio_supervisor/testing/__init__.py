@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trio_supervisor.testing._behaviour import Behaviour as Behaviour
     from trio_supervisor.testing._behaviour import ByAttempt as ByAttempt
     from trio_supervisor.testing._behaviour import SimulatedCrash as SimulatedCrash
+    from trio_supervisor.testing._behaviour import SimulatedInterrupt as SimulatedInterrupt
     from trio_supervisor.testing._behaviour import by_attempt as by_attempt
     from trio_supervisor.testing._bodies import with_bodies as with_bodies
     from trio_supervisor.testing._code import as_code as as_code
@@ -22,13 +23,18 @@ if TYPE_CHECKING:
     from trio_supervisor.testing._commands import Advance as Advance
     from trio_supervisor.testing._commands import AtOnce as AtOnce
     from trio_supervisor.testing._commands import CancelItself as CancelItself
+    from trio_supervisor.testing._commands import CancelTree as CancelTree
     from trio_supervisor.testing._commands import Crash as Crash
     from trio_supervisor.testing._commands import Fail as Fail
+    from trio_supervisor.testing._commands import Interrupt as Interrupt
     from trio_supervisor.testing._commands import LifecycleCommand as LifecycleCommand
     from trio_supervisor.testing._commands import Quarantine as Quarantine
     from trio_supervisor.testing._commands import Remove as Remove
     from trio_supervisor.testing._commands import RestartByHand as RestartByHand
+    from trio_supervisor.testing._commands import ShutDown as ShutDown
     from trio_supervisor.testing._commands import Stop as Stop
+    from trio_supervisor.testing._decides import Decides as Decides
+    from trio_supervisor.testing._decides import decides as decides
     from trio_supervisor.testing._errors import InvariantViolated as InvariantViolated
     from trio_supervisor.testing._errors import LiveLock as LiveLock
     from trio_supervisor.testing._errors import Stuck as Stuck
@@ -61,6 +67,7 @@ if TYPE_CHECKING:
     from trio_supervisor.testing.strategies import backoffs as backoffs
     from trio_supervisor.testing.strategies import child_behaviours as child_behaviours
     from trio_supervisor.testing.strategies import commands as commands
+    from trio_supervisor.testing.strategies import decisions as decisions
     from trio_supervisor.testing.strategies import (
         invalid_supervisor_specs as invalid_supervisor_specs,
     )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
 import attrs
 import trio
 
-from trio_supervisor._errors import TaskFailure
+from trio_supervisor._errors import SupervisorError, TaskFailure
 
 if TYPE_CHECKING:
     from trio_supervisor._context import ChildContext
+    from trio_supervisor._spec import ChildSpec
+    from trio_supervisor._supervisor import Supervisor
+    from trio_supervisor.testing._commands import LifecycleCommand
 
 End: TypeAlias = Literal["return", "crash", "fail", "cancel_self"]
 AtCancel: TypeAlias = Literal["obey", "crash", "swallow", "shield"]
@@ -20,6 +24,14 @@ AtCancel: TypeAlias = Literal["obey", "crash", "swallow", "shield"]
 @final
 class SimulatedCrash(Exception):
     """What a `Behaviour` raises, and what the kit injects, when a child is to crash."""
+
+
+@final
+class SimulatedInterrupt(BaseException):
+    """What the kit raises in a child in place of a `KeyboardInterrupt` or `SystemExit`.
+
+    A real one would end the test run, too.
+    """
 
 
 @final
@@ -35,6 +47,10 @@ class Behaviour:
         value: What it is ready with.
         beat_every: How often it sends a heartbeat.
         silent_at: From when on it sends none.
+        busy_at: When it announces that it is busy (`ChildContext.busy`), and is silent meanwhile.
+        busy_for: For how long.
+        extend_at: When it asks for more time to start (`ChildContext.extend_start_timeout`).
+        extend_by: How much.
         not_ready_at: When it withdraws its readiness.
         ready_again_at: When it is ready again after that.
         ends_at: When it ends by itself.
@@ -47,6 +63,11 @@ class Behaviour:
         background: How many tasks it starts in ``child.nursery``, which run until they are ended;
             a return of the body does not end them.
         background_crash_at: When one of them crashes.
+        gives: Commands that it gives to its own supervisor, one after the other, each once the last
+            one has taken effect: `Stop`, `RestartByHand`, `Quarantine`, `Remove`, `Add` and
+            `ShutDown`. Their paths are names of siblings; ``"."`` is the child itself. Refusals are
+            ignored.
+        gives_at: When it begins to.
         attempts: Only so many attempts are like this; later ones are ready at once and calm.
 
     Example:
@@ -57,6 +78,10 @@ class Behaviour:
     value: object = None
     beat_every: float = inf
     silent_at: float = inf
+    busy_at: float = inf
+    busy_for: float = 0.0
+    extend_at: float = inf
+    extend_by: float = 0.0
     not_ready_at: float = inf
     ready_again_at: float = inf
     ends_at: float = inf
@@ -66,6 +91,8 @@ class Behaviour:
     cancel_takes: float = 0.0
     background: int = 0
     background_crash_at: float = inf
+    gives: tuple[LifecycleCommand, ...] = ()
+    gives_at: float = 0.0
     attempts: float = inf
 
     async def __call__(self, child: ChildContext, *_: object) -> object:
@@ -85,6 +112,12 @@ class Behaviour:
             async with trio.open_nursery() as habits:
                 habits.start_soon(self._speak, child, began)
                 habits.start_soon(self._beat, child, began)
+                if self.busy_at < inf:
+                    habits.start_soon(self._be_busy, child, began)
+                if self.extend_at < inf:
+                    habits.start_soon(self._extend, child, began)
+                if self.gives:
+                    habits.start_soon(self._give, child, began)
                 await self._live(child, began)
                 habits.cancel_scope.cancel("the body has ended")
         except BaseExceptionGroup as group:
@@ -130,9 +163,29 @@ class Behaviour:
     async def _beat(self, child: ChildContext, began: float) -> None:
         if self.beat_every == inf:
             return
-        while trio.current_time() < began + self.silent_at:
-            child.heartbeat()
+        while (age := trio.current_time() - began) < self.silent_at:
+            if not self.busy_at <= age < self.busy_at + self.busy_for:
+                child.heartbeat()
             await trio.sleep(max(self.beat_every, 0.001))
+
+    async def _be_busy(self, child: ChildContext, began: float) -> None:
+        await trio.sleep_until(began + self.busy_at)
+        with child.busy(self.busy_for):
+            await trio.sleep(self.busy_for)
+
+    async def _extend(self, child: ChildContext, began: float) -> None:
+        await trio.sleep_until(began + self.extend_at)
+        child.extend_start_timeout(self.extend_by)
+
+    async def _give(self, child: ChildContext, began: float) -> None:
+        await trio.sleep_until(began + self.gives_at)
+        inside: Any = _Inside(child)
+        for given in self.gives:
+            command: Any = given
+            if getattr(command, "path", None) == ".":
+                command = attrs.evolve(command, path=child.name)
+            with suppress(SupervisorError):  # not found, refused, closed: it is told so
+                await command.run(inside)
 
     async def _be_cancelled(self, error: trio.Cancelled) -> None:
         if self.at_cancel == "crash":
@@ -144,6 +197,28 @@ class Behaviour:
 
     def __repr__(self) -> str:
         return f"Behaviour({', '.join(_changes(self))})"
+
+
+@final
+class _Inside:
+    """What a command needs to be given from inside of a body: a rig that holds no strings."""
+
+    def __init__(self, child: ChildContext) -> None:
+        self._child = child
+        self.strings = self
+
+    @property
+    def supervisor(self) -> Supervisor:
+        return self._child.supervisor
+
+    def running(self, path: str) -> frozenset[ChildContext]:
+        return frozenset()
+
+    def check_gone(self, command: LifecycleCommand, before: frozenset[ChildContext]) -> None:
+        """Only from outside one sees which bodies run."""
+
+    def tie_child(self, spec: ChildSpec[Any]) -> ChildSpec[Any]:
+        return spec
 
 
 def _is_explicit(child: ChildContext) -> bool:

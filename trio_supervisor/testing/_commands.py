@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from trio_supervisor._errors import ChildNotFound
-from trio_supervisor.testing._rig import crash_of, failure_of
+from trio_supervisor.testing._rig import crash_of, failure_of, interrupt_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,6 +102,44 @@ class CancelItself(LifecycleCommand):
 
 @final
 @attrs.frozen
+class Interrupt(LifecycleCommand):
+    """The child's live attempt, if it has one, raises what is to end the program.
+
+    That is a `SimulatedInterrupt`, in place of a `KeyboardInterrupt`. The tree ends in order and
+    without grace, and then it comes out.
+    """
+
+    path: str
+
+    async def run(self, rig: Rig) -> None:
+        rig.strings.pull(self.path, interrupt_of(self.path))
+
+
+@final
+@attrs.frozen
+class CancelTree(LifecycleCommand):
+    """The tree, and the block that stands on it, are cancelled from outside."""
+
+    async def run(self, rig: Rig) -> None:
+        rig.cancel()
+
+
+@final
+@attrs.frozen
+class ShutDown(LifecycleCommand):
+    """`Supervisor.shutdown` (or, with ``grace=False``, `Supervisor.request_shutdown` like that)."""
+
+    grace: bool = True
+
+    async def run(self, rig: Rig) -> None:
+        if self.grace:
+            await rig.supervisor.shutdown("test")
+        else:
+            rig.supervisor.request_shutdown("test", grace=False)
+
+
+@final
+@attrs.frozen
 class Stop(LifecycleCommand):
     """`Supervisor.stop_child`."""
 
@@ -109,7 +147,9 @@ class Stop(LifecycleCommand):
 
     async def run(self, rig: Rig) -> None:
         supervisor, name = _place(rig, self.path)
+        before = rig.running(self.path)
         await supervisor.stop_child(name, reason="test")
+        rig.check_gone(self, before)
 
 
 @final
@@ -121,7 +161,9 @@ class RestartByHand(LifecycleCommand):
 
     async def run(self, rig: Rig) -> None:
         supervisor, name = _place(rig, self.path)
+        before = rig.running(self.path)
         await supervisor.restart_child(name, reason="test")
+        rig.check_gone(self, before)
 
 
 @final
@@ -133,7 +175,9 @@ class Quarantine(LifecycleCommand):
 
     async def run(self, rig: Rig) -> None:
         supervisor, name = _place(rig, self.path)
+        before = rig.running(self.path)
         await supervisor.quarantine_child(name, reason="test")
+        rig.check_gone(self, before)
 
 
 @final
@@ -145,7 +189,9 @@ class Remove(LifecycleCommand):
 
     async def run(self, rig: Rig) -> None:
         supervisor, name = _place(rig, self.path)
+        before = rig.running(self.path)
         await supervisor.remove_child(name, reason="test")
+        rig.check_gone(self, before)
 
 
 @final

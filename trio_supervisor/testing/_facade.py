@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import Final
 
 NAMES: Final[dict[str, str]] = {
-    "_behaviour": "Behaviour ByAttempt SimulatedCrash by_attempt",
+    "_behaviour": "Behaviour ByAttempt SimulatedCrash SimulatedInterrupt by_attempt",
     "_bodies": "with_bodies",
     "_code": "as_code",
-    "_commands": "Add Advance AtOnce CancelItself Crash Fail LifecycleCommand Quarantine Remove"
-    " RestartByHand Stop",
+    "_commands": "Add Advance AtOnce CancelItself CancelTree Crash Fail Interrupt LifecycleCommand"
+    " Quarantine Remove RestartByHand ShutDown Stop",
+    "_decides": "Decides decides",
     "_errors": "InvariantViolated LiveLock Stuck TaskLeftBehind TrioMoved",
     "_explore": "Exploration explore",
     "_faults": "FaultPoint FaultRuns crash_everywhere",
@@ -27,8 +28,8 @@ NAMES: Final[dict[str, str]] = {
     "_simulate": "search simulate",
     "_trace": "Trace TreeTrace",
     "machine": "LifecycleMachine",
-    "strategies": "backoffs child_behaviours commands invalid_supervisor_specs schedules"
-    " supervisor_specs",
+    "strategies": "backoffs child_behaviours commands decisions invalid_supervisor_specs"
+    " schedules supervisor_specs",
 }
 _HOMES: Final = {name: module for module, names in NAMES.items() for name in names.split()}
 OFFERED: Final = sorted(_HOMES)

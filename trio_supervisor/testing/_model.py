@@ -34,6 +34,8 @@ class Kid:
         doom: Why its live attempt has to end.
         settled: Whether those who come after it need not wait for it.
         alone: Whether it was restarted by hand, and so waits for no predecessor.
+        let_go: Whether nobody in its round need wait for it: at some time it waited for somebody
+            whom nobody brings back.
         held_until: Before that it must not start.
         streak: Failures in a row.
     """
@@ -56,9 +58,9 @@ class Kid:
         self.wish: WishName = "up"
         self.doom: Doom = ""
         self.live = self.ready = self.was_ready = False
-        self.ever_ready = self.done_well = False
+        self.ever_ready = self.done_well = self.removed_by_hand = False
         self.settled = dynamic
-        self.alone = False
+        self.alone = self.let_go = False
         self.attempt = self.generation = 0
         self.started_at = self.ready_at = 0.0
         self.asked_at: float | None = None
@@ -70,7 +72,6 @@ class Kid:
         self.streak = 0
         self.charges: deque[float] = deque()
         self.verdict_due: ev.ChildExited | None = None
-        self.by_hand_at: float | None = None
         self.node: Node | None = None  # what is below it
         self.history: deque[ev.Event] = deque(maxlen=8)
 
@@ -93,7 +94,7 @@ class Kid:
         self.attempt = event.attempt
         self.started_at = event.time
         self.doom = ""
-        self.asked_at = self.cancelled_at = self.by_hand_at = None
+        self.asked_at = self.cancelled_at = None
         self.asked_grace = inf
         self.reported = False
         self.held_until = -inf
@@ -136,6 +137,7 @@ class Node:
         self.over = over
         self.known = known
         self.kids: dict[str, Kid] = {}
+        self.dependent: list[Kid] = []  # those that were declared and require somebody
         self.state: Literal["starting", "running", "stopping", "finished"] = "starting"
         self.stopping: ev.SupervisorStopping | None = None
         self.rounds: list[tuple[set[str], dict[str, Kid]]] = []
@@ -150,6 +152,14 @@ class Node:
     def add(self, kid: Kid) -> None:
         """A new child, at the end."""
         self.kids[kid.name] = kid
+        if not kid.dynamic and kid.spec is not None and kid.spec.requires:
+            self.dependent.append(kid)
+
+    def drop(self, kid: Kid) -> None:
+        """A child is gone."""
+        del self.kids[kid.name]
+        if kid in self.dependent:
+            self.dependent.remove(kid)
 
     @property
     def accepts(self) -> bool:
@@ -224,19 +234,49 @@ class Node:
             return []  # requirements say it all
         return [other for other in self.statics() if kid.dynamic or other.index < kid.index]
 
-    def blocker(self, kid: Kid) -> Kid | None:
-        """Who comes before ``kid`` in its round and is not settled."""
-        if kid.settled or kid.alone:
-            return None
-        return next((other for other in self.comes_before(kid) if self.blocks(other)), None)
+    def blocker(self, kid: Kid, now: float = inf, *, surely: bool = False) -> Kid | None:
+        """Who comes before ``kid`` in its round and is not settled.
 
-    def blocks(self, kid: Kid) -> bool:
-        """Whether those after ``kid`` wait for it: not if it waits for somebody who is down."""
-        if kid.settled or kid.wish != "up":
-            return False
-        return kid.live or not any(
-            not target.is_met and target.wish != "up" for target in self.requires(kid)
-        )
+        Whoever was let go once may be waited for or not, should what it requires come back in the
+        same round: with ``surely`` only those count for whom everybody has to wait.
+        """
+        if kid.settled or kid.alone or (surely and kid.let_go):
+            return None
+        for other in self.comes_before(kid):
+            if self.blocks(other, now) and not (surely and other.let_go):
+                return other
+        return None
+
+    def blocks(self, kid: Kid, now: float = inf) -> bool:
+        """Whether those after ``kid`` wait for it: not if it waits for somebody who is down.
+
+        With ``now``, they may wait for it as well as long as it backs off.
+        """
+        return not kid.settled and kid.wish == "up" and not self.is_hopeless(kid, now)
+
+    def is_hopeless(self, kid: Kid, now: float = inf) -> bool:
+        """Whether ``kid`` waits for one that is down, or for one that waits for such a one."""
+        seen = {kid.name}
+        pending = [kid]
+        while pending:
+            waiting = pending.pop()
+            if waiting.live or waiting.held_until > now:
+                continue  # it needs nobody any more, or has not come to that yet
+            for target in self.requires(waiting):
+                if target.is_met:
+                    continue
+                if target.wish != "up":
+                    return True
+                if target.name not in seen:
+                    seen.add(target.name)
+                    pending.append(target)
+        return False
+
+    def let_go(self) -> None:
+        """Note who waits in vain by now: nobody has to wait for those, whatever follows."""
+        for kid in self.dependent:
+            if not (kid.settled or kid.live or kid.let_go) and self.is_hopeless(kid):
+                kid.let_go = True
 
     def leaving_with(self, kid: Kid) -> list[Kid]:
         """Those of a round of ``kid`` that are still to be gone."""

@@ -17,7 +17,7 @@ from trio_supervisor.testing._errors import InvariantViolated
 from trio_supervisor.testing._model import Kid, Node, kid_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from trio_supervisor._snapshot import SupervisorSnapshot
     from trio_supervisor._spec import ChildSpec, SupervisorSpec
@@ -40,6 +40,10 @@ INVARIANTS: Final[dict[str, str]] = {
     "auto_shutdown": "a supervisor ends because of its children exactly as it was declared",
     "events": "each attempt starts once and ends once; every event fits to those before it",
     "fold_is_state": "folding the events gives the state (checked only while a tree runs)",
+    "answered": "a command is answered at once, and returns when it has taken effect (likewise)",
+    "woken": "when a tree ends, whoever waits for it is told, and not cancelled (likewise)",
+    "errors": "what a body raises is in its report, and in what the tree fails with (likewise)",
+    "through": "outer cancellation and KeyboardInterrupt come out, at once in order (likewise)",
 }
 
 _MOST: Final = 20
@@ -98,6 +102,8 @@ class Oracle:
         added: The specs of children added at run time: by `Event.sequence` of their `ChildAdded`,
             or by a path with ``*`` for any name. What is not found here is judged without policy.
         slack: By how many seconds something may come late.
+        inside: Attempts, as (path, number), that gave up their grace since they wait for their own
+            end. Events do not tell of them: without this, anybody may have.
 
     Attributes:
         violations: What was found so far, each invariant once for each child.
@@ -110,8 +116,10 @@ class Oracle:
         base: SupervisorSnapshot | None = None,
         added: Mapping[Any, ChildSpec[Any]] | None = None,
         slack: float = 0.0,
+        inside: Container[tuple[str, int]] | None = None,
     ) -> None:
         self.spec = spec
+        self.inside = inside
         self.slack = slack + 1e-6
         self.now = 0.0
         self.violations: list[Violation] = []
@@ -176,6 +184,8 @@ class Oracle:
         if rule is not None:
             rule(self, node, kid, event)
         kid.history.append(event)
+        if node.dependent and type(event) in _CHANGES_OF_WISH:
+            node.let_go()
 
     def _node(self, event: ev.Event) -> Node | None:
         node = self.nodes.get(event.path)
@@ -262,6 +272,9 @@ _OF_SUPERVISORS: Final = frozenset(
         ev.SupervisorFinished,
     }
 )
+
+# After these somebody may wait for one whom nobody brings back.
+_CHANGES_OF_WISH: Final = frozenset({ev.CommandAccepted, ev.ChildExited, ev.ExitJudged})
 
 _RULES: Final[dict[type[ev.Event], Callable[..., None]]] = {
     ev.SupervisorReady: _rules_tree.supervisor_ready,

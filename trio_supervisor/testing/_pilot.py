@@ -15,9 +15,10 @@ from trio.testing import MockClock
 
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor.testing import _commands as command
+from trio_supervisor.testing._behaviour import SimulatedInterrupt
 from trio_supervisor.testing._errors import InvariantViolated, LiveLock, Stuck, TaskLeftBehind
 from trio_supervisor.testing._private import abandon_run, bury, scheduling
-from trio_supervisor.testing._rig import PATIENCE, Rig, open_rig, settle
+from trio_supervisor.testing._rig import PATIENCE, Rig, expected, open_rig, settle
 from trio_supervisor.testing._schedule import Picks, Scheduler, stripped
 from trio_supervisor.testing._watch import Watch, all_tasks, watching, where
 
@@ -163,12 +164,10 @@ class Pilot:
         try:
             async with open_rig(self._spec, wait_ready=False) as self._rig:
                 await self._close_tree.wait()
-        except SupervisorError as error:
+        except (SupervisorError, SimulatedInterrupt) as error:
             self.failure = error
         except BaseExceptionGroup as group:
-            self.failure, rest = group.split(SupervisorError)
-            if rest is not None:
-                raise rest from None
+            self.failure = expected(group)
         finally:
             self._ended = True
             self._tree_ended.set()
@@ -225,7 +224,8 @@ class Pilot:
     @property
     def is_open(self) -> bool:
         """Whether the tree still runs."""
-        return self._rig is not None and not self._ended
+        rig = self._rig
+        return rig is not None and not self._ended and not rig.has_finished
 
     @property
     def now(self) -> float:

@@ -10,8 +10,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_supervisor._enclosure import open_supervisor
 from trio_supervisor._errors import SupervisorError, TaskFailure
-from trio_supervisor.testing._behaviour import SimulatedCrash
+from trio_supervisor.testing._behaviour import SimulatedCrash, SimulatedInterrupt
 from trio_supervisor.testing._bodies import walk, with_body, wrap_bodies
+from trio_supervisor.testing._promises import Promises, note_raised
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -31,6 +32,13 @@ class Strings:
     def __init__(self, root: str) -> None:
         self._prefix = len(root) + 1
         self._live: dict[str, ChildContext] = {}
+        self._running: set[ChildContext] = set()
+
+    def running(self, path: str) -> frozenset[ChildContext]:
+        """The bodies that run at ``path``, or below it."""
+        start = f"{path}/"
+        prefix = self._prefix
+        return frozenset(c for c in self._running if f"{c.path[prefix:]}/".startswith(start))
 
     def tie(self, spec: SupervisorSpec) -> SupervisorSpec:
         """The same tree, its bodies tied to these strings."""
@@ -45,12 +53,19 @@ class Strings:
 
         async def tied(context: ChildContext, *args: object) -> object:
             self._live[context.path[self._prefix :]] = context
-            return await run(context, *args)
+            self._running.add(context)
+            try:
+                return await run(context, *args)
+            except BaseException as error:
+                note_raised(context, error)
+                raise
+            finally:
+                self._running.discard(context)
 
         tied.__qualname__ = getattr(run, "__qualname__", None) or repr(run)
         return tied
 
-    def pull(self, path: str, error: Exception | None) -> bool:
+    def pull(self, path: str, error: BaseException | None) -> bool:
         """Make the child at ``path`` raise ``error`` or, without one, cancel itself.
 
         Returns:
@@ -64,14 +79,15 @@ class Strings:
             if error is None:
                 nursery.cancel_scope.cancel("by itself")
             else:
-                nursery.start_soon(_raise, error, name=f"{context.path} fate")
+                nursery.start_soon(_raise, context, error, name=f"{context.path} fate")
         except (SupervisorError, RuntimeError):  # it has ended, or is about to
             self._live.pop(path, None)
             return False
         return True
 
 
-async def _raise(error: Exception) -> None:
+async def _raise(context: ChildContext, error: BaseException) -> None:
+    note_raised(context, error)
     raise error
 
 
@@ -84,10 +100,39 @@ class Rig:
         strings: Of its bodies.
     """
 
-    def __init__(self, supervisor: Supervisor, strings: Strings, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        strings: Strings,
+        nursery: trio.Nursery,
+        scope: trio.CancelScope,
+    ) -> None:
         self.supervisor = supervisor
         self.strings = strings
         self._nursery = nursery
+        self._scope = scope
+        self._promises = Promises(supervisor, nursery)
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether nobody is alive in the tree any more, and nobody will be."""
+        return self.supervisor._shell.is_over
+
+    def cancel(self) -> None:
+        """Cancel the tree from outside, together with the block that stands on it."""
+        if self._promises.cancelled_at is None and not self.has_finished:
+            self._promises.cancelled_at = trio.current_time()
+        self._scope.cancel("the test cancels it from outside")
+
+    def running(self, path: str) -> frozenset[ChildContext]:
+        """The bodies that run at ``path``, or below it."""
+        return self.strings.running(path)
+
+    def check_gone(self, command: LifecycleCommand, before: frozenset[ChildContext]) -> None:
+        """A command has returned that was to end the attempts that ran ``before``: has it?"""
+        left = sorted(f"{c.path}#{c.attempt}" for c in before & self.strings._running)
+        if left:
+            self._promises.fail("answered", f"{command!r} has returned, and {left[0]} still runs")
 
     def post(self, command: LifecycleCommand) -> None:
         """Give a command, and wait for nothing. What is refused is refused."""
@@ -96,8 +141,11 @@ class Rig:
 
     async def _do(self, command: LifecycleCommand) -> None:
         # Not found, refused, closed: an operator would be told so.
+        in_flight, token = self._promises.in_flight, object()
+        in_flight[token] = f"{command!r} has not returned"
         with suppress(SupervisorError):
             await command.run(self)
+        del in_flight[token]
 
     async def apply(self, *commands: LifecycleCommand) -> None:
         """Give commands one after the other, each once the last one's immediate effects are over.
@@ -118,6 +166,11 @@ def crash_of(path: str) -> SimulatedCrash:
     return SimulatedCrash(f"{path} was made to crash")
 
 
+def interrupt_of(path: str) -> SimulatedInterrupt:
+    """What a child is made to raise as if by Ctrl-C."""
+    return SimulatedInterrupt(f"{path} was interrupted")
+
+
 def failure_of(path: str) -> TaskFailure:
     """What a child is made to fail with."""
     return TaskFailure(f"{path} was made to fail", category="simulated")
@@ -136,11 +189,26 @@ async def open_rig(spec: SupervisorSpec, *, wait_ready: bool = True) -> AsyncIte
         BaseException: As `open_supervisor`.
     """
     strings = Strings(spec.name)
-    async with (
-        _bare_nursery() as nursery,
-        open_supervisor(strings.tie(spec), wait_ready=wait_ready) as supervisor,
-    ):
-        yield Rig(supervisor, strings, nursery)
+    scope = trio.CancelScope()
+    promises: Promises | None = None
+    async with _bare_nursery() as nursery:
+        try:
+            with scope:
+                async with open_supervisor(strings.tie(spec), wait_ready=wait_ready) as supervisor:
+                    rig = Rig(supervisor, strings, nursery, scope)
+                    promises = rig._promises
+                    promises.observe()
+                    yield rig
+        except BaseException as error:
+            if promises is not None:
+                promises.check_outcome(error)
+                await promises.check_told()  # noqa: ASYNC102 - shielded inside
+            raise
+        if promises is not None:
+            promises.check_outcome(None)
+            if promises.cancelled_at is not None and not scope.cancelled_caught:
+                promises.fail("through", "it was cancelled from outside, and that did not come out")
+            await promises.check_told()
 
 
 @asynccontextmanager
@@ -158,7 +226,7 @@ async def _bare_nursery() -> AsyncIterator[trio.Nursery]:
 
 async def exercise(
     spec: SupervisorSpec, commands: Sequence[LifecycleCommand] = (), *, patience: float = PATIENCE
-) -> SupervisorError | None:
+) -> BaseException | None:
     """Open a tree, give it commands, close it: a scenario for `simulate`.
 
     Args:
@@ -167,16 +235,30 @@ async def exercise(
         patience: Virtual seconds for all of it; after that it is cancelled from outside.
 
     Returns:
-        The error with which the tree gave up, if it did.
+        The error with which the tree gave up, if it did, or the `SimulatedInterrupt` that ended it.
     """
     try:
         with trio.move_on_after(patience):
             async with open_rig(spec, wait_ready=False) as rig:
                 await settle()
                 await rig.apply(*commands)
-    except SupervisorError as error:
+    except (SupervisorError, SimulatedInterrupt) as error:
         return error
+    except BaseExceptionGroup as group:
+        return expected(group)
     return None
+
+
+def expected(group: BaseExceptionGroup[BaseException]) -> BaseExceptionGroup[BaseException]:
+    """``group``, if everything in it is what a tree may end with.
+
+    Raises:
+        BaseExceptionGroup: The rest of it.
+    """
+    known, rest = group.split((SupervisorError, SimulatedInterrupt))
+    if rest is not None or known is None:
+        raise rest or group
+    return known
 
 
 def paths_of(spec: SupervisorSpec) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from trio_supervisor._events import ChildExited
 from trio_supervisor._policy import INHERIT
+from trio_supervisor.testing._decides import LATER, Decides
 from trio_supervisor.testing._model import Kid, Node, used
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def exit_judged(oracle: Oracle, node: Node, kid: Kid, event: ev.ExitJudged) -> N
         if expected and event.action not in expected:
             wrong = f"{event.action} after {exit_event.kind}, expected {' or '.join(expected)}"
             oracle.fail("table", wrong, event, exit_event, kid)
+    _check_asked(oracle, kid, exit_event, event)
     _check_limits(oracle, node, kid, event)
     if event.action == "restart":
         _admit(oracle, node, kid, event)
@@ -115,6 +117,36 @@ def _expected(kid: Kid, exit_event: ev.ChildExited, event: ev.ExitJudged) -> tup
             return ("(there is no decide)",)
         return ("restart", "done", "remove", "quarantine", "escalate", "shutdown")
     return (_by_table(spec, succeeded=succeeded),)
+
+
+def _answer(kid: Kid, attempt: int) -> str:
+    """What its ``decide`` says of this attempt, if that is known."""
+    decide = None if kid.spec is None else kid.spec.decide
+    return decide.answer(attempt) if isinstance(decide, Decides) else ""
+
+
+def _check_asked(
+    oracle: Oracle, kid: Kid, exit_event: ev.ChildExited, event: ev.ExitJudged
+) -> None:
+    """Whether ``decide`` was heard; with one of the kit's it is known what it said."""
+    answer = _answer(kid, exit_event.attempt)
+    if not answer or event.source == "first_start":
+        return
+    spoiled = answer in ("raise", "nonsense")
+    if bool(event.error) is not spoiled:
+        what = f"its error is {event.error!r}" if event.error else "its error is not told"
+        oracle.fail("table", f"decide said {answer!r}, and {what}", event, kid)
+    restarts = answer in ("restart", "later")
+    if event.source == "limit":
+        if not (spoiled or answer == "table" or restarts):
+            oracle.fail("limits", f"asked, although decide said {answer!r}", event, kid)
+        return
+    source = "table" if spoiled or answer == "table" else "decide"
+    temporary = kid.spec is not None and kid.spec.restart == "temporary"
+    action = {"later": "restart", "done": "remove" if temporary else "done"}.get(answer, answer)
+    if event.source != source or (source == "decide" and event.action != action):
+        wrong = f"decide said {answer!r}, and {event.source} {event.action}s"
+        oracle.fail("table", wrong, event, exit_event, kid)
 
 
 def _by_table(spec: ChildSpec[object], *, succeeded: bool) -> str:
@@ -237,22 +269,26 @@ def _admit(oracle: Oracle, node: Node, kid: Kid, event: ev.ExitJudged) -> None:
         member.wish = "up"
         member.held_until = until
         if member is not kid or len(radius) > 1 or node.is_grouped:
-            member.settled = False
+            member.settled = member.let_go = False
             member.alone = False if len(radius) > 1 else member.alone
     if leaving:
         node.rounds.append((members, leaving))
 
 
 def _check_delay(oracle: Oracle, kid: Kid, event: ev.ExitJudged, radius: list[Kid]) -> None:
-    if kid.spec is None or event.source == "decide":
+    answer = _answer(kid, event.attempt)
+    if kid.spec is None or (event.source == "decide" and not answer):
         return
     policy, step = kid.spec.backoff, kid.streak
-    if policy.steps:
+    if answer == "later":
+        base = LATER
+    elif policy.steps:
         base = policy.steps[min(step, len(policy.steps) - 1)]
     else:
         base = min(policy.maximum, policy.initial * policy.factor ** min(step, 500))
-    least, most = base * (1 - policy.jitter), base * (1 + policy.jitter)
-    if not kid.known:
+    jitter = 0.0 if answer == "later" else policy.jitter
+    least, most = base * (1 - jitter), base * (1 + jitter)
+    if not kid.known and answer != "later":
         least = min(policy.steps, default=policy.initial) * (1 - policy.jitter)
         most = policy.maximum * (1 + policy.jitter)
     held = max((member.held_until for member in radius), default=-inf) - event.time

@@ -54,7 +54,7 @@ def child_removed(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildRemoved) 
         oracle.fail("events", "removed with a live attempt", event, kid)
     if kid.wish != "removed" and kid.known:
         oracle.fail("events", f"removed, but it should be {kid.wish}", event, kid)
-    del node.kids[kid.name]
+    node.drop(kid)
     for members, _ in node.rounds:
         members.discard(kid.name)  # whoever gets this name next is somebody else
     oracle.restless.pop(kid, None)
@@ -79,6 +79,10 @@ def at_rest(oracle: Oracle, now: float, *, final: bool = False) -> None:
             invariant = "auto_shutdown" if cause == "auto_shutdown" else "shutdown"
             oracle.fail(invariant, f"{node.path} had to stop: {cause}", event)
         alive = node.state == "stopping" and any(kid.live for kid in node.kids.values())
+        asked = None if node.above is None else node.above.asked_at
+        if node.accepts and asked is not None and asked < now - oracle.slack:
+            wrong = f"{node.path} was asked to stop at {asked:g}, and does not begin to"
+            oracle.fail("shutdown", wrong, None, node.above)
         if node.state == "stopping" and not alive:
             oracle.fail("shutdown", f"nobody is alive in {node.path}, and it does not end", None)
     for kid, node in list(oracle.restless.items()):
@@ -145,7 +149,7 @@ def _check_waiting(oracle: Oracle, node: Node, kid: Kid, now: float) -> None:
         return
     if any(not target.is_met for target in node.requires(kid)):
         return
-    if node.blocker(kid) is not None:
+    if node.blocker(kid, oracle.now) is not None:
         return
     if node.is_grouped and any(leaving for _, leaving in node.rounds):
         return

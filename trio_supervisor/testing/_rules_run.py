@@ -23,7 +23,8 @@ def child_started(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildStarted) 
     if not node.accepts:
         oracle.fail("shutdown", f"started while {node.path} is {node.state}", event, node.stopping)
     if kid.wish != "up":
-        invariant = "operators_wish" if kid.wish in ("stopped", "quarantined") else "table"
+        by_hand = kid.wish in ("stopped", "quarantined") or kid.removed_by_hand
+        invariant = "operators_wish" if by_hand else "table"
         oracle.fail(invariant, f"started although it is {kid.wish}", event, kid)
     early = kid.held_until - event.time
     if early > oracle.slack:
@@ -42,7 +43,7 @@ def _check_turn(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildStarted) ->
                 event,
                 target,
             )
-    blocker = node.blocker(kid) if kid.known else None
+    blocker = node.blocker(kid, surely=True) if kid.known else None
     if blocker is not None:
         wrong = f"started before {blocker.name}, which comes before it, was settled"
         oracle.fail("start_order", wrong, event, blocker)
@@ -101,14 +102,19 @@ def child_stop_requested(
         wrong = f"grace {event.grace:g}, declared is {kid.spec.grace:g}"
         oracle.fail("stop_time", wrong, event, kid)
     hurried = node.hurries or event.time >= node.deadline - oracle.slack
-    if kid.spec is not None and event.grace == 0 < kid.spec.grace:
-        by_hand = kid.by_hand_at is not None  # from inside: then waiting would be pointless
-        if not (hurried or by_hand or kid.doom in ("closing", "unknown")):
-            oracle.fail("stop_time", f"no grace instead of {kid.spec.grace:g} s", event, kid)
+    # A stop may be hurried by a second request, of which there is no event.
+    excused = hurried or not node.accepts or _from_inside(oracle, kid) or kid.doom == "unknown"
+    if kid.spec is not None and event.grace == 0 < kid.spec.grace and not excused:
+        oracle.fail("stop_time", f"no grace instead of {kid.spec.grace:g} s", event, kid)
     kid.asked_at = event.time
     kid.asked_grace = event.grace
     kid.asked_reason = event.reason
     oracle.restless[kid] = node
+
+
+def _from_inside(oracle: Oracle, kid: Kid) -> bool:
+    """Whether it waits for its own end, so that to wait for it would be pointless."""
+    return oracle.inside is None or (kid.path, kid.attempt) in oracle.inside
 
 
 def _has_fault(oracle: Oracle, kid: Kid, event: ev.Event) -> bool:
@@ -148,8 +154,7 @@ def child_cancelled(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildCancell
         due = kid.asked_at + kid.asked_grace
         hurried = node.hurries or event.time >= node.deadline - oracle.slack
         early = event.time < due - oracle.slack
-        inside = kid.by_hand_at == event.time  # from inside, waiting would be pointless
-        if early and not (hurried or not node.accepts or inside):
+        if early and not (hurried or not node.accepts or _from_inside(oracle, kid)):
             wrong = f"cancelled {due - event.time:g} s before the end of its grace"
             oracle.fail("stop_time", wrong, event, kid)
     kid.cancelled_at = event.time

@@ -62,7 +62,7 @@ def supervisor_ready(oracle: Oracle, node: Node, event: ev.SupervisorReady) -> N
         return
     node.state = "running"
     for kid in node.statics():
-        if node.known and not kid.settled and kid.wish == "up" and node.blocks(kid):
+        if node.known and node.blocks(kid) and not kid.let_go:
             wrong = f"ready, but {kid.name} was never ready and is not held down"
             oracle.fail("start_order", wrong, event, kid)
             return
@@ -128,14 +128,18 @@ def command_accepted(oracle: Oracle, node: Node, kid: Kid, event: ev.CommandAcce
     if event.command == "restart":
         if not node.accepts:
             oracle.fail("shutdown", "a restart was accepted during the stop", event, node.stopping)
-        kid.wish = "up"
+        if kid.wish == "removed":
+            oracle.fail("operators_wish", "a restart was accepted after its removal", event, kid)
+        kid.wish = "up" if kid.wish != "removed" else kid.wish
         kid.generation += 1
         kid.streak = 0
         kid.done_well = False
         kid.held_until = float("-inf")
-        if not kid.settled or not (kid.ever_ready or kid.dynamic):
-            kid.settled = False
-            kid.alone = node.state != "starting"
+        starting = node.state == "starting"
+        if not kid.settled or (starting and not (kid.ever_ready or kid.dynamic)):
+            # In a round, those after it go on waiting; else it is a round of one.
+            kid.settled = kid.let_go = False
+            kid.alone = not starting
     else:
         if event.command == "remove" and any(
             other.spec is not None and kid.name in other.spec.requires
@@ -145,9 +149,9 @@ def command_accepted(oracle: Oracle, node: Node, kid: Kid, event: ev.CommandAcce
         if kid.wish != "removed":
             wishes = {"stop": "stopped", "quarantine": "quarantined", "remove": "removed"}
             kid.wish = wishes[event.command]  # type: ignore[assignment]
+        kid.removed_by_hand |= event.command == "remove"
         kid.held_until = float("-inf")
         kid.settled = True
     if kid.live:
         kid.doom = "hand"
-        kid.by_hand_at = event.time
         kid.history.append(event)

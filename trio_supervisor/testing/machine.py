@@ -62,9 +62,10 @@ def _can_add(machine: LifecycleMachine) -> bool:
 class LifecycleMachine(RuleBasedStateMachine):
     """Crashes, stops, restarts, quarantines, removes and adds children of your tree, at any moment.
 
-    It lets virtual time pass, and tries schedules; after each step every promise of `check_trace`
-    is checked, and that the events give the state. Hypothesis shrinks what fails to the fewest
-    steps and the simplest schedule. A tree that has given up is opened again.
+    It lets virtual time pass, tries schedules, and now and then shuts the tree down, cancels it
+    from outside, or lets a child raise what is to end the program. After each step every promise of
+    `check_trace` is checked, and that the events give the state. Hypothesis shrinks what fails to
+    the fewest steps and the simplest schedule. A tree that has ended is opened again.
 
     Bodies run as they are, so give it a tree without threads and sockets: see `with_bodies`.
 
@@ -173,6 +174,24 @@ class LifecycleMachine(RuleBasedStateMachine):
     def remove(self, path: str) -> None:
         """An operator removes a child."""
         self._pilot.remove(path)
+
+    @precondition(_has_children)
+    @rule(path=_PATH)
+    def interrupt(self, path: str) -> None:
+        """A child raises what is to end the program."""
+        self._pilot.apply(command.Interrupt(path))
+
+    @precondition(_is_open)
+    @rule(grace=st.booleans())
+    def shut_down(self, grace: bool) -> None:
+        """Somebody shuts the tree down."""
+        self._pilot.apply(command.ShutDown(grace))
+
+    @precondition(_is_open)
+    @rule()
+    def cancel(self) -> None:
+        """The tree is cancelled from outside."""
+        self._pilot.apply(command.CancelTree())
 
     @precondition(_can_add)
     @rule(spec=_SPEC)

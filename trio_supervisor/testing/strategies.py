@@ -20,13 +20,17 @@ from trio_supervisor.testing._commands import (
     Add,
     Advance,
     AtOnce,
+    CancelTree,
     Crash,
+    Interrupt,
     LifecycleCommand,
     Quarantine,
     Remove,
     RestartByHand,
+    ShutDown,
     Stop,
 )
+from trio_supervisor.testing._decides import Decides, decides
 from trio_supervisor.testing._schedule import Picks
 
 if TYPE_CHECKING:
@@ -38,6 +42,7 @@ __all__ = [
     "backoffs",
     "child_behaviours",
     "commands",
+    "decisions",
     "invalid_supervisor_specs",
     "schedules",
     "supervisor_specs",
@@ -55,11 +60,13 @@ def _print_repr(value: Any, printer: Any, cycle: bool) -> None:
     printer.text(repr(value))
 
 
+_SHOWN_AS_THEY_ARE: Final = (Behaviour, ByAttempt, BackoffPolicy, RestartLimit, Add, Decides)
+
 # Hypothesis would show these by their attributes, which is no code that one could paste.
 _PRINTERS: Final[dict[type[Any], Any]] = {
     SupervisorSpec: _print_spec,
     ChildSpec: _print_spec,
-    **dict.fromkeys((Behaviour, ByAttempt, BackoffPolicy, RestartLimit, Add), _print_repr),
+    **dict.fromkeys(_SHOWN_AS_THEY_ARE, _print_repr),
 }
 for _kind, _printer in _PRINTERS.items():
     pretty.for_type_by_name(_kind.__module__, _kind.__name__, _printer)
@@ -105,6 +112,31 @@ def backoffs(draw: DrawFn) -> BackoffPolicy:
 
 
 @st.composite
+def decisions(draw: DrawFn) -> Decides:
+    """Functions for ``decide``: each answer that there is, raising, and nonsense; see `decides`.
+
+    The simplest leaves everything to the table.
+    """
+    answers: tuple[Any, ...] = ("table", "restart", "later", "done", "quarantine", "raise")
+    answers += ("nonsense", "shutdown", "escalate")
+    return decides(*draw(st.lists(st.sampled_from(answers), min_size=1, max_size=2)))
+
+
+@st.composite
+def _given(draw: DrawFn) -> dict[str, Any]:
+    """What a body tells its own supervisor, and when."""
+    whom = st.sampled_from((".", *NAMES[:3], "new"))
+    kinds: tuple[Callable[[str], LifecycleCommand], ...] = (Stop, RestartByHand, Quarantine, Remove)
+    told: list[SearchStrategy[LifecycleCommand]] = [whom.map(kind) for kind in kinds]
+    told.append(st.builds(Add, st.just(ChildSpec("new", Behaviour())), wait=st.booleans()))
+    told.append(st.builds(ShutDown, st.booleans()))
+    gives = tuple(draw(st.lists(st.one_of(*told), min_size=1, max_size=2)))
+    at = draw(st.sampled_from((1.0, 0.5, 2.0, 0.0)))
+    # At once and always, two bodies could restart each other for ever in no time.
+    return {"gives": gives, "gives_at": at} | ({} if at else {"attempts": 1.0})
+
+
+@st.composite
 def _behaviours(draw: DrawFn, *, stubborn: bool) -> Behaviour:
     """At most a few habits differ from the simplest behaviour."""
     options: dict[str, Any] = {}
@@ -112,7 +144,9 @@ def _behaviours(draw: DrawFn, *, stubborn: bool) -> Behaviour:
         "ready_at": st.sampled_from((1.0, 0.5, 5.0, inf)),
         "stop_takes": _seconds(),
         "beat_every": st.sampled_from((1.0, 0.5)),
-        "silent_at": _seconds(),
+        "silent_at": st.sampled_from((2.0, 1.0, 4.0)),
+        "busy_at": st.sampled_from((1.0, 0.0, 2.0)),
+        "extend_at": st.sampled_from((1.0, 0.0)),
         "not_ready_at": st.sampled_from((1.0, 2.0, 5.0)),
         "ready_again_at": st.sampled_from((3.0, 6.0)),
         "background": st.integers(1, 2),
@@ -123,16 +157,28 @@ def _behaviours(draw: DrawFn, *, stubborn: bool) -> Behaviour:
         habits["cancel_takes"] = st.sampled_from((0.0, 1.0, 10.0))
     for habit in sorted(draw(st.sets(st.sampled_from(sorted(habits)), max_size=2))):
         options[habit] = draw(habits[habit])
+    if "silent_at" in options:  # beats for a while first: else it would be silent anyway
+        options["beat_every"] = draw(habits["beat_every"])
+    if "busy_at" in options:
+        options["busy_for"] = draw(st.sampled_from((2.0, 5.0)))
+    if "extend_at" in options:
+        options["extend_by"] = draw(st.sampled_from((3.0, 1.0, 0.0)))
+        options.setdefault("ready_at", draw(st.sampled_from((3.0, 2.0, 5.0))))
     if draw(st.booleans()):
         options["ends_at"] = draw(st.sampled_from((1.0, 0.0, 3.0, 10.0)))
         options["how"] = draw(st.sampled_from(("crash", "fail", "return", "cancel_self")))
         options["attempts"] = draw(st.sampled_from((inf, 1.0, 2.0)))
+    if draw(st.integers(0, 7)) == 7:
+        options |= draw(_given())
     return Behaviour(**options)
 
 
 @st.composite
 def child_behaviours(draw: DrawFn, *, stubborn: bool = True) -> Behaviour | ByAttempt:
     """Bodies with habits: see `Behaviour` for which. The simplest is ready and calm.
+
+    Now and then one of them gives commands to its own supervisor, of which it knows the first few
+    `supervisor_specs` names.
 
     Args:
         draw: Hypothesis gives it.
@@ -155,7 +201,7 @@ _LIMITS: Final = (RestartLimit(1, within=5), RestartLimit(0, within=1), RestartL
 def _child_options(draw: DrawFn, earlier: list[ChildSpec[Any]]) -> dict[str, Any]:
     restart = draw(st.sampled_from(("permanent", "transient", "temporary")))
     options: dict[str, Any] = {"restart": restart}
-    wanted = draw(st.sets(st.sampled_from(range(8)), max_size=4))
+    wanted = draw(st.sets(st.sampled_from(range(9)), max_size=4))
     if 0 in wanted:
         options["readiness"] = "explicit"
         options["start_timeout"] = draw(st.sampled_from((30.0, 2.0, inf)))
@@ -175,6 +221,8 @@ def _child_options(draw: DrawFn, earlier: list[ChildSpec[Any]]) -> dict[str, Any
                 options["backoff"] = BackoffPolicy.delays(1)
         if 6 in wanted and options.get("restart_limit", 1) is not None:
             options["on_limit"] = "quarantine"
+    if 8 in wanted:
+        options["decide"] = draw(decisions())
     targets = [child.name for child in earlier if child.restart != "temporary"]
     if 7 in wanted and targets:
         names = st.lists(st.sampled_from(targets), min_size=1, max_size=2, unique=True)
@@ -318,7 +366,8 @@ def commands(
 ) -> list[LifecycleCommand]:
     """Lists of commands for a tree: crash, stop, restart, quarantine, remove, let time pass.
 
-    Run them with `exercise` or `Rig.apply`. Some are given at once, in the same instant.
+    Run them with `exercise` or `Rig.apply`. Some are given at once, in the same instant. In the end
+    the tree may be shut down, cancelled from outside, or interrupted.
 
     Args:
         draw: Hypothesis gives it.
@@ -339,8 +388,9 @@ def commands(
         any_of.append(st.builds(Add, st.sampled_from(adding), wait=st.booleans()))
     at_once = st.lists(st.one_of(*any_of), min_size=2, max_size=3).map(tuple).map(AtOnce)
     least = draw(st.sampled_from((0, most // 2)))
-    return draw(
-        st.lists(
-            st.one_of(passing, crash, passing, *any_of, at_once), min_size=least, max_size=most
-        )
-    )
+    step = st.one_of(passing, crash, passing, *any_of, at_once)
+    told: list[LifecycleCommand] = draw(st.lists(step, min_size=least, max_size=most))
+    # In the end somebody may want the end of all, and of that nobody may disturb the order.
+    ending = st.sampled_from((None, None, ShutDown(), ShutDown(grace=False), CancelTree()))
+    last: LifecycleCommand | None = draw(st.one_of(ending, path.map(Interrupt)))
+    return told if last is None else [*told, last, *draw(st.lists(step, max_size=3))]
