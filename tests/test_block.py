@@ -995,6 +995,7 @@ async def test_a_bug_in_the_brain_cancels_everything_and_propagates(grace: float
             finally:
                 block_cancelled = True
     assert caught.value is bug
+    assert bug.__notes__ == ["in the supervisor app itself, not in one of its children"]
     assert block_cancelled
     assert sorted(ended) == ["a", "b", "c"]
     assert trio.current_time() == 0
@@ -1133,7 +1134,7 @@ async def test_foreign_cancellation_of_the_attempts_nursery_ends_everything_and_
             told.set()
             await trio.sleep_forever()
     assert type(caught.value) is SupervisorError
-    assert "cancelled by somebody else" in str(caught.value)
+    assert "was cancelled by <Task 'app/vandal#1'" in str(caught.value)
     assert trio.current_time() == 0
     marks = trace.take().split()
     assert sorted(marks) == sorted(["+a", "+x", "+c", "-a", "-x", "-c"])

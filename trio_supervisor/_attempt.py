@@ -214,6 +214,14 @@ class Attempt:
             for scope in self.stop_scopes:
                 scope.cancel(reason)
 
+    def wake_strays(self) -> None:
+        """It has ended unasked; what waits elsewhere for a stop request would wait for ever."""
+        if not self.stop_requested:
+            if self.stop_event is not None:
+                self.stop_event.set()
+            for scope in self.stop_scopes or ():
+                scope.cancel("the attempt has ended")
+
     def judge(self) -> TaskExit | BaseException:
         """How it ended, or the fatal thing that came out of it. To be asked once it has ended.
 
@@ -288,6 +296,8 @@ async def run_attempt(attempt: Attempt) -> None:  # noqa: ASYNC910 - a nursery i
         passing = _sort_out(attempt, background)
     host, attempt.host = attempt.host, NO_HOST
     attempt.ended_at = trio.current_time()
+    if attempt.stop_event is not None or attempt.stop_scopes:
+        attempt.wake_strays()
     attempt.nursery = attempt.task = attempt.on_stop = None
     host.post_exit(attempt)
     # The errors' tracebacks lead to this frame.

@@ -20,6 +20,14 @@ def refuse(owner: str, field: str, value: object, expected: str) -> Never:
     raise SpecError(field, value, expected, owner=owner)
 
 
+def name_of(owner: str, of: object) -> str:
+    """The name, or path, by which somebody names a child: as text, or by its spec."""
+    name = of if isinstance(of, str) else getattr(of, "name", None)
+    if not isinstance(name, str):
+        refuse(owner, "name", of, "a child's name or path, or its spec")
+    return name
+
+
 def check_number(
     owner: str,
     field: str,

@@ -232,6 +232,6 @@ def _call_decide(decide: Callable[[Any], Decision | None], report: object) -> De
     if decision is not None and not isinstance(decision, DECISIONS):
         raise TypeError(
             f"decide returned {short_repr(decision)}: "
-            "expected Restart, Done, Quarantine, Escalate, Shutdown or None"
+            "expected Restart, RestartAfter, Done, Quarantine, Escalate, Shutdown or None"
         )
     return decision

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, final, overload
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_supervisor._check import check_seconds
-from trio_supervisor._errors import SupervisorError
+from trio_supervisor._check import check_seconds, name_of
+from trio_supervisor._errors import SupervisorError, as_reason
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -94,7 +94,8 @@ class ChildContext:
     def ready(self, value: object = None) -> None:
         """Say that the child can be relied upon; ``value`` is what others get to use of it.
 
-        Said again it changes nothing, and the first value stays. After `not_ready` it says that the
+        Said again it changes nothing, and the first value stays. Said too late, when the attempt
+        has to end because of that, it changes nothing either. After `not_ready` it says that the
         child has recovered, and a value other than `None` then replaces the first one.
 
         Raises:
@@ -102,8 +103,9 @@ class ChildContext:
                 from the start, and has not said `not_ready`.
         """
         attempt = self._attempt
-        if attempt.ended_at is not None:
+        if attempt.ended_at is not None or attempt.fault is not None:
             return
+        now = _now(attempt, "ready")
         if attempt.is_ready:
             if attempt.spec.is_explicit:
                 return
@@ -114,7 +116,7 @@ class ChildContext:
         attempt.is_ready = True
         if not attempt.was_ready:
             attempt.was_ready = True
-            attempt.ready_at = trio.current_time()
+            attempt.ready_at = now
             attempt.ready_value = value
         elif value is not None:
             attempt.ready_value = value
@@ -128,8 +130,9 @@ class ChildContext:
         """
         attempt = self._attempt
         if attempt.is_ready and attempt.ended_at is None:
+            _now(attempt, "not_ready")
             attempt.is_ready = False
-            attempt.host.post_not_ready(attempt, reason)
+            attempt.host.post_not_ready(attempt, as_reason(reason))
 
     @enable_ki_protection
     def heartbeat(self, detail: object = None) -> None:
@@ -141,7 +144,7 @@ class ChildContext:
         attempt = self._attempt
         if attempt.ended_at is not None:
             return
-        attempt.beat_at = trio.current_time()
+        attempt.beat_at = _now(attempt, "heartbeat")
         attempt.beat_detail = detail
         attempt.beats += 1
         if attempt.watched and not attempt.beat_noted:
@@ -169,7 +172,7 @@ class ChildContext:
         attempt = self._attempt
         seconds = check_seconds(attempt.path, "seconds", seconds)
         if attempt.ended_at is None:
-            attempt.host.post_extend(attempt, trio.current_time() + seconds)
+            attempt.host.post_extend(attempt, _now(attempt, "extend_start_timeout") + seconds)
 
     @property
     def stop_requested(self) -> bool:
@@ -178,9 +181,12 @@ class ChildContext:
 
     @enable_ki_protection
     async def wait_stop_requested(self) -> None:
-        """Wait until the child is asked to stop. A checkpoint; cancelling it changes nothing."""
+        """Wait until the child is asked to stop, or the attempt has ended without that.
+
+        A checkpoint; cancelling it changes nothing.
+        """
         attempt = self._attempt
-        if attempt.stop_requested:
+        if attempt.stop_requested or attempt.ended_at is not None:
             await trio.lowlevel.checkpoint()
             return
         if attempt.stop_event is None:
@@ -189,6 +195,8 @@ class ChildContext:
 
     def stop_scope(self) -> _StopScope:
         """``with child.stop_scope():`` what is in this block is cancelled at the stop request.
+
+        So it is when the attempt has ended without one, if a task of somebody else's is in it.
 
         Put it round the waiting, not round the work: then a stop never comes in the middle of the
         work. The block's value is the `trio.CancelScope`. If the stop has been requested already,
@@ -214,7 +222,7 @@ class ChildContext:
             ChildNotReady: It has no ready attempt now.
         """
         attempt = self._attempt
-        return attempt.host.value_of(attempt, of if isinstance(of, str) else of.name)
+        return attempt.host.value_of(attempt, name_of(attempt.path, of))
 
     @overload
     async def wait_value(self, of: ChildSpec[T]) -> T: ...
@@ -229,24 +237,39 @@ class ChildContext:
             ChildNotFound: There is no such child.
         """
         attempt = self._attempt
-        return await attempt.host.wait_value_of(attempt, of if isinstance(of, str) else of.name)
+        return await attempt.host.wait_value_of(attempt, name_of(attempt.path, of))
+
+
+def _now(attempt: Attempt, method: str) -> float:
+    """The time, where there is one: in another thread nothing can be said to a supervisor."""
+    try:
+        return trio.current_time()
+    except RuntimeError:
+        raise SupervisorError(
+            f"{attempt.path}: {method}() has to be called in Trio's thread; from this one, "
+            "trio.from_thread.run_sync() does that"
+        ) from None
 
 
 @final
 class _Busy:
     """An announced silence."""
 
-    __slots__ = ("_context", "_seconds", "_until")
+    __slots__ = ("_context", "_is_open", "_seconds", "_until")
 
     def __init__(self, context: ChildContext, seconds: float) -> None:
         self._context = context
         self._seconds = seconds
         self._until = -inf
+        self._is_open = False
 
     @enable_ki_protection
     def __enter__(self) -> None:
         attempt = self._context._attempt
-        self._until = trio.current_time() + self._seconds
+        if self._is_open:
+            raise SupervisorError(f"{attempt.path}: this busy() block is open; call busy() again")
+        self._until = _now(attempt, "busy") + self._seconds
+        self._is_open = True
         if attempt.busy is None:
             attempt.busy = []
         attempt.busy.append(self._until)
@@ -262,6 +285,7 @@ class _Busy:
     ) -> None:
         attempt = self._context._attempt
         assert attempt.busy is not None
+        self._is_open = False
         attempt.busy.remove(self._until)
         self._context.heartbeat()
         if attempt.watched:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from threading import get_ident
 from typing import TYPE_CHECKING, Unpack, final
 
 import trio
@@ -10,6 +11,7 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor._brain import orders as o
 from trio_supervisor._check import refuse
+from trio_supervisor._errors import SupervisorError
 from trio_supervisor._exits import leaves
 from trio_supervisor._shell import Shell
 from trio_supervisor._spec import SupervisorSpec
@@ -38,6 +40,7 @@ class Enclosure:
     def __init__(self, shell: Shell, *, wait_ready: bool = True) -> None:
         self._shell = shell
         self._wait_ready = wait_ready
+        self._is_entered = False
         self._manager = trio.open_nursery()
         self._block = trio.CancelScope()
         self._doorbell = trio.CancelScope()
@@ -45,6 +48,12 @@ class Enclosure:
     @enable_ki_protection
     async def __aenter__(self) -> Supervisor:
         shell = self._shell
+        if self._is_entered:
+            raise SupervisorError(  # noqa: ASYNC910 - nothing was begun
+                f"{shell.path}: this open_supervisor() was entered before: call it again"
+            )
+        self._is_entered = True
+        shell.tree.thread = get_ident()
         nursery = await self._manager.__aenter__()
         shell.on_failure = self._block.cancel
         shell.on_finish = lambda: self._doorbell.cancel("the supervisor has finished")

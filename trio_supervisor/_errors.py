@@ -26,6 +26,31 @@ def short_repr(value: object, longest: int = _LONGEST_VALUE) -> str:
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
+def as_reason(value: object) -> str:
+    """What somebody gives as a reason, as the text that it should have been.
+
+    An exception is a natural thing to give; and whoever gives a reason is about to do something
+    more important than to learn that it has the wrong type.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    return (
+        f"{type(value).__name__}: {text_of(value)}"
+        if isinstance(value, BaseException)
+        else text_of(value)
+    )
+
+
+def text_of(value: object) -> str:
+    """``str(value)``, whatever that does."""
+    try:
+        return str(value)
+    except Exception:  # a broken __str__ must not hide what happened
+        return "<its str() raised>"
+
+
 class SupervisorError(Exception):
     """Base of every error of this library.
 
@@ -204,6 +229,10 @@ class TaskFailure(Exception):
     Example:
         ``raise TaskFailure("upstream answered 503", category="upstream")``
     """
+
+    # Of the class as well, for subclasses whose initializer does not call this one.
+    message: str = ""
+    category: str = "error"
 
     def __init__(self, message: str = "", *, category: str = "error") -> None:
         super().__init__(message)

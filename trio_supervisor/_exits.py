@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal, cast, final
 
-from trio_supervisor._errors import TaskFailure
+from trio_supervisor._errors import TaskFailure, text_of
 from trio_supervisor._record import Record
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Failed(TaskExit):
         return self.failure
 
     def _detail(self) -> str:
-        return f"{_text(self.failure)} ({self.failure.category})"
+        return f"{text_of(self.failure)} ({category_of(self.failure)})"
 
 
 @final
@@ -109,7 +109,7 @@ class Crashed(TaskExit):
     """The exception itself, with its traceback, cause and notes."""
 
     def _detail(self) -> str:
-        text = _text(self.error)
+        text = text_of(self.error)
         name = type(self.error).__name__
         return f"{name}: {text}" if text else name
 
@@ -211,6 +211,14 @@ class ChildRunReport(Record):
         return self.ended_at - self.started_at
 
 
+def category_of(failure: TaskFailure) -> str:
+    """Its label, whatever a subclass has made of it."""
+    try:
+        return text_of(failure.category)
+    except Exception:  # a broken property must not hide how the attempt ended
+        return "error"
+
+
 def leaves(error: BaseException) -> Iterator[BaseException]:
     """The exceptions in ``error``. Only plain groups are opened: a subclass means something."""
     pending = [error]
@@ -246,7 +254,8 @@ def classify(
 
     Returns:
         The exit; or, if something came out that is no `Exception`, that fatal thing itself. It is
-        not the child's failure, and the caller has to hand it on.
+        not the child's failure, and the caller has to hand it on. Errors beside it become its
+        ``__cause__``, or notes if it has one; several fatal things come in the group they are in.
     """
     if error is not None:
         return _judge_error(error)
@@ -265,9 +274,9 @@ def _judge_error(error: BaseException) -> TaskExit | BaseException:
     if isinstance(error, Exception) and not isinstance(error, ExceptionGroup):  # nearly always
         return Failed(error) if isinstance(error, TaskFailure) else Crashed(error)
     found = list(leaves(error))
-    for leaf in found:
-        if not isinstance(leaf, Exception):
-            return leaf
+    fatal = [leaf for leaf in found if not isinstance(leaf, Exception)]
+    if fatal:
+        return _with_the_rest(fatal[0], error) if len(fatal) == 1 else error
     judged = found[0] if len(found) == 1 else error
     if isinstance(judged, TaskFailure):
         return Failed(judged)
@@ -275,11 +284,20 @@ def _judge_error(error: BaseException) -> TaskExit | BaseException:
     return Crashed(cast("Exception", judged))
 
 
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # a broken __str__ must not hide how the attempt ended
-        return "<its str() raised>"
+def _with_the_rest(fatal: BaseException, error: BaseException) -> BaseException:
+    """The one fatal thing in ``error``, bare: a program ends as it says. The rest goes with it."""
+    if error is fatal:
+        return fatal
+    assert isinstance(error, BaseExceptionGroup)
+    rest = error.split(lambda leaf: leaf is fatal)[1]
+    if rest is None:
+        return fatal
+    if fatal.__cause__ is None:
+        fatal.__cause__ = rest
+    else:
+        for leaf in leaves(rest):
+            fatal.add_note(f"beside it: {type(leaf).__name__}: {text_of(leaf)}")
+    return fatal
 
 
 def _shorten(line: str) -> str:

@@ -10,7 +10,7 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor._attempt import Attempt, Heartbeat, run_attempt
 from trio_supervisor._brain.vitals import Stage, Vitals
-from trio_supervisor._errors import ChildNotReady, SupervisorError
+from trio_supervisor._errors import ChildNotReady, SupervisorError, as_reason
 from trio_supervisor._exits import ChildRunReport, TaskExit
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class LoneRun:
         if self._vitals.stage is not Stage.RUNNING or self.done.is_set():
             return
         attempt = self.attempt
+        reason = as_reason(reason)
         now = trio.current_time()
         self._vitals.ask(now, attempt.spec.grace)
         attempt.request_stop(reason, now + attempt.spec.grace)
@@ -107,7 +108,7 @@ class LoneRun:
     def cut(self, reason: str) -> None:
         """Cancel it now."""
         self._vitals.cancel(trio.current_time(), inf)
-        self.attempt.cancel(reason)
+        self.attempt.cancel(as_reason(reason))
 
     # ---- time
 
@@ -182,15 +183,11 @@ class LoneRun:
         self._vitals.extend_start(until)
 
     def post_exit(self, attempt: Attempt) -> None:
-        error = attempt.error
         verdict = attempt.judge()
         if isinstance(verdict, TaskExit):
             self.report = attempt.report(verdict)
         else:
             self._fatal = verdict
-            if isinstance(error, BaseExceptionGroup) and verdict.__cause__ is None:
-                # Whoever catches the fatal one should still find the others.
-                verdict.__cause__ = error.split(lambda found: found is verdict)[1]
         self.done.set()
         if self._alarm is not None:
             self._alarm.cancel()

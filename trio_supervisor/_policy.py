@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, final
 import attrs
 
 from trio_supervisor._check import check_count, check_number, check_seconds, refuse
-from trio_supervisor._errors import SpecError
+from trio_supervisor._errors import SpecError, as_reason
 from trio_supervisor._record import Record
 
 if TYPE_CHECKING:
@@ -329,6 +329,9 @@ class Quarantine(Record):
 
     reason: str = ""
 
+    def _check(self) -> None:
+        object.__setattr__(self, "reason", as_reason(self.reason))
+
 
 @final
 class Escalate(Record):
@@ -340,6 +343,9 @@ class Escalate(Record):
 
     reason: str = ""
 
+    def _check(self) -> None:
+        object.__setattr__(self, "reason", as_reason(self.reason))
+
 
 @final
 class ShutdownTree(Record):
@@ -350,6 +356,9 @@ class ShutdownTree(Record):
     """
 
     reason: str = ""
+
+    def _check(self) -> None:
+        object.__setattr__(self, "reason", as_reason(self.reason))
 
 
 Done = DoNotRestart

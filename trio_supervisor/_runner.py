@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_supervisor._check import refuse
 from trio_supervisor._errors import SpecError, SupervisorError
 from trio_supervisor._exits import leaves
 from trio_supervisor._lone import LoneRun
+from trio_supervisor._spec import ChildSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from trio_supervisor._attempt import Heartbeat
     from trio_supervisor._exits import ChildRunReport
     from trio_supervisor._policy import ReadinessState
-    from trio_supervisor._spec import ChildSpec
 
 T = TypeVar("T")
 V_co = TypeVar("V_co", covariant=True)
@@ -100,6 +101,8 @@ class ChildRunner:
         return ChildRunHandle._create(run)
 
     def _prepare(self, spec: ChildSpec[Any], attempt: int, generation: int) -> LoneRun:
+        if not isinstance(spec, ChildSpec):
+            refuse("ChildRunner", "spec", spec, "a ChildSpec (open_supervisor runs a supervisor)")
         refused = None if self._spawn_fault is None else self._spawn_fault(spec)
         if isinstance(refused, SupervisorError):
             raise refused

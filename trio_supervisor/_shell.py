@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import copy_context
 from functools import partial
 from logging import getLogger
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, final
 
 import trio
@@ -16,7 +17,8 @@ from trio_supervisor._brain import orders as o
 from trio_supervisor._brain.commands import reason_to_refuse
 from trio_supervisor._brain.machine import SupervisionMachine
 from trio_supervisor._collector import ReportCollector
-from trio_supervisor._errors import SupervisorClosed, SupervisorError
+from trio_supervisor._errors import SupervisorClosed, SupervisorError, as_reason
+from trio_supervisor._exits import leaves
 from trio_supervisor._outlook import error_of, snapshot_of, value_of, wait_value_of
 from trio_supervisor._shutdown import ChildShutdown, ShutdownReport
 from trio_supervisor._slot import Slot
@@ -102,6 +104,8 @@ class Shell(ReportCollector):
                     inner.cancel_scope.cancel("the supervisor has finished")
         except BaseException as error:  # noqa: ASYNC103 - a bug of ours: raised by the block
             self.bug = error
+            for leaf in leaves(error):
+                leaf.add_note(f"in the supervisor {self.path} itself, not in one of its children")
             self.on_failure("the supervisor itself has failed")
         finally:
             self._close()
@@ -114,13 +118,13 @@ class Shell(ReportCollector):
             task_status.started(attempts)
             try:
                 await trio.sleep_forever()
-            except trio.Cancelled:
+            except trio.Cancelled as cancelled:
                 if not self.is_over:
-                    self.post(Shell._take_breakage, attempts)
+                    self.post(Shell._take_breakage, cancelled.source_task or "somebody else")
                 raise
 
-    def _take_breakage(self, attempts: trio.Nursery, now: float) -> None:
-        reason = "the nursery of the children's tasks was cancelled by somebody else"
+    def _take_breakage(self, who: str, now: float) -> None:
+        reason = f"the nursery of the children's tasks was cancelled by {who}"
         self.feed(o.Shutdown(reason, grace=False, kind=o.OutcomeKind.BROKEN), now)
 
     def _close(self) -> None:
@@ -290,10 +294,12 @@ class Shell(ReportCollector):
     def command(self, signal: o.Command) -> Reply:
         """Post a command; the reply is answered within one turn of the collector."""
         reply = Reply()
+        signal.reason = as_reason(signal.reason)
         if self.is_over:
             reply.error = SupervisorClosed(f"{self.path} has ended")
             reply.answered.set()
         else:
+            self._check_thread()
             context = copy_context() if isinstance(signal, o.AddChild) else None
             self.post(Shell._take_command, (signal, context, reply))
         return reply
@@ -330,7 +336,17 @@ class Shell(ReportCollector):
     def shut_down(self, signal: o.Shutdown) -> None:
         """Post the wish that everything ends."""
         if not self.is_over:
+            self._check_thread()
+            signal.reason = as_reason(signal.reason)
             self.post(Shell.feed, signal)
+
+    def _check_thread(self) -> None:
+        # Trio's channel would be left in a state in which nobody wakes any more.
+        if get_ident() != self.tree.thread:
+            raise SupervisorError(
+                f"{self.path}: commands have to be given in Trio's thread; from this one, "
+                "trio.from_thread.run() and trio.from_thread.run_sync() do that"
+            )
 
     @enable_ki_protection
     def forfeit_grace(self, attempt: Attempt, *, taken_back: bool = False) -> None:

@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trio.lowlevel import enable_ki_protection
 
-from trio_supervisor._errors import PastError, TaskFailure
-from trio_supervisor._exits import ChildRunReport, Crashed, Failed, Succeeded, TaskExit
+from trio_supervisor._errors import PastError, TaskFailure, text_of
+from trio_supervisor._exits import (
+    ChildRunReport,
+    Crashed,
+    Failed,
+    Succeeded,
+    TaskExit,
+    category_of,
+)
 from trio_supervisor._handle import ChildHandle
 from trio_supervisor._observable import Observable
 from trio_supervisor._snapshot import ChildState
@@ -191,7 +198,7 @@ def _summarised(how: TaskExit, detail: str) -> TaskExit:
     if isinstance(how, Crashed):
         return Crashed(PastError(detail.removeprefix("crashed: ")))
     if isinstance(how, Failed):
-        return Failed(TaskFailure(how.error.message, category=how.error.category))
+        return Failed(TaskFailure(text_of(how.error), category=category_of(how.error)))
     if isinstance(how, Succeeded):
         return Succeeded(None)
     return how

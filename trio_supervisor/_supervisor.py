@@ -9,7 +9,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor._brain import orders as o
-from trio_supervisor._check import refuse
+from trio_supervisor._check import name_of, refuse
 from trio_supervisor._errors import (
     ChildNotFound,
     ChildNotReady,
@@ -116,10 +116,16 @@ class Supervisor:
         return self._find(of).handle
 
     def _find(self, of: ChildSpec[Any] | SupervisorSpec | str) -> Slot:
-        path = of if isinstance(of, str) else of.name
+        path, own = name_of(self.path, of), f"{self.path}/"
+        try:
+            return self._find_below(path)
+        except ChildNotFound:
+            if not path.startswith(own):
+                raise
+        return self._find_below(path[len(own) :])
+
+    def _find_below(self, path: str) -> Slot:
         shell = self._shell
-        if path.startswith(f"{shell.path}/"):
-            path = path[len(shell.path) + 1 :]
         *above, name = path.split("/")
         for step in above:
             nested = shell.slots[step].nested if step in shell.slots else None
@@ -371,3 +377,6 @@ class _Children(Mapping[str, ChildHandle[Any]]):
 
     def __len__(self) -> int:
         return len(self._shell.slots)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))

@@ -26,15 +26,17 @@ class Tree:
     Attributes:
         journal: Their events, in one sequence.
         log: The lines that it writes of them.
+        thread: In which it runs; the only one in which it can be told anything.
         random: The source of jitter.
         nest: The body of a nested supervisor, below the shell that is its first argument.
     """
 
-    __slots__ = ("journal", "log", "nest", "random")
+    __slots__ = ("journal", "log", "nest", "random", "thread")
 
     def __init__(
         self, random: Random, nest: Callable[[Shell, ChildContext], Awaitable[object]]
     ) -> None:
+        self.thread = 0
         self.random = random
         self.nest = nest
         self.journal = Journal(wall=wall_clock)

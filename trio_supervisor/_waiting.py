@@ -14,6 +14,7 @@ from trio_supervisor._errors import ChildNotFound, SupervisorClosed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trio_supervisor._attempt import Attempt
     from trio_supervisor._brain import orders as o
     from trio_supervisor._shell import Shell
     from trio_supervisor._slot import Slot, View
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 def forfeit_grace_if_inside(shell: Shell, path: str) -> Callable[[], None] | None:
     """Whoever runs inside of what ``path`` names must not be given time to wait for itself.
 
-    What a child runs in a tree of its own, opened in its body, is inside of that child, too.
+    What a child runs in a tree of its own, opened in its body, is inside of that child, too. What
+    it has begun in a nursery of somebody else's is not: it will not be waited for.
 
     Returns:
         How to take that back, if it was so.
@@ -33,11 +35,20 @@ def forfeit_grace_if_inside(shell: Shell, path: str) -> Callable[[], None] | Non
         host = attempt.host
         if not isinstance(host, type(shell)):
             return None
-        if host.tree is shell.tree and f"{attempt.path}/".startswith(f"{path}/"):
+        named = host.tree is shell.tree and f"{attempt.path}/".startswith(f"{path}/")
+        if named and _is_within(attempt):
             host.forfeit_grace(attempt)
             return partial(host.forfeit_grace, attempt, taken_back=True)
         attempt = host.around
     return None
+
+
+def _is_within(attempt: Attempt) -> bool:
+    """Whether the current task belongs to ``attempt``, as a task that has to end with it."""
+    task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+    while task is not None and task is not attempt.task:
+        task = None if task.parent_nursery is None else task.parent_nursery.parent_task
+    return task is not None
 
 
 @enable_ki_protection

@@ -125,8 +125,8 @@ MUTANTS: Final = (
     Mutant(
         "a stop that was asked before anybody waits for it is lost",
         "_context",
-        "        if attempt.stop_requested:\n            await trio.lowlevel.checkpoint()\n"
-        "            return\n",
+        "        if attempt.stop_requested or attempt.ended_at is not None:\n"
+        "            await trio.lowlevel.checkpoint()\n            return\n",
         "",
     ),
     Mutant(
@@ -170,8 +170,26 @@ MUTANTS: Final = (
     Mutant(
         "a Ctrl-C or an exit out of a child is a crash like any other",
         "_exits",
-        "            return leaf\n",
-        "            return Crashed(RuntimeError(repr(leaf)))\n",
+        "        return _with_the_rest(fatal[0], error) if len(fatal) == 1 else error\n",
+        "        return Crashed(RuntimeError(repr(fatal[0])))\n",
+    ),
+    Mutant(
+        "errors beside a fatal one are forgotten",
+        "_exits",
+        "    if error is fatal:\n        return fatal\n",
+        "    return fatal\n",
+    ),
+    Mutant(
+        "of several fatal things only one is kept",
+        "_exits",
+        "        return _with_the_rest(fatal[0], error) if len(fatal) == 1 else error\n",
+        "        return _with_the_rest(fatal[0], error)\n",
+    ),
+    Mutant(
+        "what a child has begun elsewhere is taken to be inside of it",
+        "_waiting",
+        "        if named and _is_within(attempt):\n",
+        "        if named:\n",
     ),
     Mutant(
         "of several errors only one is kept",

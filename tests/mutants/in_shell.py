@@ -60,8 +60,8 @@ MUTANTS: Final = (
     Mutant(
         "a stop request wakes nobody in the body",
         "_attempt",
-        "            self.stop_event.set()\n",
-        "            pass\n",
+        "            self.stop_event.set()\n        if self.stop_scopes is not None:\n",
+        "            pass\n        if self.stop_scopes is not None:\n",
     ),
     # ---------------------------------------------------------------- collector
     Mutant(

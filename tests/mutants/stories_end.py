@@ -211,3 +211,26 @@ async def what_a_nested_supervisor_gives_up_is_its_parents_failure() -> None:
         assert report.exit.has(RestartLimitExceeded)
         assert handle.attempt > 1
         app.request_shutdown()
+
+
+async def raise_all(_: ChildContext, *errors: BaseException) -> None:
+    raise BaseExceptionGroup("several", errors)
+
+
+@story()
+async def an_error_beside_a_fatal_one_is_its_cause() -> None:
+    spec = tree(child("a", SystemExit(7), ValueError("beside"), run=raise_all))
+    with raises(SystemExit) as caught:
+        async with open_supervisor(spec, wait_ready=False):
+            await trio.sleep_forever()
+    assert caught[0].code == 7
+    assert "beside" in repr(caught[0].__cause__)
+
+
+@story()
+async def several_fatal_errors_come_together() -> None:
+    spec = tree(child("a", SystemExit(7), SystemExit(8), run=raise_all))
+    with raises(BaseExceptionGroup) as caught:
+        async with open_supervisor(spec, wait_ready=False):
+            await trio.sleep_forever()
+    assert [getattr(leaf, "code", None) for leaf in caught[0].exceptions] == [7, 8]

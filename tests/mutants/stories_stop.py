@@ -281,3 +281,22 @@ async def a_stop_in_a_backoff_is_the_end_of_it() -> None:
         await app.restart_child("a")
         assert (now(), app.child("a").state) == (32, "ready")
         app.request_shutdown()
+
+
+@story()
+async def a_job_that_stands_elsewhere_leaves_whom_it_stops_the_grace() -> None:
+    async def stop(app: Supervisor) -> None:
+        await trio.sleep(1)
+        await app.stop_child("a")
+
+    async def body(context: ChildContext, outer: trio.Nursery) -> None:
+        outer.start_soon(stop, context.supervisor)
+        await context.wait_stop_requested()
+        await trio.sleep(2)
+
+    async with trio.open_nursery() as outer:
+        async with open_supervisor(tree(child("a", outer, run=body, grace=5))) as app:
+            await trio.sleep(4)
+            report = app.child("a").last_report
+        assert report is not None
+        assert (report.exit.kind, report.ended_at) == ("stopped", 3)

@@ -55,7 +55,7 @@ def tell_all() -> Iterator[str]:
     for name in STORIES:
         try:
             tell(name)
-        except Exception as error:  # not even the simulation survives it
+        except (Exception, SystemExit) as error:  # not even the simulation survives it
             yield f"{name} ({type(error).__name__})"
         except BaseExceptionGroup as group:
             yield f"{name} ({group})"
