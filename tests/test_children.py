@@ -33,6 +33,7 @@ from trio_supervisor._exits import (
 from trio_supervisor._policy import ReadinessPolicy
 from trio_supervisor._runner import ChildRunHandle, ChildRunner
 from trio_supervisor._spec import ChildSpec
+from trio_supervisor._stacks import _in_thread, stacks_below, threads
 from trio_supervisor.children import holding, in_thread, plain, serving, thread_child
 
 if TYPE_CHECKING:
@@ -296,6 +297,78 @@ def test_in_thread_runs_in_another_thread_that_bears_the_childs_name() -> None:
 
     report = once(ChildSpec("sums", in_thread(work, 1, 2)), real=True)
     assert report.exit == Succeeded((3, "sums"))
+
+
+def hangs_here(started: threading.Event, end: threading.Event) -> None:
+    started.set()
+    end.wait()
+
+
+def places_while(work: Callable[[threading.Event, threading.Event], object]) -> list[str]:
+    """Where `stacks_below` finds a nested child that runs ``work(started, end)``."""
+    started, end = threading.Event(), threading.Event()
+
+    async def main() -> list[str]:
+        child = ChildSpec("c", in_thread(work, started, end))
+        idle = ChildSpec("idle", plain(trio.sleep_forever))
+        done = ChildSpec("done", plain(trio.lowlevel.checkpoint), restart="transient")
+        tree = SupervisorSpec("app", [SupervisorSpec("in", [child]), idle, done])
+        async with open_supervisor(tree) as supervisor:
+            await supervisor.child("done").wait_state("done")
+            await trio.to_thread.run_sync(started.wait)
+            await trio.to_thread.run_sync(time.sleep, 0.05)  # now it waits
+            found = list(stacks_below(supervisor._shell))
+            end.set()
+            return found
+
+    try:
+        return run_real(main)
+    finally:
+        end.set()
+
+
+def test_who_hangs_in_a_thread_is_found_in_the_users_own_code() -> None:
+    found = places_while(hangs_here)
+    assert [line.rpartition(" [")[2] for line in found] == ["app/idle#1]", "thread of app/in/c#1]"]
+    line = hangs_here.__code__.co_firstlineno + 2
+    assert found[1] == f"test_children.py:{line} in hangs_here() [thread of app/in/c#1]"
+
+
+def test_a_function_that_is_not_written_in_python_is_named() -> None:
+    gate = threading.Lock()
+    gate.acquire()
+
+    async def main() -> list[str]:
+        async with trio.open_nursery() as nursery:
+            ChildRunner().spawn_once(nursery, ChildSpec("c", in_thread(gate.acquire)))
+            try:
+                while not threads:  # noqa: ASYNC110 - set by a thread
+                    await trio.sleep(0.001)
+                await trio.sleep(0.05)
+                return [_in_thread(task) for task in threads]
+            finally:
+                gate.release()
+
+    assert run_real(main) == ["in lock.acquire() [thread of c attempt 1]"]
+
+
+def test_a_thread_that_has_ended_is_not_looked_for() -> None:
+    found: list[str] = []
+
+    async def main() -> None:
+        task = trio.lowlevel.current_task()
+        await trio.lowlevel.checkpoint()
+        threads[task] = 0, time.sleep  # no thread has this ident any more
+        try:
+            found.append(_in_thread(task))
+        finally:
+            del threads[task]
+        found.append(_in_thread(task))
+
+    run_virtual(main)
+    assert found[0].startswith("in sleep() [thread of ")
+    assert found[1] == ""
+    assert not threads
 
 
 def test_in_thread_never_uses_the_default_limiter() -> None:

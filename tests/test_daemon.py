@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from signal import SIGINT, SIGTERM
+from signal import SIGHUP, SIGINT, SIGTERM
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
@@ -85,7 +85,7 @@ say("run returned")
 """
 
 
-@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP])
 def test_one_signal_stops_the_tree_in_order_and_run_returns(start: Start, number: Signals) -> None:
     program = start(TWO_OBEDIENT)
     program.wait_for("app is up")
@@ -97,7 +97,7 @@ def test_one_signal_stops_the_tree_in_order_and_run_returns(start: Start, number
     assert number.name in program.err
 
 
-@pytest.mark.parametrize(("number", "code"), [(SIGINT, 130), (SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(SIGINT, 130), (SIGTERM, 143), (SIGHUP, 129)])
 def test_a_second_signal_drops_the_grace(start: Start, number: Signals, code: int) -> None:
     program = start("""
         run(SupervisorSpec("app", [ChildSpec("a", slow, 100, grace=1000)]))
@@ -109,6 +109,46 @@ def test_a_second_signal_drops_the_grace(start: Start, number: Signals, code: in
     assert program.ended() == code
     assert program.out == "saying goodbye\ncut short\n"
     assert "Traceback" not in program.err
+    last = program.err.splitlines()[-1]
+    told = f"app stopped, but it took a second signal, {number.name} (exit code {code})"
+    assert last.endswith(told)
+
+
+@pytest.mark.parametrize("handler", ["signal.SIG_IGN", "lambda *_: say('reloads')"])
+def test_a_hangup_that_is_dealt_with_already_is_left_alone(start: Start, handler: str) -> None:
+    program = start(f"""
+        import signal
+        signal.signal(signal.SIGHUP, {handler})
+        run(SupervisorSpec("app", [ChildSpec("a", slow, 0, grace=5)]))
+    """)
+    program.wait_for("app is up")
+    program.signal(SIGHUP)
+    if "reloads" in handler:
+        program.wait_for("reloads")
+    program.signal(SIGTERM)
+    assert program.ended() == 0
+    assert "SIGHUP" not in program.err
+
+
+def test_a_signal_that_comes_too_late_is_not_heard(start: Start) -> None:
+    program = start("""
+        async def blocks(child):
+            await child.wait_stop_requested()
+            say("blocks")
+            time.sleep(0.5)
+        run(SupervisorSpec("app", [ChildSpec("a", blocks, grace=10)]))
+    """)
+    program.wait_for("app is up")
+    program.signal(SIGTERM)
+    program.wait_for("blocks")
+    program.signal(SIGINT)
+    code = program.ended()
+    told = program.err.splitlines()
+    # Either it was in time, and so it is told and counts, or it was not, and nothing is said.
+    late = [number for number, line in enumerate(told) if "without grace" in line]
+    stopped = next(number for number, line in enumerate(told) if "app stopped in" in line)
+    assert all(number < stopped for number in late), program.err
+    assert code == (130 if late else 0)
 
 
 def test_one_signal_leaves_the_grace(start: Start) -> None:
@@ -123,7 +163,20 @@ def test_one_signal_leaves_the_grace(start: Start) -> None:
 
 def test_the_third_signal_shows_what_is_still_there(start: Start) -> None:
     program = start("""
-        run(SupervisorSpec("app", [ChildSpec("mule", stubborn, 2)], report_after=0.1))
+        def mules_work():
+            while not released:
+                time.sleep(0.01)
+        released = []
+        async def release(child):
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(2)
+                released.append(True)
+        deep = SupervisorSpec("deep", [ChildSpec("thread", in_thread(mules_work))])
+        run(SupervisorSpec("app", [ChildSpec("mule", stubborn, 2), deep, ChildSpec("r", release)],
+            report_after=0.1, ordering="graph"))
     """)
     program.wait_for("app is up")
     program.signal(SIGTERM)
@@ -132,7 +185,8 @@ def test_the_third_signal_shows_what_is_still_there(start: Start) -> None:
     program.wait_for("without grace")
     program.signal(SIGINT)
     program.wait_for("kill -9")
-    program.wait_for("mule")
+    program.wait_for("in mules_work() [thread of app/deep/thread#1]")
+    program.wait_for("in stubborn() [app/mule#1]")
     assert program.ended() == 143
 
 
@@ -144,6 +198,8 @@ def test_what_does_not_end_when_cancelled_shows_in_the_exit_code(start: Start) -
     program.signal(SIGTERM)
     assert program.ended() == ExitCode.UNRESPONSIVE
     assert "app/mule unresponsive" in program.err
+    last = program.err.splitlines()[-1]
+    assert last.endswith("app stopped, but some did not end when cancelled: app/mule (exit code 4)")
 
 
 def test_a_signal_during_the_first_start_is_heard(start: Start) -> None:
@@ -257,6 +313,67 @@ def test_system_exit_of_a_child_is_the_exit_code(start: Start, where: str) -> No
     assert "a stopped" in program.out
 
 
+SEVERAL = "ended by several things: "
+
+
+@pytest.mark.parametrize(
+    ("children", "code", "said"),
+    [
+        (
+            "('a', crash, SystemExit(7)), ('b', crash, SystemExit(8))",
+            {7, 8},
+            ["SystemExit: 7", "SystemExit: 8"],
+        ),
+        (
+            "('a', crash, ValueError('boom'), 0.02), ('b', late, SystemExit(7))",
+            {7},
+            ["SystemExit: 7; RestartLimitExceeded: ", "(exit code 7)", "Traceback"],
+        ),
+        (
+            "('a', crash, BaseExceptionGroup('', [ValueError('boom'), SystemExit(7)]))",
+            {7},
+            ["SystemExit: 7; ValueError: boom (exit code 7)"],
+        ),
+        (
+            "('a', crash, SystemExit()), ('b', late, SystemExit(None))",
+            {0},
+            ["SystemExit; SystemExit: None (exit code 0)"],
+        ),
+        (
+            "('a', crash, SystemExit('no disk')), ('b', late, SystemExit('no disk'))",
+            {1},
+            ["SystemExit: no disk; SystemExit: no disk (exit code 1)", "\nno disk\n"],
+        ),
+        (
+            "('a', crash, KeyboardInterrupt()), ('b', late, GeneratorExit())",
+            {130, -2},
+            ["KeyboardInterrupt; GeneratorExit\n", "Traceback"],
+        ),
+        (
+            "('a', crash, GeneratorExit()), ('b', late, GeneratorExit())",
+            {1},
+            ["GeneratorExit; GeneratorExit\n", "Traceback"],
+        ),
+    ],
+)
+def test_of_several_fatal_things_the_first_exit_counts(
+    start: Start, children: str, code: set[int], said: list[str]
+) -> None:
+    program = start(f"""
+        async def late(child, error):
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise error
+        specs = [ChildSpec(name, *run, backoff=HASTY) for name, *run in ({children},)]
+        run(SupervisorSpec("app", specs, child_restart_limit=RestartLimit(1, within=60)))
+    """)
+    assert program.ended() in code
+    assert program.err.count(SEVERAL) == 1
+    told = program.err.partition(SEVERAL)[2]
+    assert all(each in told for each in said), program.err
+
+
 def test_keyboard_interrupt_of_a_child_passes(start: Start) -> None:
     program = start("""
         try:
@@ -266,6 +383,21 @@ def test_keyboard_interrupt_of_a_child_passes(start: Start) -> None:
     """)
     assert program.ended() == 0
     assert program.out == "passed KeyboardInterrupt\n"
+
+
+def test_a_broken_log_does_not_end_the_tree(start: Start) -> None:
+    program = start("""
+        class Broken(logging.Handler):
+            def emit(self, record): raise RuntimeError("broken")
+        logging.basicConfig(handlers=[Broken()], level="INFO")
+        sys.stderr = open("/dev/full", "w", buffering=1)
+        run(SupervisorSpec("app", [ChildSpec("a", obedient, "a", grace=5)]))
+        say("run returned")
+    """)
+    program.wait_for("a runs")
+    program.signal(SIGTERM)
+    assert program.ended() in (0, 120), program.err  # 120: Python itself could not flush
+    assert program.out.endswith("a stopped True\nrun returned\n")
 
 
 def test_logging_that_is_configured_is_left_alone(start: Start) -> None:

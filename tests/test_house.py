@@ -24,7 +24,7 @@ ROOT = Path(trio_supervisor.__file__).parent
 # From the top of the house to its cellar: a room imports only what stands in a line above its own,
 # or beside it. A folder is one room. `__init__` is the facade.
 HOUSE = (
-    ("_errors", "_record"),
+    ("_errors", "_record", "_root_cause"),
     ("_check",),
     ("_policy",),
     ("_body", "_check_run", "_check_tree", "_child_spec", "_options", "_spec"),
@@ -32,7 +32,7 @@ HOUSE = (
     ("_events", "_fold", "_journal", "_snapshot"),
     ("_brain",),
     ("_attempt", "_context", "_host", "_leftover", "_lone", "_observable", "_runner"),
-    ("_log", "_log_lines", "_log_repeats"),
+    ("_log", "_log_fold", "_log_lines", "_log_repeats", "_log_say"),
     (
         "_collector",
         "_enclosure",

@@ -223,16 +223,16 @@ def test_a_crash_and_what_follows_from_it_are_one_line(tree: Tree) -> None:
             crashed(),
             {"action": "escalate", "source": "limit"},
             (
-                "ERROR! app/feed gave up: 10 restarts in 120s; last=crashed: ValueError: boom;"
-                " escalating to app"
+                "ERROR! app/feed gave up: 10 restarts in 120s; attempt=1"
+                " last=crashed: ValueError: boom; escalating to app"
             ),
         ),
         (
             crashed(),
             {"action": "quarantine", "source": "limit"},
             (
-                "ERROR! app/feed gave up: 10 restarts in 120s; last=crashed: ValueError: boom;"
-                " quarantined"
+                "ERROR! app/feed gave up: 10 restarts in 120s; attempt=1"
+                " last=crashed: ValueError: boom; quarantined"
             ),
         ),
         (
@@ -289,6 +289,15 @@ def test_the_rest_that_a_verdict_announced_is_no_second_line(
     assert len(tree.take()) == 1, "told by hand it is"
 
 
+@pytest.mark.parametrize("reason", ["", " cancelled due to explicit"])
+def test_who_cancels_itself_is_told_what_to_do_instead(tree: Tree, reason: str) -> None:
+    tree.write(ev.ChildExited, FEED, "self_cancelled", f"self cancelled:{reason}", 1.0, None)
+    tree.judge()
+    (line,) = tree.take()
+    told = f"self cancelled attempt=1{reason} (to be finished, return from the body) up=1.0s "
+    assert told in line
+
+
 def test_children_that_come_to_rest_by_hand(tree: Tree) -> None:
     tree.write(ev.ChildStopped, WEB, "")
     tree.exit("aborted")
@@ -331,7 +340,7 @@ def test_a_supervisor_that_had_to_stop(tree: Tree) -> None:
     tree.write(ev.SupervisorFinished, "app", "limit", "gave up", 120.4, 1)
     assert tree.take() == [
         'INFO app stopping cause=limit reason="gave up"',
-        'WARNING app stopped in 120s (1 child, 1 unresponsive) cause=limit reason="gave up"',
+        "WARNING app stopped in 120s (1 child, 1 unresponsive) cause=limit",
     ]
 
 
@@ -880,7 +889,7 @@ def test_of_those_who_are_down_at_the_end_nothing_old_is_said(tree: Tree) -> Non
         "INFO app/asked stopped attempt=3",
         same(2, "0.0s"),
         (
-            "ERROR app/feed gave up: 10 restarts in 120s; last=crashed: ValueError: boom;"
+            "ERROR app/feed gave up: 10 restarts in 120s; attempt=4 last=crashed: ValueError: boom;"
             " escalating to app"
         ),
     ]
@@ -936,6 +945,219 @@ def test_memory_is_bounded() -> None:
     assert not (log._children)
     assert not (log._open)
     assert not (log._supervisors)
+
+
+class Nested:
+    """A pool in a tree, whose parent starts it again and again."""
+
+    def __init__(self, **options: Any) -> None:
+        self.tree = Tree(children=("pool",), **options)
+        self.runs = 0
+        self.tree.start("app/pool")
+        self.start()
+
+    def start(self) -> None:
+        tree = self.tree
+        self.runs += 1
+        tree.write(ev.SupervisorStarted, "app/pool", ("db", "ok"), run=1 + self.runs)
+        for path in ("app/pool/db", "app/pool/ok"):
+            tree.attempts.pop(path, None)
+            tree.start(path)
+
+    def crash(self, how: TaskExit | None = None, path: str = "app/pool/db") -> None:
+        self.tree.crash(how, path)
+
+    def give_up(self, action: str = "escalate", source: str = "limit") -> None:
+        tree, reason = self.tree, "db gave up"
+        tree.exit(crashed(), "app/pool/db")
+        tree.judge(action, "app/pool/db", source=source)
+        tree.write(ev.SupervisorStopping, "app/pool", "limit", reason)
+        self.end("limit", reason)
+        tree.crash(crashed_elsewhere("pool"), "app/pool")
+        self.start()
+
+    def end(self, cause: str, reason: str) -> None:
+        tree = self.tree
+        tree.exit("stopped", "app/pool/ok", reason)
+        for path in ("app/pool/ok", "app/pool/db"):
+            tree.write(ev.ChildStopped, path, reason)
+        tree.write(ev.SupervisorFinished, "app/pool", cause, reason, 0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("action", "source", "what"),
+    [
+        ("escalate", "limit", "gave up: 10 restarts in 120s; attempt=3 last=crashed: "),
+        ("start_failed", "first_start", "failed to start: crashed attempt=3 "),
+    ],
+)
+def test_a_nested_supervisor_that_fails_again_and_again_is_one_story(
+    action: str, source: str, what: str
+) -> None:
+    pool = Nested()
+    for _ in range(5):
+        pool.crash()
+        pool.crash()
+        pool.give_up(action, source)
+    told = pool.tree.take()
+    assert sum("!" in line for line in told) == 2, told
+    assert told[3] == (
+        "WARNING! app/pool/db crashed attempt=1 ValueError: boom up=41.2s restart in 0.4s"
+        " (2/10 in 120s)"
+    )
+    assert told[5] == "WARNING app/pool/db same failure x1 in 0.0s (traceback above, attempt=1)"
+    assert told[6].startswith(f"ERROR app/pool/db {what}")
+    assert told[7:] == [
+        'INFO app/pool stopping cause=limit reason="db gave up"',
+        "INFO app/pool/ok stopped attempt=1",
+        "INFO app/pool stopped in 0.0s (2 children, 0 unresponsive) cause=limit",
+        (
+            "WARNING! app/pool crashed attempt=1 ValueError: pool up=41.2s restart in 0.4s"
+            " (2/10 in 120s)"
+        ),
+        "INFO app/pool ready attempt=2 after=0.21s",
+        "INFO app/pool/ok ready attempt=1 after=0.21s",
+    ]
+    pool.tree.now = 2.0
+    pool.tree.write(ev.SupervisorStopping, "app", "shutdown", "SIGTERM")
+    pool.tree.write(ev.SupervisorStopping, "app/pool", "shutdown", "SIGTERM")
+    pool.end("shutdown", "SIGTERM")
+    pool.tree.write(ev.ChildStopped, "app/pool", "SIGTERM")
+    pool.tree.finish()
+    sums = [line for line in pool.tree.take() if "same failure" in line]
+    assert sums == [
+        "WARNING app/pool same failure x4 in 2.0s (traceback above, attempt=1)",
+        "WARNING app/pool/db same failure x12 in 2.0s (traceback above, attempt=1)",
+    ]
+    assert not pool.tree.log._children
+    assert not pool.tree.log._supervisors
+
+
+def test_what_went_on_in_a_pool_that_is_down_is_told_before_the_tree_stops() -> None:
+    pool = Nested()
+    pool.crash()
+    pool.crash()
+    pool.give_up()
+    pool.crash()
+    tree = pool.tree
+    tree.take()
+    tree.exit(crashed(), "app/pool/db")
+    tree.judge("escalate", "app/pool/db", source="limit")
+    tree.write(ev.SupervisorStopping, "app/pool", "limit", "")
+    pool.end("limit", "")
+    tree.exit(crashed_elsewhere(), "app/pool")
+    tree.judge("escalate", "app/pool", source="limit")
+    tree.write(ev.SupervisorStopping, "app", "limit", "")
+    assert [line.partition(" (")[0] for line in tree.take()] == [
+        (
+            "ERROR app/pool gave up: 10 restarts in 120s; attempt=2 last=crashed: ValueError: boom;"
+            " escalating to app"
+        ),
+        "WARNING app/pool/db same failure x2 in 0.0s",
+        "INFO app stopping cause=limit",
+    ]
+
+
+@pytest.mark.parametrize("how", [ev.ChildStopped, ev.ChildRemoved, ev.ChildDone])
+def test_of_a_pool_that_is_down_for_good_nothing_is_kept(how: type[ev.Event]) -> None:
+    pool = Nested()
+    tree = pool.tree
+    for number in range(50):
+        path = f"app/pool/s-{number}"
+        tree.write(ev.ChildAdded, path)
+        tree.write(ev.SupervisorStarted, path, ("x",), run=2)
+        pool.crash(path=path)
+        pool.crash(path=path)
+        pool.crash(path=f"{path}/x")
+        tree.write(ev.SupervisorFinished, path, "shutdown", "", 0.0, 0)
+    pool.crash()
+    pool.crash()
+    assert len(tree.log._children) == 101
+    tree.take()
+    tree.write(ev.SupervisorStopping, "app/pool", "shutdown", "")
+    assert "WARNING app/pool/db same failure x1 in 0.0s (traceback above, attempt=1)" in tree.take()
+    pool.end("shutdown", "")
+    assert set(tree.log._children) == {"app/pool/db"}, "only who is declared may come back"
+    assert set(tree.log._supervisors) == {"app", "app/pool"}
+    tree.write(how, "app/pool", *([] if how is not ev.ChildStopped else [""]))
+    assert not tree.log._children
+    assert not tree.log._open
+    assert set(tree.log._supervisors) == {"app"}
+
+
+def test_of_pools_in_pools_nothing_is_kept_either() -> None:
+    pool = Nested()
+    tree = pool.tree
+    for path in ("app/pool/db", "app/pool/added"):
+        tree.write(ev.SupervisorStarted, path, ("x",), run=9)
+        pool.crash(path=f"{path}/x")
+        tree.write(ev.SupervisorStopping, path, "shutdown", "")
+        tree.write(ev.SupervisorFinished, path, "shutdown", "", 0.0, 0)
+    tree.write(ev.SupervisorStopping, "app/pool", "shutdown", "")
+    tree.write(ev.SupervisorFinished, "app/pool", "shutdown", "", 0.0, 0)
+    assert set(tree.log._supervisors) == {"app", "app/pool", "app/pool/db"}
+    tree.log._end("app/pool/db", 1.0)
+    assert set(tree.log._supervisors) == {"app"}
+    assert not tree.log._children
+    assert not tree.log._supervisors["app"].below
+
+
+def test_after_a_quiet_minute_a_pool_that_is_down_is_forgotten() -> None:
+    pool = Nested()
+    tree = pool.tree
+    pool.crash()
+    tree.write(ev.SupervisorStopping, "app/pool", "shutdown", "")
+    pool.end("shutdown", "")
+    assert "app/pool" in tree.log._supervisors
+    tree.log.tick(100.0)
+    assert set(tree.log._supervisors) == {"app"}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["crash"] * 5 + ["give up", "stop", "other"]),
+            st.sampled_from([0.0, 0.5, 20.0, 70.0]),
+        ),
+        max_size=40,
+    )
+)
+def test_no_count_is_lost_when_a_nested_supervisor_starts_again(
+    steps: list[tuple[str, float]],
+) -> None:
+    pool = Nested()
+    tree = pool.tree
+    written = 0
+    for what, later in steps:
+        tree.now += later
+        if what == "crash":
+            pool.crash()
+            written += 1
+        elif what == "other":
+            pool.crash(crashed_elsewhere(), "app/pool/ok")
+            written += 1
+        elif what == "give up":
+            pool.give_up()
+            written += 2
+        else:
+            tree.write(ev.SupervisorStopping, "app/pool", "shutdown", "by hand")
+            pool.end("shutdown", "by hand")
+            tree.write(ev.ChildStopped, "app/pool", "by hand")
+            pool.start()
+    tree.write(ev.SupervisorStopping, "app", "shutdown", "")
+    tree.write(ev.SupervisorStopping, "app/pool", "shutdown", "")
+    pool.end("shutdown", "")
+    tree.finish()
+    told = 0
+    for line in tree.take():
+        if " x" in line:
+            told += int(line.partition(" x")[2].partition(" ")[0])
+        elif "up=41.2s" in line or "gave up:" in line:
+            told += 1
+    assert told == written
+    assert not tree.log._open
+    assert not tree.log._children
+    assert not tree.log._supervisors
 
 
 def test_a_tree_that_breaks_down_leaves_nothing_unsaid(tree: Tree) -> None:
@@ -1039,6 +1261,97 @@ def test_a_broken_handler_does_not_end_the_tree(
     monkeypatch.setattr(logging, "raiseExceptions", loud)
     broken.crash()
     assert ("broken filter" in capsys.readouterr().err) is loud
+
+
+class BrokenStream:
+    """Standard error on a disk that is full."""
+
+    def write(self, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("stream", [BrokenStream(), None])
+def test_a_broken_handler_on_a_full_disk_does_not_end_the_tree(
+    broken: Tree, stream: BrokenStream | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", stream)
+    broken.crash()
+    broken.crash()
+    broken.finish()
+
+
+def test_the_line_that_a_broken_handler_did_not_take_is_not_lost(
+    broken: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken.write(ev.ChildStopped, FEED, "100 %s")
+    assert 'app/feed stopped attempt=1 reason="100 %s"\n' in capsys.readouterr().err
+
+
+def test_a_surprise_in_an_event_is_told_in_one_line(tree: Tree) -> None:
+    tree.crash()
+    tree.crash()
+    tree.take()
+    tree.write(ev.SupervisorFinished, "app", "shutdown", "", "soon", 0)
+    told = tree.take()
+    assert told[0] == same(1, "0.0s")
+    assert told[1] == READY.replace("=1", "=3")
+    assert told[2].startswith("ERROR app SupervisorFinished could not be logged: TypeError")
+    assert "_log_lines.py:" in told[2]
+    tree.crash()
+    assert tree.take() == [CRASHED.replace("attempt=1", "attempt=3"), READY.replace("=1", "=4")]
+
+
+READY = "INFO app/feed ready attempt=1 after=0.21s"
+
+
+def test_what_was_counted_is_told_though_a_surprise_comes_in_between(tree: Tree) -> None:
+    for _ in range(4):
+        tree.crash()
+    tree.take()
+    tree.write(ev.ChildUnresponsive, FEED, "long", ())
+    surprise, counted = tree.take()
+    assert "app/feed ChildUnresponsive could not be logged: " in surprise
+    assert counted == same(3, "0.0s")
+    assert not tree.log._children
+    assert tree.log.due == inf
+
+
+@pytest.mark.parametrize("how", ["flush", "close", "tick"])
+def test_no_surprise_comes_out_of_the_log(tree: Tree, how: str) -> None:
+    class Boom(ValueError):
+        """Can be referred to weakly."""
+
+    exit_ = crashed(cls=Boom)
+    boom = weakref.ref(exit_.error) if exit_.error is not None else None
+    tree.crash(exit_)
+    tree.crash()
+    tree.crash()
+    for failure in tree.log._open:
+        failure.kind = None  # type: ignore[assignment]
+        failure.began = "long ago" if how != "flush" else failure.began  # type: ignore[assignment]
+    tree.take()
+    if how == "tick":
+        tree.log.tick(100.0)
+    elif how == "close":
+        tree.log.close(100.0)
+    else:
+        error = exit_.error
+        tree.write(ev.ChildExited, FEED, "crashed", 5, 0.0, None, error=error)
+        tree.log.flush()
+        del error
+    assert "could not be logged: " in tree.take()[0]
+    assert not tree.log._open
+    del exit_
+    gc.collect()
+    assert boom is not None
+    assert boom() is None
+
+
+@pytest.mark.parametrize("reason", [5, None, ["a"]])
+def test_a_reason_that_is_no_text_is_told_all_the_same(tree: Tree, reason: object) -> None:
+    tree.write(ev.ChildLostReadiness, FEED, reason)
+    because = f' reason="{reason}"' if reason else ""
+    assert tree.take() == [f"INFO app/feed not ready attempt=1{because}"]
 
 
 def test_below_its_level_a_logger_is_told_nothing() -> None:

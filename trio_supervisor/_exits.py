@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast, final
 
 from trio_supervisor._errors import TaskFailure, text_of
 from trio_supervisor._record import Record
+from trio_supervisor._root_cause import leaf_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +110,7 @@ class Crashed(TaskExit):
     """The exception itself, with its traceback, cause and notes."""
 
     def _detail(self) -> str:
-        text = text_of(self.error)
+        text = leaf_first(self.error)
         name = type(self.error).__name__
         return f"{name}: {text}" if text else name
 

@@ -7,6 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from trio_supervisor import _events as ev
+from trio_supervisor._errors import short_repr
 from trio_supervisor._snapshot import one_line
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 CALM: Final = frozenset({"succeeded", "stopped", "aborted"})
 """Kinds of exits that are nobody's failure."""
+
+FAILING: Final = frozenset({"limit", "escalated", "start_failed", "broken"})
+"""Causes for which a supervisor ends that are somebody's failure."""
+
+TO_BE_FINISHED: Final = "to be finished, return from the body"
 
 _MOST_NAMES = 8
 _MOST_TASKS = 4
@@ -29,8 +35,10 @@ def seconds(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0") + "s" if value < 100 else f"{value:.0f}s"
 
 
-def quoted(text: str) -> str:
-    """``text`` in quotes, on one line."""
+def quoted(text: object) -> str:
+    """``text`` in quotes, on one line; types alone do not keep people from giving another thing."""
+    if not isinstance(text, str):
+        text = short_repr(text)
     return '"' + one_line(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -56,6 +64,8 @@ def exit_line(exited: RawEvent) -> str:
     kind, detail, lasted, _ = exited[7]
     label = kind.replace("_", " ")
     detail = one_line(detail).removeprefix(label).removeprefix(":").strip()
+    if kind == "self_cancelled":
+        detail = f"{detail} ({TO_BE_FINISHED})".lstrip()
     return f"{label} attempt={exited[6]}{' ' if detail else ''}{detail} up={seconds(lasted)}"
 
 
@@ -93,9 +103,9 @@ def verdict_line(exited: RawEvent, judged: RawEvent, *, warn_returned: bool) -> 
     }.get(action, action)
     level = _LEVELS.get(action, INFO if calm else WARNING)
     if source == "limit":
-        times = f"{limit} restarts{_within(within)}"
+        times = f"{limit} restart{'' if limit == 1 else 's'}{_within(within)}"
         last = one_line(exited[7][1])
-        return level, f"gave up: {times}; last={last}; {follows}"
+        return level, f"gave up: {times}; attempt={exited[6]} last={last}; {follows}"
     start = "failed to start: " if action == "start_failed" else ""
     return level, f"{start}{exit_line(exited)}; {follows}{_whose(source)}"
 
@@ -149,7 +159,9 @@ def finished_line(raw: RawEvent, children: int) -> str:
     """How a supervisor ended."""
     cause, reason, lasted, unresponsive = raw[7]
     counts = f"({counted(children)}, {unresponsive} unresponsive)"
-    return f"stopped in {seconds(lasted)} {counts}{_cause(cause)}{because(reason)}"
+    # Why it failed was said, at length perhaps, when it began to stop.
+    why = "" if cause in FAILING else because(reason)
+    return f"stopped in {seconds(lasted)} {counts}{_cause(cause)}{why}"
 
 
 def _cause(cause: str) -> str:
@@ -171,7 +183,8 @@ _DOWN: Final[dict[type[ev.Event], str]] = {
 }
 
 
-def down_line(raw: RawEvent) -> str:
-    """A child that is down now."""
+def down_line(raw: RawEvent, said: str | None) -> str:
+    """A child that is down now, and why unless that was ``said`` of its supervisor already."""
     attempt = f" attempt={raw[6]}" if raw[6] else ""
-    return f"{_DOWN[raw[0]]}{attempt}{because(raw[7][0] if raw[7] else '')}"
+    reason = raw[7][0] if raw[7] else ""
+    return f"{_DOWN[raw[0]]}{attempt}{'' if reason == said else because(reason)}"

@@ -60,6 +60,8 @@ class Failure:
         last: The newest time that it happened.
         traced: Whether it was logged with a traceback.
         muted: The children of whom nothing is said meanwhile; empty before the first repeat.
+        gave_up: Whether it was said that the supervisor fails with it; in the supervisor's next
+            run this is a repeat as well.
     """
 
     __slots__ = (
@@ -70,6 +72,7 @@ class Failure:
         "child",
         "code",
         "count",
+        "gave_up",
         "kind",
         "last",
         "muted",
@@ -98,6 +101,7 @@ class Failure:
         self.last = self.began
         self.count = 0
         self.muted: list[Child] = []
+        self.gave_up = False
 
 
 @final
@@ -170,13 +174,46 @@ class Child:
 
 @final
 class Supervisor:
-    """What the log remembers of a supervisor that runs."""
+    """What the log remembers of a supervisor: of a nested one, also between two runs.
 
-    __slots__ = ("children", "hushed", "size", "started", "told")
+    Attributes:
+        declared: The names of the children that it starts with.
+        running: Whether it has started, and not finished since.
+        stopping: Whether it is about to finish.
+        reason: Why it stops, if it failed: nobody else has to say that again.
+        children: Those of whom something is remembered, by path.
+        below: The paths of nested supervisors of which something is.
+        told: The paths of those whose coming rest was told with the verdict.
+        hushed: Whether it stops as part of what goes on and on: nothing is said of that.
+    """
 
-    def __init__(self, size: int, started: float) -> None:
-        self.size = size
-        self.started = started
-        self.children: dict[str, Child] = {}  # those who need one
-        self.told: set[str] = set()  # whose coming rest was told with the verdict
-        self.hushed = False  # it stops as part of what goes on and on: nothing is said of that
+    __slots__ = (
+        "below",
+        "children",
+        "declared",
+        "hushed",
+        "path",
+        "reason",
+        "running",
+        "size",
+        "started",
+        "stopping",
+        "told",
+    )
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.children: dict[str, Child] = {}
+        self.below: set[str] = set()
+        self.told: set[str] = set()
+        self.begin((), 0.0)
+
+    def begin(self, declared: tuple[str, ...], now: float) -> None:
+        """A run of it starts."""
+        self.declared = declared
+        self.size = len(declared)
+        self.started = now
+        self.running = True
+        self.stopping = self.hushed = False
+        self.reason: str | None = None
+        self.told.clear()

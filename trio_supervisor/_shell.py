@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import copy_context
 from functools import partial
-from logging import getLogger
+from logging import ERROR, getLogger
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, final
 
@@ -19,6 +19,7 @@ from trio_supervisor._brain.machine import SupervisionMachine
 from trio_supervisor._collector import ReportCollector
 from trio_supervisor._errors import SupervisorClosed, SupervisorError, as_reason
 from trio_supervisor._exits import leaves
+from trio_supervisor._log_say import say
 from trio_supervisor._outlook import error_of, snapshot_of, value_of, wait_value_of
 from trio_supervisor._shutdown import ChildShutdown, ShutdownReport
 from trio_supervisor._slot import Slot
@@ -262,7 +263,8 @@ class Shell(ReportCollector):
         assert self._reply is not None  # nothing but commands can be refused
         self._reply.error = order.error
         if self._reply.lonely:
-            _LOG.error("%s refused a command that nobody waits for: %s", self.path, order.error)
+            text = "%s refused a command that nobody waits for: %s"
+            say(_LOG, ERROR, text, self.path, order.error)
 
     def _stopping(self, order: o.Stopping, now: float) -> None:
         self._stopping_since = now

@@ -21,6 +21,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from inspect import iscoroutinefunction
 from math import inf
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, final, overload
 
 import trio
@@ -29,6 +30,7 @@ from trio_supervisor._body import Body, label_of
 from trio_supervisor._errors import SpecError, SupervisorError
 from trio_supervisor._policy import ReadinessPolicy
 from trio_supervisor._record import Record
+from trio_supervisor._stacks import threads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -360,15 +362,20 @@ class _InThread(Record):
         return await trio.to_thread.run_sync(
             self._work,
             handle,
+            trio.lowlevel.current_task(),
             thread_name=child.path,
             limiter=trio.CapacityLimiter(1),
             abandon_on_cancel=False,
         )
 
-    def _work(self, handle: ThreadChild) -> object:
+    def _work(self, handle: ThreadChild, task: trio.lowlevel.Task) -> object:
         # The thread works in its own copy of the context, so nothing has to be put back.
         _thread_child.set(handle)
-        return self.sync_fn(*self.args)
+        threads[task] = get_ident(), self.sync_fn  # for those who ask where it hangs
+        try:
+            return self.sync_fn(*self.args)
+        finally:
+            del threads[task]
 
 
 def in_thread(sync_fn: Callable[[*Ts], object], *args: *Ts) -> Body[Any]:

@@ -42,7 +42,7 @@ def test_limit_escalates_once_and_stops_the_others_in_order() -> None:
     assert rig.done() == ["stopping: limit", "ask c#1"]
     outcome = rig.machine.outcome
     assert outcome is not None
-    assert outcome.reason == "top/a gave up: 1 restarts in 60s; last: crashed: ValueError: boom"
+    assert outcome.reason == "top/a gave up: 1 restart in 60s; last: crashed: ValueError: boom"
     rig.crash("c")
     rig.gone("b")
     assert rig.done() == ["ask b#1", "finish: limit"]
@@ -58,7 +58,7 @@ def test_limit_quarantines_and_spares_the_others() -> None:
     rig.crash("a")
     assert rig.done() == []  # if the failed child is not restarted, neither is its group
     assert rig.states == {"a": "quarantined", "b": "ready"}
-    assert rig.child("a").reason == "1 restarts in 60s"
+    assert rig.child("a").reason == "1 restart in 60s"
     rig.restart("a")
     assert rig.done() == ["start a#3"]
 

@@ -197,7 +197,7 @@ async def test_w7_nobody_dies_in_silence(lab: Lab) -> None:
         async with lab.run(spec):
             await lab["a"].crash(Boom("first"))
             await lab["a"].crash(Boom("last"))
-    assert str(caught.value).startswith("app/a gave up: 1 restarts in 60s; last: ")
+    assert str(caught.value).startswith("app/a gave up: 1 restart in 60s; last: ")
     assert [report.exit.kind for report in caught.value.reports] == ["crashed"] * 2
     assert str(caught.value.exceptions[-1]) == "last"
     assert lab.actions() == ["restart", "escalate"]

@@ -49,7 +49,8 @@ class Window:
 
     def describe(self) -> str:
         """The limit in words."""
-        return f"{self.limit.max_restarts} restarts in {self.limit.within:g}s"
+        most = self.limit.max_restarts
+        return f"{most} restart{'' if most == 1 else 's'} in {self.limit.within:g}s"
 
     def charge(self, now: float) -> None:
         """Count one admitted restart."""

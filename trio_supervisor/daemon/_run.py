@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from trio_supervisor._enclosure import open_supervisor
-from trio_supervisor._errors import SpecError, SupervisorClosed, TaskFailure
+from trio_supervisor._errors import SpecError, SupervisorClosed, TaskFailure, text_of
+from trio_supervisor._exits import leaves
+from trio_supervisor._log_lines import some
+from trio_supervisor._log_say import say
+from trio_supervisor._snapshot import one_line
 from trio_supervisor._spec import SupervisorSpec
+from trio_supervisor._stacks import stacks_below
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from trio_supervisor._supervisor import Supervisor
 
 _log = logging.getLogger("trio_supervisor.daemon")
+_MOST_NAMES = 8
 
 
 @final
@@ -43,10 +49,18 @@ def run(
 ) -> None:
     """Run a tree as this process until it has ended; then return, or exit with a code saying how.
 
-    SIGINT (Ctrl-C) and SIGTERM stop the tree in order, each child with its grace. A second signal
-    drops the grace: whatever is left is cancelled. From the third on the log says what is still
-    there and where it hangs, for Trio cannot abandon a task; SIGKILL ends any process. Signals are
-    heard during the first start too, and nobody hears them while a child blocks the event loop.
+    SIGINT (Ctrl-C), SIGTERM and SIGHUP stop the tree in order, each child with its grace. A second
+    signal drops the grace: whatever is left is cancelled. From the third on the log says what is
+    still there and where it hangs, for Trio cannot abandon a task; SIGKILL ends any process.
+    Signals are heard during the first start too, and nobody hears them while a child blocks the
+    event loop.
+
+    | signal | what it means here |
+    |---|---|
+    | SIGINT | Ctrl-C |
+    | SIGTERM | somebody ends the process: an init system, a container, ``kill`` |
+    | SIGHUP | the terminal was closed; left alone where it is ignored, as under ``nohup``, or where
+      the program has a handler of its own for it, and on platforms that do not have it |
 
     | exit code | how it ended |
     |---|---|
@@ -55,11 +69,12 @@ def run(
     | 2 | the declaration cannot work (`SpecError`), nothing was started; logged as one line |
     | 3 | the first start failed; logged, with a traceback unless the child raised `TaskFailure` |
     | 4 | stopped by one signal or ``auto_shutdown``, but a child did not end when cancelled |
-    | 128 + n | stopped, but it took a second signal, of number n: 130 for SIGINT, 143 for SIGTERM |
-    | any other | a child raised ``SystemExit(code)`` |
+    | 128 + n | stopped, but it took a second signal: 129 SIGHUP, 130 SIGINT, 143 SIGTERM |
+    | any other | a child raised ``SystemExit(code)``; of several, the first counts |
 
     Where two apply, what comes first in this list counts: a child's ``SystemExit``, 2, 3, 1,
-    128 + n, 4. A child's `KeyboardInterrupt` ends the tree and is raised as it is.
+    128 + n, 4. A child's `KeyboardInterrupt` ends the tree and is raised as it is. What else went
+    wrong beside one of these two is logged.
 
     If nobody has configured logging, everything from ``log_level`` up goes to standard error.
 
@@ -70,6 +85,7 @@ def run(
 
     Raises:
         SystemExit: For every exit code but 0.
+        KeyboardInterrupt: A child raised it.
         RuntimeError: Not called in the main thread, where alone Python delivers signals; or called
             while Trio runs (there, use `run_supervisor`).
     """
@@ -87,13 +103,15 @@ def run(
     try:
         tree = _declared(spec)
     except SpecError as error:
-        _log.critical("bad declaration: %s", error)
+        say(_log, logging.CRITICAL, "bad declaration: %s", error)
         raise SystemExit(ExitCode.BAD_SPEC) from None
     ending = _Ending(tree.name)
     try:
         trio.run(_main, tree, ending)
     except Exception as error:
         ending.error = error
+    except (BaseExceptionGroup, SystemExit) as error:
+        raise ending.first_of(error) from None
     code = ending.conclude()
     if code:
         raise SystemExit(code)
@@ -131,31 +149,94 @@ class _Ending:
         if self.error is not None:
             return self._conclude_error(self.error)
         if len(self.signals) > 1:
-            return ExitCode.SIGNAL + self.signals[1]
+            second = self.signals[1]
+            code = ExitCode.SIGNAL + second
+            self._say("stopped, but it took a second signal, %s (exit code %d)", second.name, code)
+            return code
         if self.report is not None and self.report.unresponsive:
-            return ExitCode.UNRESPONSIVE
+            paths = [child.path for child in self.report.unresponsive]
+            code = ExitCode.UNRESPONSIVE
+            who = some(paths, _MOST_NAMES, ", ")
+            self._say("stopped, but some did not end when cancelled: %s (exit code %d)", who, code)
+            return code
         return ExitCode.ORDERLY
+
+    def _say(self, text: str, *args: object) -> None:
+        say(_log, logging.WARNING, f"%s {text}", self.name, *args)
 
     def _conclude_error(self, error: Exception) -> ExitCode:
         code = ExitCode.FAILED if self.was_ready else ExitCode.START_FAILED
         what = "failed" if self.was_ready else "could not be started"
         # A child that fails on purpose has said all there is to say: no traceback.
         on_purpose = isinstance(error.__cause__, TaskFailure)
-        _log.critical(
+        say(
+            _log,
+            logging.CRITICAL,
             "%s %s: %s: %s (exit code %d)",
             self.name,
             what,
             type(error).__name__,
-            error,
+            one_line(str(error)),
             code,
-            exc_info=None if on_purpose else error,
+            exc_info=None if on_purpose else (type(error), error, error.__traceback__),
         )
         return code
+
+    def first_of(self, error: BaseException) -> BaseException:
+        """Of what has ended the tree, the one thing that the process ends with.
+
+        If there are several, all are logged: Python itself says nothing of a `SystemExit`.
+        """
+        found = list(leaves(error))
+        for leaf in tuple(found):
+            beside = not isinstance(leaf, Exception)  # what one child raised together with it
+            if beside and isinstance(leaf.__cause__, BaseExceptionGroup):
+                found.extend(leaves(leaf.__cause__))
+        exits = [leaf for leaf in found if isinstance(leaf, SystemExit)]
+        interrupts = [leaf for leaf in found if isinstance(leaf, KeyboardInterrupt)]
+        errors = [leaf for leaf in found if isinstance(leaf, Exception)]
+        if len(found) > 1:
+            code = f" (exit code {_code_of(exits[0])})" if exits else ""
+            what = some([_in_short(leaf) for leaf in found], _MOST_NAMES, "; ")
+            rest: Exception | None = None
+            if errors:
+                rest = ExceptionGroup("beside it", errors) if len(errors) > 1 else errors[0]
+            say(
+                _log,
+                logging.CRITICAL,
+                "%s ended by several things: %s%s",
+                self.name,
+                what,
+                code,
+                exc_info=None if rest is None else (type(rest), rest, rest.__traceback__),
+            )
+        return next(iter((*exits, *interrupts)), error)
+
+
+def _in_short(error: BaseException) -> str:
+    text = one_line(text_of(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _code_of(error: SystemExit) -> object:
+    """What Python makes of it when the process ends."""
+    if error.code is None:
+        return 0
+    return error.code if isinstance(error.code, int) else 1
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """What stops the tree. A SIGHUP that somebody has dealt with already is not for us."""
+    found = [signal.SIGINT, signal.SIGTERM]
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
+        found.append(hangup)
+    return found
 
 
 async def _main(spec: SupervisorSpec, ending: _Ending) -> None:
     failed: BaseException | None = None
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*_stop_signals()) as signals:
         # Outside of the supervisor's block, which a failing tree cancels: its stop can take long,
         # and the operator must be heard as long as it takes.
         async with trio.open_nursery() as nursery:
@@ -178,7 +259,9 @@ async def _attend(supervisor: Supervisor, ending: _Ending) -> None:  # noqa: ASY
     with suppress(SupervisorClosed):  # stopped before it was ready
         await supervisor.wait_ready()
         ending.was_ready = True
-        _log.info(
+        say(
+            _log,
+            logging.INFO,
             "%s is up after %.2fs, pid %d; SIGINT (Ctrl-C) or SIGTERM stops it",
             ending.name,
             trio.current_time() - begun,
@@ -191,21 +274,36 @@ async def _attend(supervisor: Supervisor, ending: _Ending) -> None:  # noqa: ASY
 async def _obey(signals: AsyncIterator[int], supervisor: Supervisor, ending: _Ending) -> None:
     """Carry out what the operator wants."""
     async for number in signals:
+        if supervisor._shell.is_over:
+            return  # it came while the last child blocked the event loop: nothing is left to stop
         received = signal.Signals(number)
         ending.signals.append(received)
         who = ending.name, received.name
         match len(ending.signals):
             case 1:
-                _log.info("%s %s: stopping in order; a second signal drops the grace", *who)
+                say(
+                    _log,
+                    logging.INFO,
+                    "%s %s: stopping in order; a second signal drops the grace",
+                    *who,
+                )
                 supervisor.request_shutdown(received.name)
             case 2:
-                _log.warning("%s %s: stopping without grace", *who)
+                say(_log, logging.WARNING, "%s %s: stopping without grace", *who)
                 supervisor.request_shutdown(received.name, grace=False)
             case _:
-                _log.warning(
+                say(
+                    _log,
+                    logging.WARNING,
                     "%s %s: still waiting for what cannot be abandoned; only SIGKILL (kill -9 %d)"
                     " ends it sooner\n%s",
                     *who,
                     os.getpid(),
-                    supervisor.state().render(now=trio.current_time()),
+                    _what_is_left(supervisor),
                 )
+
+
+def _what_is_left(supervisor: Supervisor) -> str:
+    """The tree as it is, and where each task that is alive hangs."""
+    places = [f"  at {line}" for line in stacks_below(supervisor._shell)]
+    return "\n".join([supervisor.state().render(now=trio.current_time()), *places])
