@@ -345,9 +345,10 @@ def test_a_function_that_is_not_written_in_python_is_named() -> None:
                 while not threads:  # noqa: ASYNC110 - set by a thread
                     await trio.sleep(0.001)
                 await trio.sleep(0.05)
-                return [_in_thread(task) for task in threads]
+                named = [_in_thread(task) for task in threads]
             finally:
                 gate.release()
+        return named
 
     assert run_real(main) == ["in lock.acquire() [thread of c attempt 1]"]
 
