@@ -172,7 +172,8 @@ def test_leaves_of_a_very_deep_group_do_not_overflow_the_stack() -> None:
 
 def test_row_1_something_fatal_is_returned_itself_whatever_else_happened() -> None:
     fatal = SystemExit(7)
-    for error in (fatal, BaseExceptionGroup("", [ValueError(), BaseExceptionGroup("", [fatal])])):
+    alone = BaseExceptionGroup("", [fatal])
+    for error in (fatal, alone, BaseExceptionGroup("", [ValueError(), alone])):
         assert judge(error=error, stop_reason="x", fault=Unhealthy(1), cancel_called=True) is fatal
 
 
