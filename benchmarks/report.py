@@ -36,7 +36,7 @@ def entries(rows: list[Row], results: Mapping[Run, list[Result]]) -> Iterator[di
         floor = _values(row, row.floor, results) if row.floor is not None else []
         if row.floor is not None and not floor:
             continue
-        ratio = median(ours) / median(floor) if floor else None
+        ratio = _ratio(ours, floor) if floor else None
         measured = median(ours) if ratio is None else ratio
         yield {
             "name": row.name,
@@ -72,9 +72,14 @@ def heading(rounds: int) -> str:
         f"CPython {platform.python_version()}, trio {version('trio')}, {platform.system()} "
         f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; CPU time "
         f"unless it says otherwise; median (smallest-largest) of {rounds} interleaved rounds, "
-        "fewer for 100,000; each measurement in a process of its own; the garbage collector as it "
-        "is by default"
+        "fewer for 100,000; the ratio is the median of the rounds' own; each measurement in a "
+        "process of its own; the garbage collector as it is by default"
     )
+
+
+def _ratio(ours: list[float], floor: list[float]) -> float:
+    """The median of the rounds' own ratios: a machine may change its speed from round to round."""
+    return median(one / other for one, other in zip(ours, floor, strict=False))
 
 
 def _values(row: Row, run: Run, results: Mapping[Run, list[Result]]) -> list[float]:
