@@ -298,6 +298,8 @@ def test_what_waits_elsewhere_for_a_stop_is_woken_when_the_attempt_has_ended(how
                 await trio.sleep_forever()
         woken.append(trio.current_time())
         await child.wait_stop_requested()  # after the end
+        with child.stop_scope():
+            await trio.sleep_forever()
 
     async def body(child: ChildContext, outer: trio.Nursery) -> None:
         outer.start_soon(wait, child)

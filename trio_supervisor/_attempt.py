@@ -296,10 +296,10 @@ async def run_attempt(attempt: Attempt) -> None:  # noqa: ASYNC910 - a nursery i
         passing = _sort_out(attempt, background)
     host, attempt.host = attempt.host, NO_HOST
     attempt.ended_at = trio.current_time()
-    if attempt.stop_event is not None or attempt.stop_scopes:
-        attempt.wake_strays()
     attempt.nursery = attempt.task = attempt.on_stop = None
     host.post_exit(attempt)
+    if attempt.stop_event is not None or attempt.stop_scopes:
+        attempt.wake_strays()
     # The errors' tracebacks lead to this frame.
     del attempt, background, error, host, nursery, task
     if passing is not None:

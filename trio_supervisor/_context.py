@@ -306,7 +306,7 @@ class _StopScope:
     def __enter__(self) -> trio.CancelScope:
         attempt = self._attempt
         scope = self._scope.__enter__()
-        if attempt.stop_requested:
+        if attempt.stop_requested or attempt.ended_at is not None:
             scope.cancel(attempt.stop_reason)
         if attempt.stop_scopes is None:
             attempt.stop_scopes = []

@@ -132,7 +132,8 @@ MUTANTS: Final = (
     Mutant(
         "a stop scope that is entered after the request stays open",
         "_context",
-        "        if attempt.stop_requested:\n            scope.cancel(attempt.stop_reason)\n",
+        "        if attempt.stop_requested or attempt.ended_at is not None:\n"
+        "            scope.cancel(attempt.stop_reason)\n",
         "",
     ),
     Mutant(
