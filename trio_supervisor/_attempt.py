@@ -335,7 +335,28 @@ def _sort_out(attempt: Attempt, background: BaseException | None) -> BaseExcepti
 
     Returns the ``Cancelled`` to raise on, if a scope around the attempt has been cancelled.
     """
-    cancelled: list[BaseException] = []
+    if background is None and type(attempt.error) is trio.Cancelled:  # how most of them stop
+        cancelled: trio.Cancelled | None = attempt.error
+        attempt.error = None
+        attempt.body_cancelled = True
+    else:
+        cancelled = _sort_out_several(attempt, background)
+    if cancelled is None:
+        return None
+    if attempt.body_cancelled:
+        attempt.cancelled_by = cancelled.reason or f"cancelled due to {cancelled.source}"
+    # Our own cancel ends here. If a scope around is cancelled too, the next checkpoint tells.
+    if attempt.aborted or trio.current_effective_deadline() != -inf:
+        return None
+    if attempt.body_cancelled:
+        # Neither our stop nor its own doing: it went down with everything around it.
+        attempt.aborted = True
+        attempt.cancelled_by = f"a scope around the attempt: {attempt.cancelled_by}"
+    return cancelled
+
+
+def _sort_out_several(attempt: Attempt, background: BaseException | None) -> trio.Cancelled | None:
+    cancelled: list[trio.Cancelled] = []
     errors: list[BaseException] = []
     for error in (attempt.error, background):
         if error is not None:
@@ -344,19 +365,12 @@ def _sort_out(attempt: Attempt, background: BaseException | None) -> BaseExcepti
                 errors.append(rest)
             elif error is attempt.error:
                 attempt.body_cancelled = True
-                attempt.cancelled_by = _reason_of(cancelled[0])
     attempt.error = _together(errors) if errors else None
-    if not cancelled or trio.current_effective_deadline() != -inf:
-        return None
-    if attempt.body_cancelled and not attempt.aborted:
-        # Neither our stop nor its own doing: it went down with everything around it.
-        attempt.aborted = True
-        attempt.cancelled_by = f"a scope around the attempt: {attempt.cancelled_by}"
-    return cancelled[0]
+    return cancelled[0] if cancelled else None
 
 
 def _without_cancelled(
-    error: BaseException, cancelled: list[BaseException]
+    error: BaseException, cancelled: list[trio.Cancelled]
 ) -> BaseException | None:
     """``error`` without each ``Cancelled``, which is put into the list; a lone leaf comes bare."""
     found = list(leaves(error))
@@ -374,11 +388,6 @@ def _together(errors: list[BaseException]) -> BaseException:
     if len(errors) == 1:
         return errors[0]
     return BaseExceptionGroup("several things went wrong in one attempt", errors)
-
-
-def _reason_of(cancelled: BaseException) -> str:
-    assert isinstance(cancelled, trio.Cancelled)
-    return cancelled.reason or f"cancelled due to {cancelled.source}"
 
 
 _BODY_FAILED = "the body has failed"

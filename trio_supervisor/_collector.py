@@ -144,12 +144,13 @@ class ReportCollector(ABC):
             self._cancelled += 1
             attempt.cancel(reason)
         else:
+            attempt.request_stop(reason)
             self._put_off.append(attempt)
 
     def _cancel_more(self) -> None:
         for _ in range(min(_MOST_AT_ONCE, len(self._put_off))):
             attempt = self._put_off.popleft()
-            attempt.cancel(attempt.stop_reason or "")  # asked it was before
+            attempt.cancel(attempt.stop_reason or "")
 
     def drain(self, answer: Callable[[Any], None]) -> None:
         """Give what nobody will deal with any more to ``answer``."""
@@ -195,7 +196,7 @@ class ReportCollector(ABC):
                 self._ask(attempt, judged, signal)
         else:
             self._note_fatal(signal, judged)
-        self.feed(signal, now)
+        self.carry_out(self.machine.receive(signal, now), now)
 
     def _note_fatal(self, signal: o.Exited, error: BaseException) -> None:
         self.fatal.append(error)

@@ -10,6 +10,7 @@ can be tested with every combination of them.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal, cast, final
 
 from trio_supervisor._errors import TaskFailure, text_of
@@ -65,9 +66,9 @@ class TaskExit(Record):
 
         Never raises, whatever the `str` of the error does.
         """
-        label = self.kind.replace("_", " ")
-        detail = " ".join(self._detail().split())
-        return _shorten(f"{label}: {detail}" if detail else label)
+        detail = self._detail()
+        line_of = _known_line_of if len(detail) <= _LONGEST_LINE else _line_of
+        return line_of(self.kind, detail)
 
     def _detail(self) -> str:
         return ""
@@ -299,6 +300,16 @@ def _with_the_rest(fatal: BaseException, error: BaseException) -> BaseException:
         for leaf in leaves(rest):
             fatal.add_note(f"beside it: {type(leaf).__name__}: {text_of(leaf)}")
     return fatal
+
+
+def _line_of(kind: str, detail: str) -> str:
+    label = kind.replace("_", " ")
+    detail = " ".join(detail.split())
+    return _shorten(f"{label}: {detail}" if detail else label)
+
+
+# In a stop, all of them end for the same reason.
+_known_line_of = lru_cache(maxsize=16)(_line_of)
 
 
 def _shorten(line: str) -> str:

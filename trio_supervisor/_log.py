@@ -60,9 +60,11 @@ class TreeLog(Folding):
             error: The exception behind it, for `ChildExited`.
         """
         try:
-            if raw[2] >= self._due:
-                self._go_on(raw[2])
             cls = raw[0]
+            if cls in _SILENT:
+                return
+            if raw[2] >= self.due:
+                self._go_on(raw[2])
             exited = self._exited
             if exited is not None:
                 if cls is ExitJudged:
@@ -102,11 +104,6 @@ class TreeLog(Folding):
                 self._end(path, now)
         except Exception as surprise:
             self._surprised("what is left", surprise)
-
-    @property
-    def due(self) -> float:
-        """When `tick` has something to do, on Trio's clock; `inf` for never."""
-        return self._due
 
     def tick(self, now: float) -> None:
         """Sum up the failures whose window is over."""
@@ -290,6 +287,7 @@ class TreeLog(Folding):
         self._supervisor_of(raw[5]).size -= 1
 
 
+_SILENT: Final = frozenset({ev.ChildStopRequested, ev.ChildCancelled})
 _WRITERS: Final[dict[type[ev.Event], Callable[[TreeLog, RawEvent], None]]] = {
     ev.SupervisorStarted: TreeLog._supervisor_started,
     ev.SupervisorReady: TreeLog._supervisor_ready,

@@ -29,11 +29,15 @@ _MOST_KINDS = 8  # of failures that one child is remembered for at a time
 
 
 class Folding:
-    """What `TreeLog` remembers, and how it lets go of it: no count is lost on the way."""
+    """What `TreeLog` remembers, and how it lets go of it: no count is lost on the way.
+
+    Attributes:
+        due: When `TreeLog.tick` has something to do, on Trio's clock; `inf` for never.
+    """
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
-        self._due = inf
+        self.due = inf
         self._children: dict[str, Child] = {}
         self._supervisors: dict[str, Supervisor] = {}
         self._open: OrderedDict[Failure, None] = OrderedDict()  # by the end of their windows
@@ -66,7 +70,7 @@ class Folding:
         failure = Failure(child, exited, error, note, also)
         child.failures.insert(0, failure)
         self._open[failure] = None
-        self._due = min(self._due, failure.began + WINDOW)
+        self.due = min(self.due, failure.began + WINDOW)
         return failure
 
     def _go_on(self, now: float) -> None:
@@ -74,7 +78,7 @@ class Folding:
         while self._open:
             failure = next(iter(self._open))
             if now < failure.began + WINDOW:
-                self._due = failure.began + WINDOW
+                self.due = failure.began + WINDOW
                 return
             self._sum_up(failure, now)
             if now < failure.last + WINDOW:  # it goes on: one more window
@@ -82,7 +86,7 @@ class Folding:
                 self._open.move_to_end(failure)
             else:
                 self._close([failure], now)
-        self._due = inf
+        self.due = inf
 
     def _sum_up(self, failure: Failure, now: float) -> None:
         count, failure.count = failure.count, 0
@@ -124,7 +128,7 @@ class Folding:
     def _begin_anew(self) -> None:
         """Something unforeseen has interrupted the bookkeeping: trust none of it, but tell it."""
         opened, self._open = self._open, OrderedDict()
-        self._due, self._quiet = inf, 0
+        self.due, self._quiet = inf, 0
         self._children.clear()
         self._hushed.clear()
         for supervisor in self._supervisors.values():

@@ -156,13 +156,14 @@ class Shell(ReportCollector):
     def carry_out(self, orders: list[o.Order], now: float) -> None:
         """Do what the brain says, in order."""
         for order in orders:
-            kind = type(order)
-            if kind is o.Emit:
-                self._emit(order, now)  # type: ignore[arg-type]
-            elif kind is o.StartAttempt:
-                self._start(order, now)  # type: ignore[arg-type]
+            if type(order) is o.Emit:
+                event, path = order.event, order.path
+                error = _NOTES[event](self, order, now) if event in _NOTES else None
+                self._append(event, now, self.run, path, order.attempt, order.fields, error)
+                if self.watched and path in self.watched:
+                    self._touched[self.watched[path]] = None
             else:
-                _CARRY_OUT[kind](self, order, now)
+                _CARRY_OUT[type(order)](self, order, now)
         if self._exit_noted:
             self._exit_noted = False
             self.tree.log.flush()
@@ -171,28 +172,20 @@ class Shell(ReportCollector):
             for slot in touched:
                 slot.refresh()
 
-    def _emit(self, order: o.Emit, now: float) -> None:
-        event, path = order.event, order.path
-        note = _NOTES.get(event)
-        error = None if note is None else note(self, order)
-        self._append(event, now, self.run, path, order.attempt, order.fields, error)
-        if self.watched and path in self.watched:
-            self._touched[self.watched[path]] = None
-
-    def _supervisor_started(self, order: o.Emit) -> None:
+    def _supervisor_started(self, order: o.Emit, now: float) -> None:
         for name, life in self.machine.children.items():
             self.slots[name] = Slot(self, life, self._context)
         self.begun.set()
 
-    def _supervisor_ready(self, order: o.Emit) -> None:
+    def _supervisor_ready(self, order: o.Emit, now: float) -> None:
         self.settled.set()
 
-    def _child_removed(self, order: o.Emit) -> None:
+    def _child_removed(self, order: o.Emit, now: float) -> None:
         slot = self.slots.pop(order.path[len(self.path) + 1 :])
         slot.let_go()
         self._touched[slot] = None
 
-    def _child_exited(self, order: o.Emit) -> BaseException | None:
+    def _child_exited(self, order: o.Emit, now: float) -> BaseException | None:
         path = order.path
         slot = self.slots[path[len(self.path) + 1 :]]
         slot.attempt = None
@@ -200,7 +193,7 @@ class Shell(ReportCollector):
         if self._stopping_since is not None:
             if slot.nested is not None and slot.nested.report is not None:
                 self._gone.extend(slot.nested.report.children)
-            seconds = trio.current_time() - self._stopping_since
+            seconds = now - self._stopping_since
             self._gone.append(
                 ChildShutdown(
                     path, order.attempt, kind, detail, seconds, self._stacks.pop(path, ())
@@ -232,27 +225,32 @@ class Shell(ReportCollector):
         start = partial(self._attempts.start_soon, name=f"{slot.life.path}#{order.attempt}")
         slot.context.run(start, run_attempt, attempt)
 
-    def _attempt_of(self, name: str, number: int) -> Attempt | None:
-        attempt = self.slots[name].attempt
-        return attempt if attempt is not None and attempt.number == number else None
-
     def _request_stop(self, order: o.RequestStop, now: float) -> None:
-        attempt = self._attempt_of(order.name, order.attempt)
-        if attempt is not None:
+        attempt = self.slots[order.name].attempt
+        if attempt is not None and attempt.number == order.attempt:
             attempt.fault = order.fault
             attempt.request_stop(order.reason, order.deadline)
 
+    def _stop_at_once(self, order: o.StopAtOnce, now: float) -> None:
+        attempt = self.slots[order.name].attempt
+        if attempt is not None and attempt.number == order.attempt:
+            attempt.fault = order.fault
+            if attempt.on_stop is not None:
+                attempt.request_stop(order.reason, order.deadline)
+            self.cancel(attempt, order.reason)
+
     def _cancel(self, order: o.CancelAttempt, now: float) -> None:
-        attempt = self._attempt_of(order.name, order.attempt)
-        if attempt is not None:
+        attempt = self.slots[order.name].attempt
+        if attempt is not None and attempt.number == order.attempt:
             self.cancel(attempt, order.reason)
 
     def _report_unresponsive(self, order: o.ReportUnresponsive, now: float) -> None:
-        attempt = self._attempt_of(order.name, order.attempt)
+        slot = self.slots[order.name]
+        path, attempt = slot.life.path, slot.attempt
         stack = () if attempt is None else stacks_of(attempt)
-        path = self.slots[order.name].life.path
         self._stacks[path] = stack or ("between its tasks",)
-        self._emit(o.Emit(ev.ChildUnresponsive, path, order.attempt, (order.seconds, stack)), now)
+        fields = (order.seconds, stack)
+        self._append(ev.ChildUnresponsive, now, self.run, path, order.attempt, fields)
 
     def _fail_start(self, order: o.FailStart, now: float) -> None:
         slot = self.slots[order.name]
@@ -398,14 +396,16 @@ def _nothing_at_all() -> None:
     """Nobody waits for the end."""
 
 
-_NOTES: dict[type[ev.Event], Callable[[Any, o.Emit], BaseException | None]] = {
+_NOTES: dict[type[ev.Event], Callable[[Any, o.Emit, float], BaseException | None]] = {
     ev.SupervisorStarted: Shell._supervisor_started,
     ev.SupervisorReady: Shell._supervisor_ready,
     ev.ChildRemoved: Shell._child_removed,
     ev.ChildExited: Shell._child_exited,
 }
 _CARRY_OUT: dict[type, Callable[[Any, Any, float], None]] = {
+    o.StartAttempt: Shell._start,
     o.RequestStop: Shell._request_stop,
+    o.StopAtOnce: Shell._stop_at_once,
     o.CancelAttempt: Shell._cancel,
     o.ReportUnresponsive: Shell._report_unresponsive,
     o.FailStart: Shell._fail_start,

@@ -286,10 +286,10 @@ class Referee:
                 need(order.fault == oracle.kids[name].fault, "fault", order)
                 need(order.deadline == oracle.deadline, "5.5 deadline", order, oracle.deadline)
                 oracle.kids[name].heard_of = order.deadline
+                if isinstance(order, o.StopAtOnce):
+                    self._cancelled((name, attempt, reason), order)
             case o.CancelAttempt(name=name, attempt=attempt, reason=reason):
-                need(self.cancelling, "cancelled, but not told", order)
-                fact_of = self.cancelling.pop(0)
-                need((name, attempt, reason) == fact_of, "cancelled, told otherwise", order)
+                self._cancelled((name, attempt, reason), order)
             case o.ReportUnresponsive(name=name, attempt=attempt, seconds=seconds):
                 kid = oracle.kids[name]
                 need(kid.live and kid.attempt == attempt and kid.stage == 2, "unresponsive", order)
@@ -314,8 +314,13 @@ class Referee:
                 self.finish_told = True
         return []
 
+    def _cancelled(self, fact: tuple[str, int, str], order: o.Order) -> None:
+        need(self.cancelling, "cancelled, but not told", order)
+        need(fact == self.cancelling.pop(0), "cancelled, told otherwise", order)
+
     def _handed_on(self, order: o.RequestStop) -> None:
         """A nested supervisor that was asked before has to hear of an earlier deadline."""
+        need(not isinstance(order, o.StopAtOnce), "asked twice", order)
         kid = self.oracle.kids[order.name]
         need(kid.spec.supervisor is not None, "asked, but not told", order)
         need(kid.stage > 0 and kid.attempt == order.attempt, "asked, but not told", order)

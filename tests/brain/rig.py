@@ -23,6 +23,8 @@ BOOM = Crashed(ValueError("boom"))
 
 def _told(order: o.Order) -> str:
     match order:
+        case o.StopAtOnce(name=name, attempt=attempt):
+            return f"ask {name}#{attempt}, cancel {name}#{attempt}"
         case o.StartAttempt(name=name, attempt=attempt):
             return f"start {name}#{attempt}"
         case o.RequestStop(name=name, attempt=attempt):
@@ -59,7 +61,7 @@ class Rig(State):
     def done(self) -> list[str]:
         """What was ordered since the last call, events left out."""
         told, self.told = self.told, []
-        return [word for word in map(_told, told) if word]
+        return [word for order in told if (words := _told(order)) for word in words.split(", ")]
 
     def events(self, kind: type[ev.Event]) -> list[tuple[Any, ...]]:
         """The fields of all events of ``kind`` since `done` was last called, names first."""

@@ -210,7 +210,7 @@ MUTANTS: Final = (
     Mutant(
         "an outer cancellation of a lone attempt is swallowed",
         "_attempt",
-        "    return cancelled[0]\n",
+        "    return cancelled\n",
         "    return None\n",
     ),
     Mutant(

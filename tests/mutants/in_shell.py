@@ -131,13 +131,38 @@ MUTANTS: Final = (
     Mutant(
         "a cancel is not carried out",
         "_shell",
-        "            self.cancel(attempt, order.reason)\n",
-        "            pass\n",
+        "            self.cancel(attempt, order.reason)\n\n    def _report_unresponsive",
+        "            pass\n\n    def _report_unresponsive",
+    ),
+    Mutant(
+        "a stop without grace is a request and no more",
+        "_shell",
+        "            self.cancel(attempt, order.reason)\n\n    def _cancel",
+        "            attempt.request_stop(order.reason)\n\n    def _cancel",
+    ),
+    Mutant(
+        "one of very many that stop at once is not asked before it is cancelled",
+        "_collector",
+        "            attempt.request_stop(reason)\n",
+        "",
     ),
     Mutant(
         "the fault of an attempt is not told to it",
         "_shell",
-        "            attempt.fault = order.fault\n",
+        "            attempt.fault = order.fault\n            attempt.request_stop",
+        "            attempt.request_stop",
+    ),
+    Mutant(
+        "the fault of an attempt without grace is not told to it",
+        "_shell",
+        "            attempt.fault = order.fault\n            if attempt.on_stop",
+        "            if attempt.on_stop",
+    ),
+    Mutant(
+        "a nested supervisor that gets no grace does not hear why it ends",
+        "_shell",
+        "            if attempt.on_stop is not None:\n"
+        "                attempt.request_stop(order.reason, order.deadline)\n",
         "",
     ),
     Mutant(

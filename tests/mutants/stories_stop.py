@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_supervisor import ChildNotReady, SupervisorSpec, open_supervisor
+from trio_supervisor import (
+    ChildNotReady,
+    SupervisorSpec,
+    SupervisorStopping,
+    open_supervisor,
+)
 from trio_supervisor.testing import Behaviour
 
 from .story import child, now, settle, story, tree
@@ -300,3 +305,27 @@ async def a_job_that_stands_elsewhere_leaves_whom_it_stops_the_grace() -> None:
             report = app.child("a").last_report
         assert report is not None
         assert (report.exit.kind, report.ended_at) == ("stopped", 3)
+
+
+@story()
+async def very_many_that_stop_at_once_all_hear_why() -> None:
+    async def body(child: ChildContext) -> None:
+        with trio.CancelScope(shield=True):
+            await child.wait_stop_requested()
+
+    children = [child(f"c{number}", run=body) for number in range(40)]
+    async with open_supervisor(tree(*children, ordering="graph")) as app:
+        report = await app.shutdown("why")
+    assert {entry.outcome for entry in report.children} == {"stopped"}
+    assert {entry.detail for entry in report.children} == {"stopped: why"}
+
+
+@story()
+async def a_nested_supervisor_without_grace_ends_for_the_reason_it_was_given() -> None:
+    inner = SupervisorSpec("inner", [child("a")]).as_child(grace=0)
+    async with open_supervisor(tree(inner)) as app, app.subscribe() as events:
+        await app.stop_child("inner", reason="why")
+        async for event in events:
+            if isinstance(event, SupervisorStopping) and event.path == "app/inner":
+                assert (event.cause, event.reason) == ("shutdown", "why")
+                return

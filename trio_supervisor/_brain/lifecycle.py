@@ -12,7 +12,7 @@ in the documentation is made from it, and a test holds the machine to it.
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, StrEnum
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trio_supervisor._spec import ChildSpec
 
 
-class Wish(Enum):
+class Wish(StrEnum):
     """Where a child should be."""
 
     UP = "up"

@@ -175,8 +175,9 @@ class SupervisionMachine(Teller):
                 self.order.leave_line(child)
                 if step is Step.FORGET:
                     self._forget(child)
-        if child.shown is not child.state or child.shown is ChildState.BACKING_OFF:
-            self.show(child, now)
+        state = child.state
+        if child.shown is not state or state is ChildState.BACKING_OFF:
+            self.show(child, state, now)
 
     def _may_start(self, child: ChildLife) -> bool:
         return self.accepts and self.order.may_start(child)
@@ -216,22 +217,16 @@ class SupervisionMachine(Teller):
         child.ask(now, grace)
         self.enter_child(child, ChildState.STOPPING, now, child.stop_reason)
         self._emit(ev.ChildStopRequested, child.path, child.attempt, child.stop_reason, grace)
-        self._order_stop(child)
         if grace > 0:
+            self._order_stop(child, o.RequestStop)
             self.timers.arm(child, child.step_due)
         else:
-            self.cancel(child, now)
+            self._note_cancel(child, now)
+            self._order_stop(child, o.StopAtOnce)
 
-    def _order_stop(self, child: ChildLife) -> None:
-        self._orders.append(
-            o.RequestStop(
-                child.name,
-                child.attempt,
-                child.stop_reason,
-                self._closing.deadline,
-                child.fault_exit,
-            )
-        )
+    def _order_stop(self, child: ChildLife, order: type[o.RequestStop]) -> None:
+        deadline, fault = self._closing.deadline, child.fault_exit
+        self._orders.append(order(child.name, child.attempt, child.stop_reason, deadline, fault))
 
     def _set_deadline(self, deadline: float) -> None:
         self._closing.deadline = deadline
@@ -239,13 +234,16 @@ class SupervisionMachine(Teller):
         # Nested supervisors that were asked to stop before there was this deadline get to know.
         for child in self.children.values() if deadline < inf else ():
             if child.spec.supervisor is not None and child.live and child.stage:
-                self._order_stop(child)
+                self._order_stop(child, o.RequestStop)
 
-    def cancel(self, child: ChildLife, now: float) -> None:
-        """The end of patience with an attempt that was asked."""
+    def _note_cancel(self, child: ChildLife, now: float) -> None:
         child.cancel(now, self.spec.report_after)
         self.timers.arm(child, child.step_due)
         self._emit(ev.ChildCancelled, child.path, child.attempt, child.stop_reason)
+
+    def cancel(self, child: ChildLife, now: float) -> None:
+        """The end of patience with an attempt that was asked."""
+        self._note_cancel(child, now)
         self._orders.append(o.CancelAttempt(child.name, child.attempt, child.stop_reason))
 
     def _forget(self, child: ChildLife) -> None:
@@ -290,11 +288,13 @@ class SupervisionMachine(Teller):
             if child.condemned is not Doom.WISH:
                 child.condemned = doom
                 child.stop_reason = reason
-            if child.stage is Stage.RUNNING:
+            if child.wake_at != inf and child.stage is Stage.RUNNING:
                 self.timers.arm(child, inf)  # no start or health timeout for who has to go anyway
             child.urgent |= urgent
             if ordered:
                 self.order.join_leaving(child)
+                if not (child.urgent or self.order.may_stop(child)):
+                    return  # the order looks at it when its turn has come
         self.todo.append(child)
 
     def hold_down(

@@ -213,13 +213,13 @@ class Order(ABC):
         else:
             self.static_leaving += 1
             self._static_joins_leaving(child)
-        if child.drain == 0:
+        if child.requires and child.drain == 0:
             self._drain(child, +1)
 
     def leave_leaving(self, child: ChildLife) -> None:
         """The attempt of a child that is leaving is gone."""
         child.leaving = False
-        if child.drain == 0:
+        if child.requires and child.drain == 0:
             self._drain(child, -1)
         if child.dynamic:
             self.dynamic_leaving -= 1

@@ -198,8 +198,12 @@ class RequestStop(Note):
     fault: TaskExit | None
 
 
+class StopAtOnce(RequestStop):
+    """Ask the attempt to end and cancel its scope in one step: there is no grace."""
+
+
 class CancelAttempt(Note):
-    """Cancel the attempt's scope."""
+    """Cancel the attempt's scope: the grace after the request is over."""
 
     name: str
     attempt: int
@@ -251,6 +255,7 @@ class Finish(Note):
 Order = (
     StartAttempt
     | RequestStop
+    | StopAtOnce
     | CancelAttempt
     | ReportUnresponsive
     | FailStart

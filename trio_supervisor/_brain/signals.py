@@ -78,7 +78,7 @@ def exited(machine: SupervisionMachine, signal: o.Exited, now: float) -> None:
     if child is None or not child.live or child.attempt != signal.attempt:
         return
     judged = machine.is_judged(child)
-    if child.ready:
+    if child.streak and child.ready:
         forget_failures_if_stable(child, now)
     kind = "fatal" if signal.exit is None else signal.exit.kind
     machine.emit(
@@ -96,5 +96,5 @@ def exited(machine: SupervisionMachine, signal: o.Exited, now: float) -> None:
 
 def forget_failures_if_stable(child: ChildLife, now: float) -> None:
     """Having been ready for long enough starts the backoff anew."""
-    if child.streak and now - child.ready_at >= child.spec.backoff.reset_after:
+    if now - child.ready_at >= child.spec.backoff.reset_after:
         child.streak = 0

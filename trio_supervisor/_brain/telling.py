@@ -27,7 +27,7 @@ class Teller:
 
     def emit(self, child: ChildLife, event: type[ev.Event], *fields: object) -> None:
         """Record something about ``child``."""
-        self._emit(event, child.path, child.attempt, *fields)
+        self._orders.append(o.Emit(event, child.path, child.attempt, fields))
 
     def command_accepted(self, child: ChildLife, command: str, reason: str) -> None:
         """Record an operator's wish."""
@@ -62,9 +62,8 @@ class Teller:
         child.shown_reason = reason
         child.shown_until = None
 
-    def show(self, child: ChildLife, now: float) -> None:
-        """Record the state that no event of its own has told yet."""
-        state = child.state
+    def show(self, child: ChildLife, state: ChildState, now: float) -> None:
+        """Record ``state``, the child's, if no event of its own has told it yet."""
         until = child.hold.until if child.hold is not None and not child.live else None
         if state is child.shown and until == child.shown_until:
             return
