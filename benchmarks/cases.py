@@ -19,6 +19,10 @@ class Run:
     here: bool = True
 
 
+CLOSELY = 3
+"""How many times as often those rows are measured whose bar is that of doing it by hand."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table.
@@ -32,6 +36,7 @@ class Row:
         unit: Of the numbers, each divided by ``scale``.
         bar: The highest ratio (or, without a floor, number) that is allowed, if there is a limit.
         rounds: How often it is measured at most.
+        peer: Whose environment it needs, if any.
     """
 
     name: str
@@ -44,6 +49,11 @@ class Row:
     bar: float | None = None
     rounds: int = 99
     peer: str = field(default="", compare=False)
+
+    def rounds_of(self, rounds: int, *, closely: bool) -> int:
+        """How often it is measured; ``closely``: more often where noise could decide."""
+        near = closely and self.bar == 1.0 and self.floor is not None
+        return min(self.rounds, CLOSELY * rounds if near else rounds)
 
 
 def run(program: str, count: int, *, here: bool = True, **options: Any) -> Run:
@@ -235,7 +245,7 @@ def _peers() -> list[Row]:
                     peer,
                     "bytes" if key == "bytes" else "us",
                     bar=1.0 if what == "restart" else None,
-                    rounds=3,
+                    rounds=99 if what == "restart" else 3,
                     peer=peer,
                 )
             )

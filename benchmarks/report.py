@@ -8,7 +8,7 @@ from importlib.metadata import version
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.cases import NOISE
+from benchmarks.cases import CLOSELY, NOISE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,14 +66,15 @@ def table(rows: list[Row], results: Mapping[Run, list[Result]]) -> Iterator[str]
         yield f"| {' | '.join(cells)} |"
 
 
-def heading(rounds: int) -> str:
+def heading(rounds: int, *, closely: bool) -> str:
     """On what, and how, it was measured."""
+    near = f"{CLOSELY} times as many where the bar is 1, " if closely else ""
     return (
         f"CPython {platform.python_version()}, trio {version('trio')}, {platform.system()} "
         f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; CPU time "
         f"unless it says otherwise; median (smallest-largest) of {rounds} interleaved rounds, "
-        "fewer for 100,000; the ratio is the median of the rounds' own; each measurement in a "
-        "process of its own; the garbage collector as it is by default"
+        f"{near}fewer for 100,000; the ratio is the median of the rounds' own; each measurement "
+        "in a process of its own; the garbage collector as it is by default"
     )
 
 
