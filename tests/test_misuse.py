@@ -385,3 +385,71 @@ async def test_ready_that_comes_too_late_is_not_in_the_report() -> None:
     assert report is not None
     assert report.exit == TimedOut("start", 1)
     assert (report.became_ready, report.ready_at_exit) == (False, False)
+
+
+# ---------------------------------------------------------------- reasons that are not quite text
+
+
+class Loose(str):
+    """Equal to what differs in case alone, and so without a hash."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return str(self).casefold() == str(other).casefold()
+
+
+class Hashed(Loose):
+    """The same with a hash that fits."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(str(self).casefold())
+
+
+@scenario
+async def test_a_reason_of_a_kind_of_text_without_a_hash() -> None:
+    async with open_supervisor(POOL) as supervisor:
+        await supervisor.stop_child("a", reason=Loose("Why"))
+        (exited,) = events_of(supervisor, ChildExited)
+        assert exited.detail == "aborted: Why"
+
+
+def test_reasons_that_are_equal_and_read_differently() -> None:
+    assert [Stopped(Hashed(text)).describe() for text in ("Go", "GO")] == [
+        "stopped: Go",
+        "stopped: GO",
+    ]
+
+
+@pytest.mark.parametrize("reason", [123, Loose("Why")])
+@scenario
+async def test_a_child_cancels_itself_for_a_reason_that_is_no_text(reason: Any) -> None:
+    async def body(child: ChildContext) -> None:
+        child.nursery.cancel_scope.cancel(reason)
+        await trio.lowlevel.checkpoint()
+
+    spec = ChildSpec("b", body, restart="temporary")
+    async with open_supervisor(POOL) as supervisor:
+        supervisor.start_child_soon(spec)
+        await trio.testing.wait_all_tasks_blocked()
+        (exited,) = events_of(supervisor, ChildExited)
+        assert exited.detail == f"self cancelled: {reason}"
+
+
+@scenario
+async def test_very_many_that_are_stopped_before_their_first_step_never_run() -> None:
+    ran: list[str] = []
+
+    async def body(child: ChildContext) -> None:
+        ran.append(child.name)
+
+    async with open_supervisor(SupervisorSpec("app", ordering="graph")) as supervisor:
+        for number in range(200):
+            supervisor.start_child_soon(ChildSpec(f"c{number}", body, restart="temporary"))
+        supervisor.request_shutdown(grace=False)
+        report = await supervisor.wait_finished()
+    assert ran == []
+    assert {child.outcome for child in report.children} == {"aborted"}

@@ -345,3 +345,27 @@ def test_a_ctrl_c_at_any_moment_gets_through_and_leaves_nothing() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("200 interrupts")
+
+
+@pytest.mark.parametrize("deadline", [1.5, 3])
+def test_an_outer_cancellation_beside_an_abort_of_ours_gets_through(deadline: float) -> None:
+    async def stubborn(child: ChildContext) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(5)
+
+    async def main() -> tuple[bool, bool, ChildRunReport]:
+        went_on = False
+        with trio.move_on_after(deadline) as outer:
+            async with trio.open_nursery() as nursery:
+                handle = RUNNER.spawn_once(nursery, ChildSpec("a", stubborn))
+                await trio.sleep(1)
+                handle.abort("own")
+            went_on = True
+        return went_on, outer.cancelled_caught, await handle.wait()
+
+    went_on, caught, report = run_virtual(main)
+    assert (went_on, caught) == (False, True)
+    assert report.exit == Aborted("own")

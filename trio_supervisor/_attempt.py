@@ -27,7 +27,7 @@ from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from trio_supervisor._body import label_of
 from trio_supervisor._context import ChildContext
-from trio_supervisor._errors import short_repr
+from trio_supervisor._errors import as_reason, short_repr
 from trio_supervisor._exits import ChildRunReport, TaskExit, classify, leaves
 from trio_supervisor._host import NO_HOST, AttemptHost
 from trio_supervisor._leftover import close_leftovers
@@ -344,11 +344,10 @@ def _sort_out(attempt: Attempt, background: BaseException | None) -> BaseExcepti
     if cancelled is None:
         return None
     if attempt.body_cancelled:
-        attempt.cancelled_by = cancelled.reason or f"cancelled due to {cancelled.source}"
-    # Our own cancel ends here. If a scope around is cancelled too, the next checkpoint tells.
-    if attempt.aborted or trio.current_effective_deadline() != -inf:
+        attempt.cancelled_by = as_reason(cancelled.reason or f"cancelled due to {cancelled.source}")
+    if trio.current_effective_deadline() != -inf:
         return None
-    if attempt.body_cancelled:
+    if attempt.body_cancelled and not attempt.aborted:
         # Neither our stop nor its own doing: it went down with everything around it.
         attempt.aborted = True
         attempt.cancelled_by = f"a scope around the attempt: {attempt.cancelled_by}"

@@ -140,7 +140,9 @@ class ReportCollector(ABC):
         thousands of them did so at once, Python's cyclic garbage collector would walk over all
         of the tree again and again, and the stop would take twice as long.
         """
-        if self._cancelled < _MOST_AT_ONCE or attempt.spec.supervisor is not None:
+        # Whoever has not made its first step holds nothing yet, and shall not make it.
+        at_once = attempt.nursery is None or attempt.spec.supervisor is not None
+        if self._cancelled < _MOST_AT_ONCE or at_once:
             self._cancelled += 1
             attempt.cancel(reason)
         else:

@@ -67,8 +67,9 @@ class TaskExit(Record):
         Never raises, whatever the `str` of the error does.
         """
         detail = self._detail()
-        line_of = _known_line_of if len(detail) <= _LONGEST_LINE else _line_of
-        return line_of(self.kind, detail)
+        # Of no other type: a subclass may be equal to what reads differently, or have no hash.
+        short = type(detail) is str and len(detail) <= _LONGEST_LINE
+        return (_known_line_of if short else _line_of)(self.kind, detail)
 
     def _detail(self) -> str:
         return ""
