@@ -1239,6 +1239,7 @@ async def test_an_order_for_an_attempt_that_is_gone_does_not_hit_the_next_one() 
         shell, now = supervisor._shell, trio.current_time()
         orders: list[Any] = [
             o.RequestStop("a", 1, "late", INF, None),
+            o.StopAtOnce("a", 1, "late", INF, None),
             o.CancelAttempt("a", 1, "late"),
         ]
         shell.carry_out(orders, now)
