@@ -437,19 +437,3 @@ async def test_a_child_cancels_itself_for_a_reason_that_is_no_text(reason: Any) 
         await trio.testing.wait_all_tasks_blocked()
         (exited,) = events_of(supervisor, ChildExited)
         assert exited.detail == f"self cancelled: {reason}"
-
-
-@scenario
-async def test_very_many_that_are_stopped_before_their_first_step_never_run() -> None:
-    ran: list[str] = []
-
-    async def body(child: ChildContext) -> None:
-        ran.append(child.name)
-
-    async with open_supervisor(SupervisorSpec("app", ordering="graph")) as supervisor:
-        for number in range(200):
-            supervisor.start_child_soon(ChildSpec(f"c{number}", body, restart="temporary"))
-        supervisor.request_shutdown(grace=False)
-        report = await supervisor.wait_finished()
-    assert ran == []
-    assert {child.outcome for child in report.children} == {"aborted"}

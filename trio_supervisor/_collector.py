@@ -146,13 +146,12 @@ class ReportCollector(ABC):
             self._cancelled += 1
             attempt.cancel(reason)
         else:
-            attempt.request_stop(reason)
             self._put_off.append(attempt)
 
     def _cancel_more(self) -> None:
         for _ in range(min(_MOST_AT_ONCE, len(self._put_off))):
             attempt = self._put_off.popleft()
-            attempt.cancel(attempt.stop_reason or "")
+            attempt.cancel(attempt.stop_reason or "")  # asked it was before
 
     def drain(self, answer: Callable[[Any], None]) -> None:
         """Give what nobody will deal with any more to ``answer``."""
@@ -198,7 +197,7 @@ class ReportCollector(ABC):
                 self._ask(attempt, judged, signal)
         else:
             self._note_fatal(signal, judged)
-        self.carry_out(self.machine.receive(signal, now), now)
+        self.feed(signal, now)
 
     def _note_fatal(self, signal: o.Exited, error: BaseException) -> None:
         self.fatal.append(error)

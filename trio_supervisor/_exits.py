@@ -10,7 +10,6 @@ can be tested with every combination of them.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal, cast, final
 
 from trio_supervisor._errors import TaskFailure, text_of
@@ -66,10 +65,9 @@ class TaskExit(Record):
 
         Never raises, whatever the `str` of the error does.
         """
-        detail = self._detail()
-        # Of no other type: a subclass may be equal to what reads differently, or have no hash.
-        short = type(detail) is str and len(detail) <= _LONGEST_LINE
-        return (_known_line_of if short else _line_of)(self.kind, detail)
+        label = self.kind.replace("_", " ")
+        detail = " ".join(self._detail().split())
+        return _shorten(f"{label}: {detail}" if detail else label)
 
     def _detail(self) -> str:
         return ""
@@ -301,16 +299,6 @@ def _with_the_rest(fatal: BaseException, error: BaseException) -> BaseException:
         for leaf in leaves(rest):
             fatal.add_note(f"beside it: {type(leaf).__name__}: {text_of(leaf)}")
     return fatal
-
-
-def _line_of(kind: str, detail: str) -> str:
-    label = kind.replace("_", " ")
-    detail = " ".join(detail.split())
-    return _shorten(f"{label}: {detail}" if detail else label)
-
-
-# In a stop, all of them end for the same reason.
-_known_line_of = lru_cache(maxsize=16)(_line_of)
 
 
 def _shorten(line: str) -> str:

@@ -60,11 +60,9 @@ class TreeLog(Folding):
             error: The exception behind it, for `ChildExited`.
         """
         try:
-            cls = raw[0]
-            if cls in _SILENT:
-                return
             if raw[2] >= self.due:
                 self._go_on(raw[2])
+            cls = raw[0]
             exited = self._exited
             if exited is not None:
                 if cls is ExitJudged:
@@ -287,7 +285,6 @@ class TreeLog(Folding):
         self._supervisor_of(raw[5]).size -= 1
 
 
-_SILENT: Final = frozenset({ev.ChildStopRequested, ev.ChildCancelled})
 _WRITERS: Final[dict[type[ev.Event], Callable[[TreeLog, RawEvent], None]]] = {
     ev.SupervisorStarted: TreeLog._supervisor_started,
     ev.SupervisorReady: TreeLog._supervisor_ready,

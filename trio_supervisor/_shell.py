@@ -160,7 +160,7 @@ class Shell(ReportCollector):
                 event, path = order.event, order.path
                 error = _NOTES[event](self, order, now) if event in _NOTES else None
                 self._append(event, now, self.run, path, order.attempt, order.fields, error)
-                if self.watched and path in self.watched:
+                if path in self.watched:
                     self._touched[self.watched[path]] = None
             else:
                 _CARRY_OUT[type(order)](self, order, now)
@@ -225,29 +225,29 @@ class Shell(ReportCollector):
         start = partial(self._attempts.start_soon, name=f"{slot.life.path}#{order.attempt}")
         slot.context.run(start, run_attempt, attempt)
 
+    def _attempt_of(self, name: str, number: int) -> Attempt | None:
+        attempt = self.slots[name].attempt
+        return attempt if attempt is not None and attempt.number == number else None
+
     def _request_stop(self, order: o.RequestStop, now: float) -> None:
-        attempt = self.slots[order.name].attempt
-        if attempt is not None and attempt.number == order.attempt:
+        attempt = self._attempt_of(order.name, order.attempt)
+        if attempt is not None:
             attempt.fault = order.fault
             attempt.request_stop(order.reason, order.deadline)
 
     def _stop_at_once(self, order: o.StopAtOnce, now: float) -> None:
-        attempt = self.slots[order.name].attempt
-        if attempt is not None and attempt.number == order.attempt:
-            attempt.fault = order.fault
-            if attempt.on_stop is not None:
-                attempt.request_stop(order.reason, order.deadline)
-            self.cancel(attempt, order.reason)
+        self._request_stop(order, now)
+        self._cancel(order, now)
 
-    def _cancel(self, order: o.CancelAttempt, now: float) -> None:
-        attempt = self.slots[order.name].attempt
-        if attempt is not None and attempt.number == order.attempt:
+    def _cancel(self, order: o.CancelAttempt | o.StopAtOnce, now: float) -> None:
+        attempt = self._attempt_of(order.name, order.attempt)
+        if attempt is not None:
             self.cancel(attempt, order.reason)
 
     def _report_unresponsive(self, order: o.ReportUnresponsive, now: float) -> None:
-        slot = self.slots[order.name]
-        path, attempt = slot.life.path, slot.attempt
+        attempt = self._attempt_of(order.name, order.attempt)
         stack = () if attempt is None else stacks_of(attempt)
+        path = self.slots[order.name].life.path
         self._stacks[path] = stack or ("between its tasks",)
         fields = (order.seconds, stack)
         self._append(ev.ChildUnresponsive, now, self.run, path, order.attempt, fields)

@@ -131,38 +131,31 @@ MUTANTS: Final = (
     Mutant(
         "a cancel is not carried out",
         "_shell",
-        "            self.cancel(attempt, order.reason)\n\n    def _report_unresponsive",
-        "            pass\n\n    def _report_unresponsive",
+        "            self.cancel(attempt, order.reason)\n",
+        "            pass\n",
     ),
     Mutant(
         "a stop without grace is a request and no more",
         "_shell",
-        "            self.cancel(attempt, order.reason)\n\n    def _cancel",
-        "            attempt.request_stop(order.reason)\n\n    def _cancel",
+        "        self._request_stop(order, now)\n        self._cancel(order, now)\n",
+        "        self._request_stop(order, now)\n",
     ),
     Mutant(
-        "one of very many that stop at once is not asked before it is cancelled",
+        "who stops at once is not asked",
+        "_shell",
+        "        self._request_stop(order, now)\n        self._cancel(order, now)\n",
+        "        self._cancel(order, now)\n",
+    ),
+    Mutant(
+        "of very many that are stopped before their first step some run",
         "_collector",
-        "            attempt.request_stop(reason)\n",
-        "",
+        "        at_once = attempt.nursery is None or attempt.spec.supervisor is not None\n",
+        "        at_once = attempt.spec.supervisor is not None\n",
     ),
     Mutant(
         "the fault of an attempt is not told to it",
         "_shell",
-        "            attempt.fault = order.fault\n            attempt.request_stop",
-        "            attempt.request_stop",
-    ),
-    Mutant(
-        "the fault of an attempt without grace is not told to it",
-        "_shell",
-        "            attempt.fault = order.fault\n            if attempt.on_stop",
-        "            if attempt.on_stop",
-    ),
-    Mutant(
-        "a nested supervisor that gets no grace does not hear why it ends",
-        "_shell",
-        "            if attempt.on_stop is not None:\n"
-        "                attempt.request_stop(order.reason, order.deadline)\n",
+        "            attempt.fault = order.fault\n",
         "",
     ),
     Mutant(

@@ -323,9 +323,25 @@ async def very_many_that_stop_at_once_all_hear_why() -> None:
 @story()
 async def a_nested_supervisor_without_grace_ends_for_the_reason_it_was_given() -> None:
     inner = SupervisorSpec("inner", [child("a")]).as_child(grace=0)
-    async with open_supervisor(tree(inner)) as app, app.subscribe() as events:
+    async with open_supervisor(tree(inner)) as app:
         await app.stop_child("inner", reason="why")
-        async for event in events:
-            if isinstance(event, SupervisorStopping) and event.path == "app/inner":
-                assert (event.cause, event.reason) == ("shutdown", "why")
-                return
+        told = [event for event in app.journal if isinstance(event, SupervisorStopping)]
+    assert [(event.path, event.cause, event.reason) for event in told] == [
+        ("app/inner", "shutdown", "why")
+    ]
+
+
+@story()
+async def very_many_that_are_stopped_before_their_first_step_never_run() -> None:
+    ran: list[str] = []
+
+    async def body(child: ChildContext) -> None:
+        ran.append(child.name)
+
+    async with open_supervisor(tree(ordering="graph")) as app:
+        for number in range(200):
+            app.start_child_soon(child(f"c{number}", run=body))
+        app.request_shutdown(grace=False)
+        report = await app.wait_finished()
+    assert ran == []
+    assert {entry.outcome for entry in report.children} == {"aborted"}
