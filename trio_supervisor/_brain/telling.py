@@ -27,7 +27,7 @@ class Teller:
 
     def emit(self, child: ChildLife, event: type[ev.Event], *fields: object) -> None:
         """Record something about ``child``."""
-        self._emit(event, child.path, child.attempt, *fields)
+        self._orders.append(o.Emit(event, child.path, child.attempt, fields))
 
     def command_accepted(self, child: ChildLife, command: str, reason: str) -> None:
         """Record an operator's wish."""
