@@ -65,9 +65,11 @@ class TaskExit(Record):
 
         Never raises, whatever the `str` of the error does.
         """
-        label = self.kind.replace("_", " ")
+        line = self.kind.replace("_", " ")
         detail = " ".join(self._detail().split())
-        return _shorten(f"{label}: {detail}" if detail else label)
+        if detail:
+            line = f"{line}: {detail}"
+        return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 3]}..."
 
     def _detail(self) -> str:
         return ""
@@ -299,7 +301,3 @@ def _with_the_rest(fatal: BaseException, error: BaseException) -> BaseException:
         for leaf in leaves(rest):
             fatal.add_note(f"beside it: {type(leaf).__name__}: {text_of(leaf)}")
     return fatal
-
-
-def _shorten(line: str) -> str:
-    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 3]}..."

@@ -222,8 +222,9 @@ class Shell(ReportCollector):
         )
         slot.attempt = attempt
         assert self._attempts is not None
-        start = partial(self._attempts.start_soon, name=f"{slot.life.path}#{order.attempt}")
-        slot.context.run(start, run_attempt, attempt)
+        start_soon: Callable[..., None] = self._attempts.start_soon
+        name = f"{slot.life.path}#{order.attempt}"
+        slot.context.run(start_soon, run_attempt, attempt, name=name)
 
     def _attempt_of(self, name: str, number: int) -> Attempt | None:
         attempt = self.slots[name].attempt

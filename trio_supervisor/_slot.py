@@ -79,7 +79,7 @@ class Slot:
         self.exit: TaskExit | None = None
         self.failed_start: ChildRunReport | None = None
         self._detail = ""
-        self._older: list[tuple[Attempt, TaskExit]] | None = None
+        self._older: list[tuple[Attempt, TaskExit | str]] | None = None  # str: of a crash
         self._view: Observable[View] | None = None
         self._waiters = 0
         self._handle: ChildHandle[Any] | None = None
@@ -167,7 +167,7 @@ class Slot:
                 self._older = []
             elif len(self._older) >= _REPORTS_KEPT - 1:
                 del self._older[0]
-            self._older.append((self.ended, _summarised(self.exit, self._detail)))
+            self._older.append((self.ended, _in_brief(self.exit, self._detail)))
         attempt.ready_value = None
         self.ended = attempt
         self.exit = how
@@ -188,17 +188,26 @@ class Slot:
     @property
     def reports(self) -> tuple[ChildRunReport, ...]:
         """Of the newest attempts, oldest first."""
-        older = tuple(attempt.report(how) for attempt, how in self._older or ())
+        older = [(attempt, _summarised(how)) for attempt, how in self._older or ()]
+        self._older = [*older]  # whoever asks again gets the same exits
         last = self.last_report
-        return older if last is None else (*older, last)
+        reports = tuple(attempt.report(how) for attempt, how in older)
+        return reports if last is None else (*reports, last)
 
 
-def _summarised(how: TaskExit, detail: str) -> TaskExit:
-    """The same exit without the objects of the attempt that ended with it."""
+def _in_brief(how: TaskExit, detail: str) -> TaskExit | str:
+    """The same exit without the objects of the attempt that ended with it; of a crash, its line.
+
+    A child may crash thousands of times a second, and hardly ever does anybody ask for the reports.
+    """
     if isinstance(how, Crashed):
-        return Crashed(PastError(detail.removeprefix("crashed: ")))
+        return detail
     if isinstance(how, Failed):
         return Failed(TaskFailure(text_of(how.error), category=category_of(how.error)))
     if isinstance(how, Succeeded):
         return Succeeded(None)
     return how
+
+
+def _summarised(how: TaskExit | str) -> TaskExit:
+    return Crashed(PastError(how.removeprefix("crashed: "))) if isinstance(how, str) else how

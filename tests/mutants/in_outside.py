@@ -118,7 +118,7 @@ MUTANTS: Final = (
     Mutant(
         "older reports keep their live exceptions",
         "_slot",
-        "_summarised(self.exit, self._detail)))",
+        "_in_brief(self.exit, self._detail)))",
         "self.exit))",
     ),
     # ---------------------------------------------------------------- the body's side

@@ -255,7 +255,7 @@ MUTANTS: Final = (
     Mutant(
         "a limit that is reached is not told",
         _JUDGE,
-        '_emit_verdict(machine, child, "quarantine", "limit", signal, window=window, now=now)',
+        '_emit_verdict(machine, child, "quarantine", "limit", signal, window=window)',
         "pass",
     ),
     Mutant(

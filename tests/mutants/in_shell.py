@@ -167,7 +167,7 @@ MUTANTS: Final = (
     Mutant(
         "the reports of older attempts are forgotten",
         "_slot",
-        "            self._older.append((self.ended, _summarised(self.exit, self._detail)))\n",
+        "            self._older.append((self.ended, _in_brief(self.exit, self._detail)))\n",
         "            pass\n",
     ),
     Mutant(

@@ -157,6 +157,28 @@ def test_a_restart_by_hand_of_who_was_never_ready_is_a_round_of_one() -> None:
     play(spec, *told, Advance(8))
 
 
+def test_a_restart_by_hand_that_fails_waits_for_its_group_like_any_other() -> None:
+    """Drawn: ``c`` is restarted by hand while ``b``, before it, backs off, and fails at once."""
+    slow, later = Behaviour(ready_at=2), BackoffPolicy.delays(1)
+    spec = SupervisorSpec(
+        "app",
+        [
+            ChildSpec("b", slow, readiness="explicit", retry_first_start=True, backoff=later),
+            ChildSpec("c", Behaviour(ready_at=1), readiness="explicit", backoff=AT_ONCE),
+        ],
+        strategy="rest_for_one",
+    )
+    trace = play(spec, Advance(4), Crash("b"), RestartByHand("c"), Crash("c"), Advance(5))
+    events = list(trace.events)
+    starts = [event for event in events if isinstance(event, ev.ChildStarted)]
+    times = [(event.path, event.attempt, event.time) for event in starts[2:]]
+    assert times == [("app/c", 2, 4.0), ("app/b", 2, 5.0), ("app/c", 3, 7.0)]
+
+    early = [event for event in events if event is not starts[-1]]
+    early.insert(early.index(starts[-2]) + 1, changed(starts[-1], time=5.0))
+    assert "started before b" in broken(spec, early)["start_order"]
+
+
 def test_who_backs_off_may_keep_its_place_for_so_long_although_in_vain() -> None:
     """Drawn: ``b`` backs off with its group while what it requires is stopped; ``c`` is behind."""
     slow = Behaviour(ready_at=2)

@@ -128,7 +128,6 @@ def _restart(
         delay=until - now,
         window=child.window or machine.window,
         also=also,
-        now=now,
     )
     if len(radius) == 1:
         put_on_hold(child, hold, machine.timers)
@@ -184,7 +183,7 @@ def _refuse(
     if child.spec.on_limit is OnLimit.ESCALATE:
         _give_up(machine, child, signal, now, window)
         return
-    _emit_verdict(machine, child, "quarantine", "limit", signal, window=window, now=now)
+    _emit_verdict(machine, child, "quarantine", "limit", signal, window=window)
     machine.hold_down(child, Wish.QUARANTINED, window.describe())
     _ended(machine, child, now, counts=False)
 
@@ -192,7 +191,7 @@ def _refuse(
 def _give_up(
     machine: SupervisionMachine, child: ChildLife, signal: o.Exited, now: float, window: Window
 ) -> None:
-    _emit_verdict(machine, child, "escalate", "limit", signal, window=window, now=now)
+    _emit_verdict(machine, child, "escalate", "limit", signal, window=window)
     reason = f"{child.path} gave up: {window.describe()}; last: {signal.detail}"
     machine.close(o.Outcome(o.OutcomeKind.LIMIT, reason, child.name, child.attempt), now)
 
@@ -233,7 +232,6 @@ def _emit_verdict(
     delay: float = 0.0,
     window: Window | None = None,
     also: tuple[str, ...] = (),
-    now: float = 0.0,
 ) -> None:
     machine.emit(
         child,
@@ -241,7 +239,7 @@ def _emit_verdict(
         action,
         source,
         delay,
-        0 if window is None else window.used(now),
+        0 if window is None else len(window.times),  # `has_room` has just looked
         None if window is None else window.limit.max_restarts,
         0.0 if window is None else window.limit.within,
         also,

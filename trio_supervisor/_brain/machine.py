@@ -75,6 +75,7 @@ class SupervisionMachine(Teller):
         self.spec = spec
         self.random = random
         self.state = SupervisorState.STARTING
+        self.accepts = True  # children may still be started
         self.since = 0.0
         self.reason = ""
         self.outcome: o.Outcome | None = None
@@ -124,11 +125,6 @@ class SupervisionMachine(Teller):
         It is never too late, and may be early when what was due has been called off.
         """
         return self.timers.earliest
-
-    @property
-    def accepts(self) -> bool:
-        """Whether children may still be started."""
-        return self.state is SupervisorState.STARTING or self.state is SupervisorState.RUNNING
 
     @property
     def is_idle(self) -> bool:
@@ -189,11 +185,11 @@ class SupervisionMachine(Teller):
         child.begin(child.spec, now)
         self.live += 1
         child.shown_generation = child.generation
-        self.enter_child(child, ChildState.STARTING, now)
         self._emit(ev.ChildStarted, child.path, child.attempt, child.generation)
         if child.spec.readiness is _IMMEDIATE:
             self.become_ready(child, now)
         else:
+            self.enter_child(child, ChildState.STARTING, now)
             self.rearm(child)
         self._orders.append(o.StartAttempt(child.name, child.attempt, child.generation))
 
@@ -367,6 +363,7 @@ class SupervisionMachine(Teller):
 
     def _enter(self, state: SupervisorState, now: float, reason: str = "") -> None:
         self.state = state
+        self.accepts = state is SupervisorState.RUNNING
         self.since = now
         self.reason = reason
 

@@ -269,8 +269,8 @@ def _admit(oracle: Oracle, node: Node, kid: Kid, event: ev.ExitJudged) -> None:
         member.wish = "up"
         member.held_until = until
         if member is not kid or len(radius) > 1 or node.is_grouped:
-            member.settled = member.let_go = False
-            member.alone = False if len(radius) > 1 else member.alone
+            # A restart by hand that failed is an ordinary failure: policy's order binds it again.
+            member.settled = member.let_go = member.alone = False
     if leaving:
         node.rounds.append((members, leaving))
 
