@@ -310,9 +310,10 @@ class Supervisor:
 
         Its backoff is cleared.
 
-        A live attempt is stopped with its grace first. If the new one fails, that is an ordinary
-        failure, and this goes on waiting while policy goes on trying; it returns as well when the
-        child comes to rest.
+        A live attempt is stopped with its grace first. The new one waits for nobody but those that
+        the child requires. If it fails, that is an ordinary failure: policy's order binds the next
+        one, and this goes on waiting while policy goes on trying; it returns as well when the child
+        comes to rest.
 
         Raises:
             ChildNotFound: There is no such child.
