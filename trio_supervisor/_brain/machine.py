@@ -102,8 +102,10 @@ class SupervisionMachine(Teller):
         self._emit(
             ev.SupervisorStarted, self.path, 0, tuple(spec.name for spec in self.spec.children)
         )
-        for spec in self.spec.children:
-            child = self.adopt(spec, o.FirstStart.FAILS_TREE, now, dynamic=False)
+        first = o.FirstStart.FAILS_TREE
+        declared = [self._make_child(spec, first, now, False) for spec in self.spec.children]
+        for child in declared:  # in a graph, those that it requires may come after it
+            self._enlist(child)
             self.order.join_line(child)
         return self._settle(now)
 
@@ -251,24 +253,28 @@ class SupervisionMachine(Teller):
 
     # ------------------------------------------------------------ what changes wishes
 
-    def adopt(
-        self, spec: ChildSpec[Any], first_start: o.FirstStart, now: float, *, dynamic: bool
+    def adopt(self, spec: ChildSpec[Any], first_start: o.FirstStart, now: float) -> None:
+        """A new child beside the declared ones, which should be up."""
+        self._enlist(self._make_child(spec, first_start, now, True))
+
+    def _make_child(
+        self, spec: ChildSpec[Any], first_start: o.FirstStart, now: float, dynamic: bool
     ) -> ChildLife:
-        """A new child, which should be up."""
         if spec.retry_first_start:
             first_start = o.FirstStart.ORDINARY
-        child = ChildLife(
-            spec, f"{self.path}/{spec.name}", self._next_index, dynamic, first_start, now
-        )
+        path = f"{self.path}/{spec.name}"
+        child = ChildLife(spec, path, self._next_index, dynamic, first_start, now)
         self._next_index += 1
         self.children[spec.name] = child
-        self.order.add(child, tuple(self.children[name] for name in spec.requires))
-        if spec.significant:
+        return child
+
+    def _enlist(self, child: ChildLife) -> None:
+        self.order.add(child, tuple(self.children[name] for name in child.spec.requires))
+        if child.spec.significant:
             self.significant[child] = None
-        if dynamic:
+        if child.dynamic:
             self.emit(child, ev.ChildAdded)
         self.todo.append(child)
-        return child
 
     def condemn(
         self,
