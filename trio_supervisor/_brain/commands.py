@@ -106,7 +106,7 @@ def add_child(machine: SupervisionMachine, command: o.AddChild, now: float) -> N
     if error is not None:
         machine.refuse(error)
         return
-    machine.adopt(command.spec, command.first_start, now)
+    machine.enlist(machine.adopt(command.spec, command.first_start, now, dynamic=True))
 
 
 def reason_to_refuse(machine: SupervisionMachine, spec: ChildSpec[Any]) -> Exception | None:

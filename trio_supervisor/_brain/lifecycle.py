@@ -16,11 +16,11 @@ from enum import Enum, IntEnum, StrEnum
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from trio_supervisor._brain.orders import FirstStart
 from trio_supervisor._brain.vitals import Stage, Vitals
 from trio_supervisor._snapshot import ChildState
 
 if TYPE_CHECKING:
-    from trio_supervisor._brain.orders import FirstStart
     from trio_supervisor._brain.restart import Hold, Window
     from trio_supervisor._exits import TaskExit
     from trio_supervisor._spec import ChildSpec
@@ -191,7 +191,7 @@ class ChildLife(Vitals):
         self.path = path
         self.index = index
         self.dynamic = dynamic
-        self.first_start = first_start
+        self.first_start = FirstStart.ORDINARY if spec.retry_first_start else first_start
         self.wish = Wish.UP
         self.reason = ""  # of the wish
         self.live = False

@@ -75,7 +75,6 @@ class SupervisionMachine(Teller):
         self.spec = spec
         self.random = random
         self.state = SupervisorState.STARTING
-        self.accepts = True  # children may still be started
         self.since = 0.0
         self.reason = ""
         self.outcome: o.Outcome | None = None
@@ -103,9 +102,9 @@ class SupervisionMachine(Teller):
             ev.SupervisorStarted, self.path, 0, tuple(spec.name for spec in self.spec.children)
         )
         first = o.FirstStart.FAILS_TREE
-        declared = [self._make_child(spec, first, now, False) for spec in self.spec.children]
+        declared = [self.adopt(spec, first, now, dynamic=False) for spec in self.spec.children]
         for child in declared:  # in a graph, those that it requires may come after it
-            self._enlist(child)
+            self.enlist(child)
             self.order.join_line(child)
         return self._settle(now)
 
@@ -127,6 +126,11 @@ class SupervisionMachine(Teller):
         It is never too late, and may be early when what was due has been called off.
         """
         return self.timers.earliest
+
+    @property
+    def accepts(self) -> bool:
+        """Whether children may still be started."""
+        return self.state is SupervisorState.STARTING or self.state is SupervisorState.RUNNING
 
     @property
     def is_idle(self) -> bool:
@@ -253,28 +257,24 @@ class SupervisionMachine(Teller):
 
     # ------------------------------------------------------------ what changes wishes
 
-    def adopt(self, spec: ChildSpec[Any], first_start: o.FirstStart, now: float) -> None:
-        """A new child beside the declared ones, which should be up."""
-        self._enlist(self._make_child(spec, first_start, now, True))
-
-    def _make_child(
-        self, spec: ChildSpec[Any], first_start: o.FirstStart, now: float, dynamic: bool
+    def adopt(
+        self, spec: ChildSpec[Any], first_start: o.FirstStart, now: float, *, dynamic: bool
     ) -> ChildLife:
-        if spec.retry_first_start:
-            first_start = o.FirstStart.ORDINARY
+        """A new child, which should be up; `enlist` it once all that it requires exist."""
         path = f"{self.path}/{spec.name}"
         child = ChildLife(spec, path, self._next_index, dynamic, first_start, now)
         self._next_index += 1
         self.children[spec.name] = child
-        return child
-
-    def _enlist(self, child: ChildLife) -> None:
-        self.order.add(child, tuple(self.children[name] for name in child.spec.requires))
-        if child.spec.significant:
+        if spec.significant:
             self.significant[child] = None
-        if child.dynamic:
+        if dynamic:
             self.emit(child, ev.ChildAdded)
         self.todo.append(child)
+        return child
+
+    def enlist(self, child: ChildLife) -> None:
+        """Give a new child its place in the order."""
+        self.order.add(child, tuple(self.children[name] for name in child.spec.requires))
 
     def condemn(
         self,
@@ -369,7 +369,6 @@ class SupervisionMachine(Teller):
 
     def _enter(self, state: SupervisorState, now: float, reason: str = "") -> None:
         self.state = state
-        self.accepts = state is SupervisorState.RUNNING
         self.since = now
         self.reason = reason
 

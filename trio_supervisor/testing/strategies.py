@@ -266,11 +266,14 @@ def supervisor_specs(
             children.append(inner.as_child(**options))
         else:
             children.append(ChildSpec(child_name, draw(drawn), **options))
+    ordering: Any = draw(st.sampled_from(("sequence", "graph")))
+    if ordering == "graph":  # in which a child may require one that is declared after it
+        children = draw(st.permutations(children))
     return SupervisorSpec(
         name,
         children,
         strategy=draw(st.sampled_from(("one_for_one", "one_for_all", "rest_for_one"))),
-        ordering=draw(st.sampled_from(("sequence", "graph"))),
+        ordering=ordering,
         restart_limit=draw(st.sampled_from((None, None, *_LIMITS))),
         auto_shutdown=mode,
         shutdown_deadline=draw(st.sampled_from((inf, inf, 5.0, 0.0))),
