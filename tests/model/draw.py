@@ -233,11 +233,14 @@ def draw_tree(random: Random, name: str, *, depth: int) -> SupervisorSpec:
             children.append(ChildSpec(child, draw_body(random), **options))
     if mode.endswith("significant") and not any(child.significant for child in children):
         mode = "never"
+    ordering: Any = random.choice(("sequence", "sequence", "graph"))
+    if ordering == "graph":  # in which a child may require one that is declared after it
+        random.shuffle(children)
     return SupervisorSpec(
         name,
         children,
         strategy=random.choice(("one_for_one", "one_for_all", "rest_for_one")),
-        ordering=random.choice(("sequence", "sequence", "graph")),
+        ordering=ordering,
         restart_limit=random.choice((None, None, *_LIMITS)),
         auto_shutdown=mode,
         shutdown_deadline=random.choice((inf, inf, 5, 2, 0)),
