@@ -30,7 +30,8 @@ PARALLEL := -n auto --dist worksteal
 # The searches find what is wrong with the library whatever it runs on, and are slow when they are
 # traced: one job has them, and it has nothing else.
 SEARCHES := $(addprefix tests/,brain/test_search.py chaos conformance/test_otp_scale.py model \
-	mutants soak test_interrupt.py test_scale.py testing/test_finds_bugs.py testing/test_kit.py)
+	mutants soak runtime/test_interrupt.py runtime/test_scale.py kit/test_finds_bugs.py \
+	kit/test_kit.py)
 NO_SEARCHES := $(addprefix --ignore=,$(SEARCHES))
 
 # What is linted and type-checked; later parts of the project count as soon as they are there.

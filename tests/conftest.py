@@ -7,8 +7,8 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-import support
 import trio
+from helpers import support
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:

@@ -4,51 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from trio_supervisor._text import short_repr, text_of
 
-    from trio_supervisor._exits import ChildRunReport, TaskExit
-    from trio_supervisor._policy import RestartLimit
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from trio_supervisor._events.exits import ChildRunReport, TaskExit
+    from trio_supervisor._specs.policy import RestartLimit
 
 # All arguments after the message have defaults, and nothing is stored outside the instance's
 # dictionary: that is what makes an exception survive pickling and copying.
-
-_LONGEST_VALUE = 80
-
-
-def short_repr(value: object, longest: int = _LONGEST_VALUE) -> str:
-    """``repr(value)`` on one line of at most ``longest`` characters, whatever `repr` does."""
-    try:
-        text = repr(value)
-    except Exception:
-        text = f"<{type(value).__name__} object>"
-    text = " ".join(text.split())
-    return text if len(text) <= longest else text[: longest - 3] + "..."
-
-
-def as_reason(value: object) -> str:
-    """What somebody gives as a reason, as the text that it should have been.
-
-    An exception is a natural thing to give; and whoever gives a reason is about to do something
-    more important than to learn that it has the wrong type.
-    """
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    return (
-        f"{type(value).__name__}: {text_of(value)}"
-        if isinstance(value, BaseException)
-        else text_of(value)
-    )
-
-
-def text_of(value: object) -> str:
-    """``str(value)``, whatever that does."""
-    try:
-        return str(value)
-    except Exception:  # a broken __str__ must not hide what happened
-        return "<its str() raised>"
 
 
 class SupervisorError(Exception):
@@ -247,3 +212,34 @@ class PastError(Exception):
     Only a child's newest report holds the exception itself: a live traceback keeps every local
     variable of the dead attempt alive.
     """
+
+
+def leaf_first(error: BaseException) -> str:
+    """The text of ``error``; of a failure that came up through supervisors, the innermost first.
+
+    For example ``app/pool/db/link gave up: 10 restarts in 60s; last: crashed: OSError: no route;
+    then app/pool/db gave up, app/pool escalated: no database``.
+    """
+    if not isinstance(error, _TreeError):
+        return text_of(error)
+    *above, innermost = _floors(error)
+    if not above:
+        return text_of(error)
+    return f"{text_of(innermost)}; then {', '.join(map(_step_up, reversed(above)))}"
+
+
+def _floors(error: _TreeError) -> Iterator[_TreeError]:
+    """``error``, the one that its child ended with, and so on down."""
+    below: BaseException | None = error
+    while isinstance(below, _TreeError):
+        yield below
+        below = below.reports[-1].exit.error if below.reports else None
+
+
+def _step_up(error: _TreeError) -> str:
+    if isinstance(error, RestartLimitExceeded):
+        return f"{error.path} gave up"
+    if isinstance(error, ChildEscalated):
+        own = not error.reason.startswith(error.path)  # else it tells how its child ended, again
+        return f"{error.path} escalated" + (f": {error.reason}" if own and error.reason else "")
+    return f"{error.path} failed to start"

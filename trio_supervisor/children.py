@@ -26,19 +26,19 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, final, o
 
 import trio
 
-from trio_supervisor._body import Body, label_of
+from trio_supervisor._attempts.stacks import threads
 from trio_supervisor._errors import SpecError, SupervisorError
-from trio_supervisor._policy import ReadinessPolicy
 from trio_supervisor._record import Record
-from trio_supervisor._stacks import threads
+from trio_supervisor._specs.body import Body, label_of
+from trio_supervisor._specs.policy import ReadinessPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from trio_supervisor._context import ChildContext
-    from trio_supervisor._spec import ChildSpec, SupervisorSpec
-    from trio_supervisor._supervisor import Supervisor
+    from trio_supervisor._attempts.context import ChildContext
+    from trio_supervisor._runtime.supervisor import Supervisor
+    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
 __all__ = ["ThreadChild", "holding", "in_thread", "plain", "serving", "thread_child"]
 

@@ -12,11 +12,11 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Self, final
 
 from brain.kid import Kid
-from trio_supervisor import _policy as p
-from trio_supervisor._brain import orders as o
+from trio_supervisor._brain import messages as o
+from trio_supervisor._specs import policy as p
 
 if TYPE_CHECKING:
-    from trio_supervisor._spec import ChildSpec, SupervisorSpec
+    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
 Names = frozenset[str]
 Round = tuple[Names, Names, Names]  # who has to start, who has to go, and whose fate it is

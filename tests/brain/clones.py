@@ -14,8 +14,8 @@ from typing import Any
 from trio_supervisor._brain.index_heap import IndexHeap
 from trio_supervisor._brain.lifecycle import ChildLife
 from trio_supervisor._brain.machine import Closing, SupervisionMachine
-from trio_supervisor._brain.restart import Hold, Window
 from trio_supervisor._brain.timers import DeadlineHeap
+from trio_supervisor._brain.windows import Hold, Window
 
 LINKS = ("dependents", "hold", "requires", "watchers", "window")
 _SLOTS = [slot for cls in ChildLife.__mro__ for slot in getattr(cls, "__slots__", ())]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from trio_supervisor._brain.lifecycle import RULE, TRANSITIONS
-from trio_supervisor._snapshot import ChildState
+from trio_supervisor._events.snapshot import ChildState
 
 HEAD = """\
 # The life of a child

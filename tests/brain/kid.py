@@ -6,9 +6,9 @@ from math import inf
 from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
-    from trio_supervisor._brain.orders import FirstStart
-    from trio_supervisor._exits import TaskExit
-    from trio_supervisor._spec import ChildSpec
+    from trio_supervisor._brain.messages import FirstStart
+    from trio_supervisor._events.exits import TaskExit
+    from trio_supervisor._specs.supervisor import ChildSpec
 
 
 @final

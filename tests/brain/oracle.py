@@ -11,8 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, final
 
 from brain.book import TAKES_PART, Book, Wants
-from trio_supervisor import _policy as p
-from trio_supervisor._brain import orders as o
+from trio_supervisor._brain import messages as o
 from trio_supervisor._errors import (
     ChildAlreadyExists,
     ChildNotFound,
@@ -21,7 +20,8 @@ from trio_supervisor._errors import (
     SupervisorClosed,
     TooManyChildren,
 )
-from trio_supervisor._exits import TimedOut, Unhealthy
+from trio_supervisor._events.exits import TimedOut, Unhealthy
+from trio_supervisor._specs import policy as p
 
 if TYPE_CHECKING:
     from brain.kid import Kid

@@ -6,18 +6,18 @@ from math import inf
 from typing import TYPE_CHECKING, Any, final
 
 from brain.book import need
-from trio_supervisor import _events as ev
-from trio_supervisor._brain import orders as o
+from trio_supervisor._brain import messages as o
 from trio_supervisor._brain.lifecycle import TRANSITIONS
-from trio_supervisor._fold import SnapshotBuilder
-from trio_supervisor._policy import INHERIT, RestartLimit
-from trio_supervisor._snapshot import ChildSnapshot, ChildState, SupervisorSnapshot
+from trio_supervisor._events import events as ev
+from trio_supervisor._events.fold import SnapshotBuilder
+from trio_supervisor._events.snapshot import ChildSnapshot, ChildState, SupervisorSnapshot
+from trio_supervisor._specs.policy import INHERIT, RestartLimit
 
 if TYPE_CHECKING:
     from brain.kid import Kid
     from brain.oracle import Oracle
     from trio_supervisor._brain.machine import SupervisionMachine
-    from trio_supervisor._fold import RawEvent
+    from trio_supervisor._events.fold import RawEvent
 
 PATH = "top"
 HEAD = len(PATH) + 1

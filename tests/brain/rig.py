@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from brain.search import State
 from brain.shapes import Shape, supervisor
-from trio_supervisor._brain import orders as o
-from trio_supervisor._exits import Aborted, Crashed, Stopped, Succeeded
+from trio_supervisor._brain import messages as o
+from trio_supervisor._events.exits import Aborted, Crashed, Stopped, Succeeded
 
 if TYPE_CHECKING:
-    from trio_supervisor import _events as ev
-    from trio_supervisor._exits import TaskExit
-    from trio_supervisor._policy import Decision
-    from trio_supervisor._snapshot import ChildSnapshot
-    from trio_supervisor._spec import ChildSpec
+    from trio_supervisor._events import events as ev
+    from trio_supervisor._events.exits import TaskExit
+    from trio_supervisor._events.snapshot import ChildSnapshot
+    from trio_supervisor._specs.policy import Decision
+    from trio_supervisor._specs.supervisor import ChildSpec
 
 OK = Succeeded(None)
 BOOM = Crashed(ValueError("boom"))

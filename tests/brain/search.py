@@ -26,15 +26,15 @@ from brain.closed import CLOSED
 from brain.oracle import Oracle
 from brain.referee import PATH, SEEN, Referee
 from brain.shapes import DECISIONS, SHAPES, Shape
-from trio_supervisor._brain import orders as o
+from trio_supervisor._brain import messages as o
 from trio_supervisor._brain.machine import SupervisionMachine
-from trio_supervisor._exits import Aborted, Crashed, Stopped, Succeeded, TaskExit
+from trio_supervisor._events.exits import Aborted, Crashed, Stopped, Succeeded, TaskExit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from brain.kid import Kid
-    from trio_supervisor._snapshot import SupervisorSnapshot
+    from trio_supervisor._events.snapshot import SupervisorSnapshot
 
 Action = tuple[str, ...]
 

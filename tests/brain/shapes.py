@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from trio_supervisor._brain.orders import FirstStart
-from trio_supervisor._policy import (
+from trio_supervisor._brain.messages import FirstStart
+from trio_supervisor._specs.policy import (
     BackoffPolicy,
     DoNotRestart,
     Escalate,
@@ -17,11 +17,11 @@ from trio_supervisor._policy import (
     RestartLimit,
     ShutdownTree,
 )
-from trio_supervisor._spec import ChildSpec, SupervisorSpec
+from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
 if TYPE_CHECKING:
-    from trio_supervisor._context import ChildContext
-    from trio_supervisor._policy import Decision
+    from trio_supervisor._attempts.context import ChildContext
+    from trio_supervisor._specs.policy import Decision
 
 DECISIONS: dict[str, Decision] = {
     "restart": Restart(),

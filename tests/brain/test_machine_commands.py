@@ -6,9 +6,9 @@ import pytest
 
 from brain.rig import BOOM, Rig
 from brain.shapes import ORDERINGS, child
-from trio_supervisor import _events as ev
-from trio_supervisor._brain.orders import FirstStart, GraceForfeited
-from trio_supervisor._policy import RestartLimit
+from trio_supervisor._brain.messages import FirstStart, GraceForfeited
+from trio_supervisor._events import events as ev
+from trio_supervisor._specs.policy import RestartLimit
 
 # ---------------------------------------------------------------- stop and quarantine
 

@@ -11,11 +11,18 @@ import pytest
 
 from brain.rig import BOOM, OK, Rig
 from brain.shapes import child
-from trio_supervisor import _events as ev
-from trio_supervisor._brain.orders import Exited, FirstStart
+from trio_supervisor._brain.messages import Exited, FirstStart
 from trio_supervisor._errors import TaskFailure
-from trio_supervisor._exits import Crashed, Failed, SelfCancelled, TaskExit, TimedOut, Unhealthy
-from trio_supervisor._policy import (
+from trio_supervisor._events import events as ev
+from trio_supervisor._events.exits import (
+    Crashed,
+    Failed,
+    SelfCancelled,
+    TaskExit,
+    TimedOut,
+    Unhealthy,
+)
+from trio_supervisor._specs.policy import (
     Decision,
     DoNotRestart,
     Escalate,

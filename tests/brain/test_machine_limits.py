@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from brain.rig import Rig
 from brain.shapes import child
-from trio_supervisor import _events as ev
-from trio_supervisor._policy import BackoffPolicy, RestartLimit
+from trio_supervisor._events import events as ev
+from trio_supervisor._specs.policy import BackoffPolicy, RestartLimit
 
 # ---------------------------------------------------------------- windows
 

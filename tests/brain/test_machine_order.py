@@ -6,7 +6,7 @@ import pytest
 
 from brain.rig import Rig
 from brain.shapes import ORDERINGS, STRATEGIES, child
-from trio_supervisor._brain.orders import FirstStart
+from trio_supervisor._brain.messages import FirstStart
 
 
 def family(strategy: str, ordering: str = "sequence", *, ready: bool = True) -> Rig:

@@ -12,11 +12,11 @@ import pytest
 from brain.oracle import Oracle
 from brain.rig import BOOM, OK
 from brain.shapes import body, child, supervisor
-from trio_supervisor._brain import orders as o
+from trio_supervisor._brain import messages as o
 from trio_supervisor._brain.machine import SupervisionMachine
 from trio_supervisor._brain.ordering import SequenceOrder
-from trio_supervisor._policy import Ordering, RestartAfter, RestartLimit
-from trio_supervisor._spec import ChildSpec, SupervisorSpec
+from trio_supervisor._specs.policy import Ordering, RestartAfter, RestartLimit
+from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

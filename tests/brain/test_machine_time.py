@@ -8,11 +8,11 @@ import pytest
 
 from brain.rig import Rig
 from brain.shapes import child
-from trio_supervisor import _events as ev
-from trio_supervisor._brain import orders as o
-from trio_supervisor._exits import TimedOut, Unhealthy
-from trio_supervisor._policy import BackoffPolicy
-from trio_supervisor._spec import SupervisorSpec
+from trio_supervisor._brain import messages as o
+from trio_supervisor._events import events as ev
+from trio_supervisor._events.exits import TimedOut, Unhealthy
+from trio_supervisor._specs.policy import BackoffPolicy
+from trio_supervisor._specs.supervisor import SupervisorSpec
 
 
 def asked(rig: Rig) -> list[o.RequestStop]:

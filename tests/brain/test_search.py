@@ -18,10 +18,10 @@ from brain.closed import CLOSED
 from brain.search import Result, State, actions, replay, search
 from brain.shapes import SHAPES
 from brain.walks import judged, retrace, shape_of, shrink, walk
-from trio_supervisor._brain import signals
+from trio_supervisor._brain import on_attempt as signals
 from trio_supervisor._brain.lifecycle import TRANSITIONS, ChildLife
 from trio_supervisor._brain.ordering import Order
-from trio_supervisor._brain.restart import Window
+from trio_supervisor._brain.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable

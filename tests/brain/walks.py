@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from brain.search import Action, State, actions
 from brain.shapes import DECISIONS, ORDERINGS, STRATEGIES, Shape, child, supervisor
-from trio_supervisor._brain.orders import FirstStart
-from trio_supervisor._policy import RestartLimit
+from trio_supervisor._brain.messages import FirstStart
+from trio_supervisor._specs.policy import RestartLimit
 
 if TYPE_CHECKING:
-    from trio_supervisor._spec import ChildSpec
+    from trio_supervisor._specs.supervisor import ChildSpec
 
 STEPS = 60
 MODES = ("never", "never", "any_significant", "all_significant", "all_done")

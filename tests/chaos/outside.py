@@ -205,7 +205,10 @@ async def clock_step(scene: Scene) -> None:
         backoff=BackoffPolicy.delays(0.01),
     )
     blocked = ChildSpec("blocked", _wait, grace=0.3)
-    with mock.patch("time.time", wall), mock.patch("trio_supervisor._tree.wall_clock", wall):
+    with (
+        mock.patch("time.time", wall),
+        mock.patch("trio_supervisor._runtime.tree.wall_clock", wall),
+    ):
         async with open_supervisor(SupervisorSpec("app", [child, blocked])) as supervisor:
             handle = supervisor.child("c")
             await until(lambda: handle.restarts >= 10)

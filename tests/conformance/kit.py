@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import trio
-from support import run_virtual
+from helpers.support import run_virtual
 from trio.testing import wait_all_tasks_blocked
 
 from trio_supervisor import (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from conformance.kit import AT_ONCE, Lab, scenario
-from support import run_virtual
+from helpers.support import run_virtual
 
 from trio_supervisor import ChildSpec, Supervisor, SupervisorSpec, open_supervisor
 

@@ -30,7 +30,7 @@ from trio_supervisor import (
     plain,
     run_supervisor,
 )
-from trio_supervisor._policy import INHERIT
+from trio_supervisor._specs.policy import INHERIT
 
 if TYPE_CHECKING:
     from trio_supervisor import ChildContext, ChildRunReport

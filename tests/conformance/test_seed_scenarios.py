@@ -28,7 +28,7 @@ from trio_supervisor import (
     TooManyChildren,
     open_supervisor,
 )
-from trio_supervisor._brain.restart import Window
+from trio_supervisor._brain.windows import Window
 
 # ---------------------------------------------------------------- strategies
 

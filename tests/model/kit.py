@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from trio_supervisor.testing._behaviour import (
+from trio_supervisor.testing._drive.behaviour import (
     Behaviour,
     SimulatedCrash,
     SimulatedInterrupt,
     by_attempt,
 )
-from trio_supervisor.testing._code import as_code
-from trio_supervisor.testing._commands import (
+from trio_supervisor.testing._drive.code import as_code
+from trio_supervisor.testing._drive.commands import (
     Add,
     Advance,
     AtOnce,
@@ -23,11 +23,11 @@ from trio_supervisor.testing._commands import (
     ShutDown,
     Stop,
 )
-from trio_supervisor.testing._decides import decides
-from trio_supervisor.testing._rig import Rig, open_rig, paths_of, settle
-from trio_supervisor.testing._schedule import shrink_schedule
-from trio_supervisor.testing._simulate import simulate
-from trio_supervisor.testing._trace import Trace
+from trio_supervisor.testing._drive.decides import decides
+from trio_supervisor.testing._drive.rig import Rig, open_rig, paths_of, settle
+from trio_supervisor.testing._sim.schedule import shrink_schedule
+from trio_supervisor.testing._sim.simulate import simulate
+from trio_supervisor.testing._sim.trace import Trace
 
 __all__ = [
     "Add",

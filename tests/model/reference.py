@@ -14,7 +14,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final, final
 
-from trio_supervisor._policy import INHERIT
+from trio_supervisor._specs.policy import INHERIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+from helpers.support import run_virtual
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import run_virtual
 
 from model.compare import case_of, difference
 from model.draw import draw_case

@@ -7,7 +7,7 @@ from typing import Final
 from .mutant import Mutant
 
 _MACHINE = "_brain.machine"
-_SIGNALS = "_brain.signals"
+_SIGNALS = "_brain.on_attempt"
 
 MUTANTS: Final = (
     # ---------------------------------------------------------------- wishes

@@ -6,7 +6,7 @@ from typing import Final
 
 from .mutant import Mutant
 
-_COMMANDS = "_brain.commands"
+_COMMANDS = "_brain.on_command"
 _LIFE = "_brain.lifecycle"
 
 MUTANTS: Final = (

@@ -6,9 +6,9 @@ from typing import Final
 
 from .mutant import Mutant
 
-_JUDGE = "_brain.judgement"
-_RESTART = "_brain.restart"
-_POLICY = "_policy"
+_JUDGE = "_brain.on_exit"
+_RESTART = "_brain.windows"
+_POLICY = "_specs.policy"
 
 MUTANTS: Final = (
     Mutant(

@@ -6,7 +6,7 @@ from typing import Final
 
 from .mutant import Mutant
 
-_OVERDUE = "_brain.overdue"
+_OVERDUE = "_brain.on_deadline"
 _TIMERS = "_brain.timers"
 _VITALS = "_brain.vitals"
 

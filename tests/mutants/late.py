@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from brain.rig import BOOM, Rig
 from brain.shapes import child
 
-from trio_supervisor._brain import orders as o
+from trio_supervisor._brain import messages as o
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

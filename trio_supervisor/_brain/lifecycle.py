@@ -16,14 +16,14 @@ from enum import Enum, IntEnum, StrEnum
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from trio_supervisor._brain.orders import FirstStart
+from trio_supervisor._brain.messages import FirstStart
 from trio_supervisor._brain.vitals import Stage, Vitals
-from trio_supervisor._snapshot import ChildState
+from trio_supervisor._events.snapshot import ChildState
 
 if TYPE_CHECKING:
-    from trio_supervisor._brain.restart import Hold, Window
-    from trio_supervisor._exits import TaskExit
-    from trio_supervisor._spec import ChildSpec
+    from trio_supervisor._brain.windows import Hold, Window
+    from trio_supervisor._events.exits import TaskExit
+    from trio_supervisor._specs.supervisor import ChildSpec
 
 
 class Wish(StrEnum):

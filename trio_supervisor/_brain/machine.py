@@ -30,23 +30,23 @@ from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from trio_supervisor import _events as ev
-from trio_supervisor._brain import commands, overdue, signals
-from trio_supervisor._brain import orders as o
+from trio_supervisor._brain import messages as o
+from trio_supervisor._brain import on_attempt, on_command, on_deadline
 from trio_supervisor._brain.lifecycle import RULE, ChildLife, Doom, Gate, Step, Wish
 from trio_supervisor._brain.ordering import GraphOrder, Order, SequenceOrder
-from trio_supervisor._brain.restart import Window, put_on_hold
-from trio_supervisor._brain.telling import Teller
+from trio_supervisor._brain.outbox import Teller
 from trio_supervisor._brain.timers import DeadlineHeap
 from trio_supervisor._brain.vitals import Stage
-from trio_supervisor._policy import Ordering, ReadinessPolicy
-from trio_supervisor._snapshot import ChildState, SupervisorState
+from trio_supervisor._brain.windows import Window, put_on_hold
+from trio_supervisor._events import events as ev
+from trio_supervisor._events.snapshot import ChildState, SupervisorState
+from trio_supervisor._specs.policy import Ordering, ReadinessPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from trio_supervisor._spec import ChildSpec, SupervisorSpec
+    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
 _IMMEDIATE = ReadinessPolicy.IMMEDIATE
 
@@ -116,7 +116,7 @@ class SupervisionMachine(Teller):
     def wake(self, now: float) -> list[o.Order]:
         """Deal with every deadline that has passed at ``now``."""
         while (thing := self.timers.pop_due(now)) is not None:
-            overdue.deal_with(self, thing, now)
+            on_deadline.deal_with(self, thing, now)
         return self._settle(now)
 
     @property
@@ -404,16 +404,16 @@ class SupervisionMachine(Teller):
 
 
 _HANDLERS: dict[type, Callable[[SupervisionMachine, Any, float], None]] = {
-    o.BecameReady: signals.became_ready,
-    o.LostReadiness: signals.lost_readiness,
-    o.Beat: signals.beat,
-    o.StartExtended: signals.start_extended,
-    o.GraceForfeited: signals.grace_forfeited,
-    o.Exited: signals.exited,
-    o.StopChild: commands.stop_child,
-    o.QuarantineChild: commands.quarantine_child,
-    o.RestartChild: commands.restart_child,
-    o.RemoveChild: commands.remove_child,
-    o.AddChild: commands.add_child,
-    o.Shutdown: commands.shutdown,
+    o.BecameReady: on_attempt.became_ready,
+    o.LostReadiness: on_attempt.lost_readiness,
+    o.Beat: on_attempt.beat,
+    o.StartExtended: on_attempt.start_extended,
+    o.GraceForfeited: on_attempt.grace_forfeited,
+    o.Exited: on_attempt.exited,
+    o.StopChild: on_command.stop_child,
+    o.QuarantineChild: on_command.quarantine_child,
+    o.RestartChild: on_command.restart_child,
+    o.RemoveChild: on_command.remove_child,
+    o.AddChild: on_command.add_child,
+    o.Shutdown: on_command.shutdown,
 }

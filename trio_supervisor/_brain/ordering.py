@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from trio_supervisor._brain.index_heap import IndexHeap
 from trio_supervisor._brain.lifecycle import Wish
-from trio_supervisor._policy import SupervisionStrategy
+from trio_supervisor._specs.policy import SupervisionStrategy
 
 if TYPE_CHECKING:
     from collections import deque

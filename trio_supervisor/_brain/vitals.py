@@ -11,10 +11,10 @@ from enum import IntEnum
 from math import inf
 from typing import TYPE_CHECKING
 
-from trio_supervisor._exits import TimedOut, Unhealthy
+from trio_supervisor._events.exits import TimedOut, Unhealthy
 
 if TYPE_CHECKING:
-    from trio_supervisor._spec import ChildSpec
+    from trio_supervisor._specs.supervisor import ChildSpec
 
 
 class Stage(IntEnum):

@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from trio_supervisor._enclosure import open_supervisor
-from trio_supervisor._errors import SpecError, SupervisorClosed, TaskFailure, text_of
-from trio_supervisor._exits import leaves
-from trio_supervisor._log_lines import some
-from trio_supervisor._log_say import say
-from trio_supervisor._snapshot import one_line
-from trio_supervisor._spec import SupervisorSpec
-from trio_supervisor._stacks import stacks_below
+from trio_supervisor._attempts.stacks import stacks_below
+from trio_supervisor._errors import SpecError, SupervisorClosed, TaskFailure
+from trio_supervisor._events.exits import leaves
+from trio_supervisor._logging.safe import say
+from trio_supervisor._runtime.block import open_supervisor
+from trio_supervisor._specs.supervisor import SupervisorSpec
+from trio_supervisor._text import one_line, some, text_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from trio_supervisor._shutdown import ShutdownReport
-    from trio_supervisor._supervisor import Supervisor
+    from trio_supervisor._events.shutdown import ShutdownReport
+    from trio_supervisor._runtime.supervisor import Supervisor
 
 _log = logging.getLogger("trio_supervisor.daemon")
 _MOST_NAMES = 8

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_supervisor.testing._oracle import Violation
+    from trio_supervisor.testing._oracle.oracle import Violation
 
 
 @final

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from trio_supervisor.testing import _commands as command
-from trio_supervisor.testing._pilot import MOST_STEPS, Pilot
+from trio_supervisor.testing._drive import commands as command
+from trio_supervisor.testing._drive.pilot import MOST_STEPS, Pilot
 from trio_supervisor.testing.strategies import schedules
 
 if TYPE_CHECKING:
-    from trio_supervisor._spec import ChildSpec, SupervisorSpec
-    from trio_supervisor._supervisor import Supervisor
-    from trio_supervisor.testing._commands import LifecycleCommand
+    from trio_supervisor._runtime.supervisor import Supervisor
+    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
+    from trio_supervisor.testing._drive.commands import LifecycleCommand
 
 __all__ = ["LifecycleMachine"]
 

@@ -18,8 +18,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from trio_supervisor._spec import SupervisorSpec
-    from trio_supervisor.testing._pilot import Pilot
+    from trio_supervisor._specs.supervisor import SupervisorSpec
+    from trio_supervisor.testing._drive.pilot import Pilot
 
 RUNS: Final = 10
 _SEED: Final = "lifecycle_case"
@@ -99,7 +99,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def _run_simulated(item: pytest.Function, marker: pytest.Mark, arguments: dict[str, Any]) -> None:
     from functools import partial  # noqa: PLC0415  # only if it is used
 
-    from trio_supervisor.testing import _simulate  # noqa: PLC0415  # only if it is used
+    from trio_supervisor.testing._sim import simulate as _simulate  # noqa: PLC0415  # only if it is used
 
     options = dict(marker.kwargs)
     asked = item.config.getoption("--lifecycle-runs")
@@ -135,7 +135,7 @@ def supervised(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pilot]]
     ``tree = supervised(APP)`` opens one and returns its `Pilot`. It is stopped at the end of the
     test, and every promise is checked: those of `INVARIANTS`. One tree at a time.
     """
-    from trio_supervisor.testing._pilot import Pilot  # noqa: PLC0415  # only if it is used
+    from trio_supervisor.testing._drive.pilot import Pilot  # noqa: PLC0415  # only if it is used
 
     config = request.config
     pilots: list[Pilot] = []

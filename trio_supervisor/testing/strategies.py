@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from hypothesis import strategies as st
 from hypothesis.vendor import pretty
 
-from trio_supervisor._policy import BackoffPolicy, RestartLimit
-from trio_supervisor._spec import ChildSpec, SupervisorSpec
-from trio_supervisor.testing._behaviour import Behaviour, ByAttempt, by_attempt
-from trio_supervisor.testing._bodies import walk
-from trio_supervisor.testing._code import as_code
-from trio_supervisor.testing._commands import (
+from trio_supervisor._specs.policy import BackoffPolicy, RestartLimit
+from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
+from trio_supervisor.testing._drive.behaviour import Behaviour, ByAttempt, by_attempt
+from trio_supervisor.testing._drive.bodies import walk
+from trio_supervisor.testing._drive.code import as_code
+from trio_supervisor.testing._drive.commands import (
     Add,
     Advance,
     AtOnce,
@@ -30,8 +30,8 @@ from trio_supervisor.testing._commands import (
     ShutDown,
     Stop,
 )
-from trio_supervisor.testing._decides import Decides, decides
-from trio_supervisor.testing._schedule import Picks
+from trio_supervisor.testing._drive.decides import Decides, decides
+from trio_supervisor.testing._sim.schedule import Picks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -1,0 +1,58 @@
+"""The benchmark runs, and says what it has measured; how fast that was is nobody's test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("benchmarks")
+
+ROOT = Path(__file__).resolve().parents[2]
+KEYS = {"name", "ours", "floor", "unit", "ratio", "bar", "met"}
+
+
+def measure(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def test_a_hurried_run_prints_a_table_and_writes_the_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "numbers.json"
+    done = measure("--quick", "--json", str(file), "restart of a child that fails at once")
+    assert done.returncode == 0, done.stderr
+    entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    assert [set(entry) for entry in entries] == [KEYS]
+    (entry,) = entries
+    assert entry["ours"] > 0
+    assert entry["floor"] > 0
+    assert (entry["unit"], entry["bar"]) == ("us", 1.0)
+    assert entry["ratio"] == pytest.approx(entry["ours"] / entry["floor"], rel=0.01)
+    assert entry["met"] in (True, False)
+    assert f"| {entry['name']} | us |" in done.stdout
+    assert '"By hand" is the loop' in done.stdout
+
+
+def test_names_choose_what_is_measured_and_are_unique() -> None:
+    names = measure("--list").stdout.splitlines()
+    assert len(names) == len(set(names)) > 50
+    assert measure("--list", "heartbeat").stdout.splitlines() == [n for n in names if "heartb" in n]
+    assert measure("no such thing").returncode == 2
+
+
+def test_peers_that_are_not_there_are_skipped_with_a_word(tmp_path: Path) -> None:
+    file = tmp_path / "numbers.json"
+    nowhere = str(tmp_path / "python")
+    done = measure("--quick", "--peers", nowhere, "--json", str(file), "restart, beside")
+    assert done.returncode == 0
+    assert "peers are skipped" in done.stderr
+    assert json.loads(file.read_text(encoding="utf-8")) == []

@@ -1,0 +1,392 @@
+"""One attempt: one Trio task, one nursery, one body, and one exit that is posted whatever happens.
+
+`run_attempt` is all that a child costs at run time: the task opens a nursery, whose cancel scope is
+the attempt's scope, and awaits the body in it. No channel, no timer and no monitor belongs to an
+attempt; what it has to say goes to its *host* by plain calls that never wait.
+
+Three rules decide what this module looks like:
+
+* The body's own outcome is recorded where it happens. A nursery that closes quietly proves nothing:
+  it swallows a ``Cancelled`` that belongs to somebody else.
+* Nothing goes through the nursery that need not. An exception that is raised through it costs a
+  group, a reason with two `repr`, and a cancel of an empty scope; recorded, it costs nothing.
+* Nothing that ends up in a report may lead back to what holds the report, or each crash would
+  leave garbage that only the cycle collector finds. Hence the ``del`` before the end.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from inspect import isawaitable
+from math import inf
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+from trio.lowlevel import disable_ki_protection, enable_ki_protection
+
+from trio_supervisor._attempts.context import ChildContext
+from trio_supervisor._attempts.host import NO_HOST, AttemptHost
+from trio_supervisor._attempts.open_nurseries import close_leftovers
+from trio_supervisor._events.exits import ChildRunReport, TaskExit, classify, leaves
+from trio_supervisor._record import Record
+from trio_supervisor._specs.body import label_of
+from trio_supervisor._specs.policy import ReadinessState
+from trio_supervisor._text import as_reason, short_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_supervisor._specs.supervisor import ChildSpec
+
+current_attempt: ContextVar[Attempt] = ContextVar("trio_supervisor.current_attempt")
+"""The attempt that the running code belongs to, its background tasks included."""
+
+
+@final
+class Heartbeat(Record):
+    """A child's latest sign of life."""
+
+    at: float
+    """When, in seconds on Trio's clock."""
+    detail: object
+    """What the child said about itself."""
+    count: int
+    """How many heartbeats the attempt has sent up to this one."""
+
+
+@final
+class Attempt:
+    """The facts of one run of a child, from the order to start it until its exit has been judged.
+
+    Tasks of the attempt write what the body says and how it ended; its host writes what it wants.
+    """
+
+    __slots__ = (
+        "aborted",
+        "args",
+        "beat_at",
+        "beat_detail",
+        "beat_noted",
+        "beats",
+        "body_cancelled",
+        "busy",
+        "call",
+        "cancel_called",
+        "cancelled_by",
+        "ended_at",
+        "error",
+        "fault",
+        "generation",
+        "host",
+        "is_ready",
+        "name",
+        "number",
+        "nursery",
+        "on_stop",
+        "path",
+        "ready_at",
+        "ready_value",
+        "returned",
+        "spec",
+        "started_at",
+        "stop_deadline",
+        "stop_event",
+        "stop_reason",
+        "stop_requested",
+        "stop_scopes",
+        "task",
+        "value",
+        "was_ready",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        spec: ChildSpec[Any],
+        path: str,
+        number: int,
+        generation: int,
+        host: AttemptHost,
+        *,
+        started_at: float,
+        call: Callable[..., Awaitable[object]] | None = None,
+        args: tuple[object, ...] | None = None,
+        watched: bool = False,
+    ) -> None:
+        self.spec: ChildSpec[Any] = spec
+        self.name: str = spec.name
+        self.path: str = path
+        self.number: int = number
+        self.generation: int = generation
+        self.host: AttemptHost = host
+        self.call: Callable[..., Awaitable[object]] = spec.run if call is None else call
+        self.args: tuple[object, ...] = spec.args if args is None else args
+        self.nursery: trio.Nursery | None = None
+        self.task: trio.lowlevel.Task | None = None
+        self.started_at: float = started_at
+        self.ended_at: float | None = None
+
+        # What the child says of itself. An immediate one is ready as soon as it is ordered.
+        self.watched: bool = watched
+        self.ready_value: object = None
+        immediate = not spec.is_explicit
+        self.is_ready: bool = immediate
+        self.was_ready: bool = immediate
+        self.ready_at: float | None = started_at if immediate else None
+        self.beat_at: float | None = None
+        self.beat_detail: object = None
+        self.beats: int = 0
+        self.beat_noted: bool = False
+        self.busy: list[float] | None = None
+
+        # What its host wants of it.
+        self.stop_requested: bool = False
+        self.stop_reason: str | None = None
+        self.stop_deadline: float = inf
+        self.stop_event: trio.Event | None = None
+        self.stop_scopes: list[trio.CancelScope] | None = None
+        self.on_stop: Callable[[Attempt], None] | None = None
+        self.cancel_called: bool = False
+        self.fault: TaskExit | None = None
+
+        # How it ended.
+        self.returned: bool = False
+        self.value: object = None
+        self.error: BaseException | None = None
+        self.body_cancelled: bool = False
+        self.aborted: bool = False
+        self.cancelled_by: str = ""
+
+    def __repr__(self) -> str:
+        return f"<attempt {self.number} of {self.path}>"
+
+    @property
+    def readiness(self) -> ReadinessState:
+        """What the child has last said about its readiness."""
+        if self.is_ready:
+            return ReadinessState.READY
+        return ReadinessState.NOT_READY if self.was_ready else ReadinessState.UNREPORTED
+
+    @enable_ki_protection
+    def request_stop(self, reason: str, deadline: float = inf) -> None:
+        """Ask the body to end, by ``deadline`` if it can.
+
+        The first reason wins, and the earliest deadline; ``on_stop`` is told of both.
+        """
+        if self.ended_at is not None:
+            return
+        sooner = deadline < self.stop_deadline
+        if sooner:
+            self.stop_deadline = deadline
+        news = not self.stop_requested
+        if news:
+            self._mark_stopping(reason)
+        if (news or sooner) and self.on_stop is not None:
+            self.on_stop(self)
+
+    @enable_ki_protection
+    def cancel(self, reason: str) -> None:
+        """Cancel everything in the attempt now, which counts as asking.
+
+        If it has not made its first step, the body never runs.
+        """
+        if self.cancel_called or self.ended_at is not None:
+            return
+        self.cancel_called = True
+        if not self.stop_requested:
+            self._mark_stopping(reason)
+        if self.nursery is None:
+            self.aborted = True
+            return
+        scope = self.nursery.cancel_scope
+        # If the body has ended, or has cancelled itself, then it was not we who ended it.
+        over = self.returned or self.body_cancelled or self.error is not None
+        self.aborted = not (over or scope.cancel_called)
+        scope.cancel(reason)
+
+    def _mark_stopping(self, reason: str) -> None:
+        self.stop_requested = True
+        self.stop_reason = reason
+        if self.stop_event is not None:
+            self.stop_event.set()
+        if self.stop_scopes is not None:
+            for scope in self.stop_scopes:
+                scope.cancel(reason)
+
+    def wake_strays(self) -> None:
+        """It has ended unasked; what waits elsewhere for a stop request would wait for ever."""
+        if not self.stop_requested:
+            if self.stop_event is not None:
+                self.stop_event.set()
+            for scope in self.stop_scopes or ():
+                scope.cancel("the attempt has ended")
+
+    def judge(self) -> TaskExit | BaseException:
+        """How it ended, or the fatal thing that came out of it. To be asked once it has ended.
+
+        Forgets the error, so that a report with it does not lead back to itself: ask once.
+        """
+        error, self.error = self.error, None
+        value, self.value = self.value, None
+        return classify(
+            error=error,
+            body_cancelled=self.body_cancelled,
+            cancel_called=self.aborted,
+            fault=self.fault,
+            stop_reason=self.stop_reason,
+            value=value,
+            cancelled_by=self.cancelled_by,
+        )
+
+    def report(self, how: TaskExit) -> ChildRunReport:
+        """The record of this attempt, which has ended."""
+        assert self.ended_at is not None
+        return ChildRunReport(
+            self.name,
+            self.path,
+            self.number,
+            self.generation,
+            how,
+            self.was_ready,
+            self.is_ready,
+            self.started_at,
+            self.ready_at,
+            self.ended_at,
+            self.stop_reason,
+            self.beat_at,
+        )
+
+
+@enable_ki_protection
+async def run_attempt(attempt: Attempt) -> None:  # noqa: ASYNC910 - a nursery is a checkpoint
+    """Run the body once and post how it ended. The one task of an attempt.
+
+    Raises nothing but the ``Cancelled`` of an enclosing scope, and that after the exit was posted.
+    Once the attempt's cancel has been called before the first step, the body never runs.
+    """
+    current_attempt.set(attempt)
+    attempt.task = task = trio.lowlevel.current_task()
+    passing: BaseException | None = None
+    background: BaseException | None = None
+    nursery: trio.Nursery | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            attempt.nursery = nursery
+            if attempt.cancel_called:
+                attempt.body_cancelled = True
+            else:
+                try:
+                    attempt.value = await _await_body(
+                        attempt.call, ChildContext._create(attempt), attempt.args
+                    )
+                    attempt.returned = True
+                except BaseException as exc:  # noqa: ASYNC103 - posted with the exit
+                    attempt.error = exc
+                    if nursery.child_tasks or getattr(nursery, "_pending_starts", True):
+                        nursery.cancel_scope.cancel(_BODY_FAILED)
+                if task.child_nurseries[-1] is not nursery:
+                    await _close_leftovers(attempt, task, nursery)
+    except BaseException as exc:  # noqa: ASYNC103 - posted likewise
+        background = exc
+    error = attempt.error
+    if background is not None or not (
+        error is None or (isinstance(error, Exception) and not isinstance(error, ExceptionGroup))
+    ):
+        passing = _sort_out(attempt, background)
+    host, attempt.host = attempt.host, NO_HOST
+    attempt.ended_at = trio.current_time()
+    attempt.nursery = attempt.task = attempt.on_stop = None
+    host.post_exit(attempt)
+    if attempt.stop_event is not None or attempt.stop_scopes:
+        attempt.wake_strays()
+    # The errors' tracebacks lead to this frame.
+    del attempt, background, error, host, nursery, task
+    if passing is not None:
+        try:
+            raise passing
+        finally:
+            del passing
+
+
+@disable_ki_protection
+async def _await_body(
+    call: Callable[..., Awaitable[object]], context: ChildContext, args: tuple[object, ...]
+) -> object:
+    awaitable = call(context, *args)
+    if type(awaitable) is not CoroutineType and not isawaitable(awaitable):
+        raise TypeError(
+            f"the body {label_of(call)} returned {short_repr(awaitable)}, which cannot be awaited; "
+            "define it with 'async def' (and no 'yield' in it)"
+        )
+    return await awaitable
+
+
+async def _close_leftovers(
+    attempt: Attempt, task: trio.lowlevel.Task, nursery: trio.Nursery
+) -> None:
+    found = await close_leftovers(task, nursery)
+    attempt.error = _together(found if attempt.error is None else [attempt.error, *found])
+    nursery.cancel_scope.cancel(_BODY_FAILED)
+
+
+def _sort_out(attempt: Attempt, background: BaseException | None) -> BaseException | None:
+    """Part the errors of an attempt from the ``Cancelled`` among them.
+
+    Returns the ``Cancelled`` to raise on, if a scope around the attempt has been cancelled.
+    """
+    if background is None and type(attempt.error) is trio.Cancelled:  # how most of them stop
+        cancelled: trio.Cancelled | None = attempt.error
+        attempt.error = None
+        attempt.body_cancelled = True
+    else:
+        cancelled = _sort_out_several(attempt, background)
+    if cancelled is None:
+        return None
+    if attempt.body_cancelled:
+        attempt.cancelled_by = as_reason(cancelled.reason or f"cancelled due to {cancelled.source}")
+    if trio.current_effective_deadline() != -inf:
+        return None
+    if attempt.body_cancelled and not attempt.aborted:
+        # Neither our stop nor its own doing: it went down with everything around it.
+        attempt.aborted = True
+        attempt.cancelled_by = f"a scope around the attempt: {attempt.cancelled_by}"
+    return cancelled
+
+
+def _sort_out_several(attempt: Attempt, background: BaseException | None) -> trio.Cancelled | None:
+    cancelled: list[trio.Cancelled] = []
+    errors: list[BaseException] = []
+    for error in (attempt.error, background):
+        if error is not None:
+            rest = _without_cancelled(error, cancelled)
+            if rest is not None:
+                errors.append(rest)
+            elif error is attempt.error:
+                attempt.body_cancelled = True
+    attempt.error = _together(errors) if errors else None
+    return cancelled[0] if cancelled else None
+
+
+def _without_cancelled(
+    error: BaseException, cancelled: list[trio.Cancelled]
+) -> BaseException | None:
+    """``error`` without each ``Cancelled``, which is put into the list; a lone leaf comes bare."""
+    found = list(leaves(error))
+    rest = [leaf for leaf in found if not isinstance(leaf, trio.Cancelled)]
+    cancelled.extend(leaf for leaf in found if isinstance(leaf, trio.Cancelled))
+    if len(rest) < 2:
+        return rest[0] if rest else None
+    if len(rest) == len(found):
+        return error
+    assert isinstance(error, BaseExceptionGroup)
+    return error.split(trio.Cancelled)[1]
+
+
+def _together(errors: list[BaseException]) -> BaseException:
+    if len(errors) == 1:
+        return errors[0]
+    return BaseExceptionGroup("several things went wrong in one attempt", errors)
+
+
+_BODY_FAILED = "the body has failed"

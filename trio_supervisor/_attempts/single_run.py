@@ -1,0 +1,252 @@
+"""The host of an attempt that no supervisor runs: its times, its end, and those who watch it."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from trio_supervisor._attempts.attempt import Attempt, Heartbeat, run_attempt
+from trio_supervisor._brain.vitals import Stage, Vitals
+from trio_supervisor._errors import ChildNotReady, SupervisorError
+from trio_supervisor._events.exits import ChildRunReport, TaskExit
+from trio_supervisor._text import as_reason
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from trio_supervisor._runtime.supervisor import Supervisor
+    from trio_supervisor._specs.policy import ReadinessState
+    from trio_supervisor._specs.supervisor import ChildSpec
+
+T = TypeVar("T")
+
+_NO_SUPERVISOR = "this child is run by a ChildRunner: it has no supervisor and no siblings"
+
+
+@final
+class LoneRun:
+    """The host of a single attempt: keeps its times, and what is known of it."""
+
+    def __init__(self, spec: ChildSpec[Any], number: int, generation: int) -> None:
+        now = trio.current_time()
+        watched = spec.stale_after < inf
+        self.attempt = Attempt(
+            spec, spec.name, number, generation, self, started_at=now, watched=watched
+        )
+        self.done = trio.Event()
+        self.report: ChildRunReport | None = None
+        self._fatal: BaseException | None = None
+        self._vitals = Vitals()
+        self._vitals.begin(spec, now)
+        if self.attempt.is_ready:
+            self._vitals.become_ready(now)
+        self._nursery: trio.Nursery | None = None
+        self._alarm: trio.CancelScope | None = None
+        self._changed: trio.Event | None = None
+        self._readiness: _Latest[ReadinessState] | None = None
+        self._heartbeats: _Latest[Heartbeat] | None = None
+
+    # ---- running
+
+    @enable_ki_protection
+    def start(self, nursery: trio.Nursery) -> None:
+        attempt = self.attempt
+        self._nursery = nursery
+        nursery.start_soon(self._carry, name=f"{attempt.path} attempt {attempt.number}")
+        self._rearm()
+
+    @enable_ki_protection
+    async def _carry(self) -> None:
+        await run_attempt(self.attempt)
+        fatal = self._fatal
+        del self  # the traceback in the report may lead to this frame, and must end here
+        if fatal is not None:
+            raise fatal
+
+    def finished(self) -> ChildRunReport:
+        """The report of an attempt that has ended."""
+        if self.report is None:
+            self._tell_fatal()
+        return self.report
+
+    def _tell_fatal(self) -> NoReturn:
+        raise SupervisorError(
+            f"{self.attempt!r} has no report: it ended with {type(self._fatal).__name__}"
+        ) from self._fatal
+
+    @enable_ki_protection
+    async def wait_ready(self) -> object:
+        attempt = self.attempt
+        await trio.lowlevel.checkpoint()
+        while not attempt.is_ready and not self.done.is_set():
+            if self._changed is None:
+                self._changed = trio.Event()
+            await self._changed.wait()
+        if attempt.is_ready:
+            return attempt.ready_value
+        how = self.finished().exit.describe()
+        raise ChildNotReady(f"{attempt!r} ended and was not ready: {how}")
+
+    # ---- ending it
+
+    def ask(self, reason: str) -> None:
+        """Request the stop; the cancel follows after the grace."""
+        if self._vitals.stage is not Stage.RUNNING or self.done.is_set():
+            return
+        attempt = self.attempt
+        reason = as_reason(reason)
+        now = trio.current_time()
+        self._vitals.ask(now, attempt.spec.grace)
+        attempt.request_stop(reason, now + attempt.spec.grace)
+        if attempt.spec.grace > 0:
+            self._rearm()
+        else:
+            self.cut(reason)
+
+    def cut(self, reason: str) -> None:
+        """Cancel it now."""
+        self._vitals.cancel(trio.current_time(), inf)
+        self.attempt.cancel(as_reason(reason))
+
+    # ---- time
+
+    def _rearm(self) -> None:
+        """Have the timer look when it is due. It is never set later, and started when needed."""
+        due = self._vitals.due(self.attempt.spec)
+        if self._alarm is not None:
+            self._alarm.deadline = min(due, self._alarm.deadline)
+        elif due < inf:
+            assert self._nursery is not None
+            self._alarm = trio.CancelScope(deadline=due)
+            self._nursery.start_soon(self._watch, name=f"{self.attempt.path} timer")
+
+    async def _watch(self) -> None:  # noqa: ASYNC910 - a timer that comes too late has no work
+        spec = self.attempt.spec
+        while not self.done.is_set():
+            assert self._alarm is not None
+            with self._alarm:
+                await trio.sleep_forever()
+            # What the child says in the very instant of a deadline counts, and if that is that it
+            # has ended, then its nursery takes another step to close.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self._look()
+            self._alarm = trio.CancelScope(deadline=self._vitals.due(spec))
+
+    @enable_ki_protection
+    def _look(self) -> None:
+        if self.done.is_set():
+            return
+        vitals, attempt, now = self._vitals, self.attempt, trio.current_time()
+        if vitals.stage is Stage.ASKED and vitals.step_due <= now:
+            self.cut("the grace after the stop request is over")
+        fault = vitals.fault(attempt.spec, now)
+        if fault is not None:
+            attempt.fault = fault
+            self.ask(fault.describe())
+
+    # ---- what the attempt posts
+
+    @property
+    def supervisor(self) -> Supervisor:
+        raise SupervisorError(_NO_SUPERVISOR)
+
+    def value_of(self, attempt: Attempt, name: str) -> object:
+        raise SupervisorError(f"no value of {name!r}: {_NO_SUPERVISOR}")
+
+    async def wait_value_of(self, attempt: Attempt, name: str) -> object:
+        raise SupervisorError(f"no value of {name!r}: {_NO_SUPERVISOR}")
+
+    def post_ready(self, attempt: Attempt, value: object) -> None:
+        self._vitals.become_ready(trio.current_time())
+        self._rearm()
+        self._tell_readiness()
+
+    def post_not_ready(self, attempt: Attempt, reason: str) -> None:
+        self._vitals.ready = False
+        self._tell_readiness()
+
+    def post_beat(self, attempt: Attempt) -> None:
+        attempt.beat_noted = False
+        assert attempt.beat_at is not None
+        self._vitals.beat_at = attempt.beat_at
+        if self._heartbeats is not None:
+            self._heartbeats.put(_heartbeat(attempt))
+
+    def post_busy(self, attempt: Attempt, until: float) -> None:
+        self._vitals.busy_until = until
+        self._rearm()
+
+    def post_extend(self, attempt: Attempt, until: float) -> None:
+        self._vitals.extend_start(until)
+
+    def post_exit(self, attempt: Attempt) -> None:
+        verdict = attempt.judge()
+        if isinstance(verdict, TaskExit):
+            self.report = attempt.report(verdict)
+        else:
+            self._fatal = verdict
+        self.done.set()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._tell_readiness()
+        for channel in (self._readiness, self._heartbeats):
+            if channel is not None:
+                channel.close()
+
+    # ---- for observers
+
+    def _tell_readiness(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+        if self._readiness is not None and not self.done.is_set():
+            self._readiness.put(self.attempt.readiness)
+
+    def readiness_channel(self) -> trio.MemoryReceiveChannel[ReadinessState]:
+        if self._readiness is None:
+            self._readiness = _Latest()
+            self._readiness.put(self.attempt.readiness)
+            if self.done.is_set():
+                self._readiness.close()
+        return self._readiness.receiver
+
+    def heartbeat_channel(self) -> trio.MemoryReceiveChannel[Heartbeat]:
+        if self._heartbeats is None:
+            self._heartbeats = _Latest()
+            self.attempt.watched = True
+            if self.attempt.beats:
+                self._heartbeats.put(_heartbeat(self.attempt))
+            if self.done.is_set():
+                self._heartbeats.close()
+        return self._heartbeats.receiver
+
+
+@final
+class _Latest(Generic[T]):
+    """A memory channel that holds the latest value only, so that sending never waits."""
+
+    def __init__(self) -> None:
+        self._sender: trio.MemorySendChannel[T]
+        self._sender, self.receiver = trio.open_memory_channel[T](1)
+        # An end of our own to take the old value out with: the reader may have closed hers.
+        self._drain = self.receiver.clone()
+
+    def put(self, value: T) -> None:
+        try:
+            self._sender.send_nowait(value)
+        except trio.WouldBlock:
+            self._drain.receive_nowait()
+            self._sender.send_nowait(value)
+
+    def close(self) -> None:
+        self._sender.close()
+        self._drain.close()
+
+
+def _heartbeat(attempt: Attempt) -> Heartbeat:
+    assert attempt.beat_at is not None
+    return Heartbeat(attempt.beat_at, attempt.beat_detail, attempt.beats)

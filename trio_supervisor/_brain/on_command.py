@@ -1,0 +1,142 @@
+"""Operator commands, as changes of wish. Each is accepted at once or refused with a reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trio_supervisor._brain import messages as o
+from trio_supervisor._brain.lifecycle import ChildLife, Doom, Wish
+from trio_supervisor._brain.windows import put_on_hold
+from trio_supervisor._errors import (
+    ChildAlreadyExists,
+    ChildNotFound,
+    CommandRefused,
+    SpecError,
+    SupervisorClosed,
+    TooManyChildren,
+)
+from trio_supervisor._specs.supervisor import check_child_of
+
+if TYPE_CHECKING:
+    from trio_supervisor._brain.machine import SupervisionMachine
+    from trio_supervisor._specs.supervisor import ChildSpec
+
+
+def _find(machine: SupervisionMachine, name: str) -> ChildLife | None:
+    child = machine.children.get(name)
+    if child is None:
+        machine.refuse(
+            ChildNotFound(f"{machine.path} has no child {name!r}; it has: {_names(machine)}")
+        )
+    return child
+
+
+def _names(machine: SupervisionMachine) -> str:
+    names = sorted(machine.children)
+    shown = ", ".join(names[:10]) or "none"
+    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
+
+
+def _refuse_if_closed(machine: SupervisionMachine, what: str) -> bool:
+    if machine.accepts:
+        return False
+    machine.refuse(SupervisorClosed(f"{machine.path} is {machine.state}: cannot {what}"))
+    return True
+
+
+def stop_child(machine: SupervisionMachine, command: o.StopChild, now: float) -> None:
+    """Held down until restarted by hand; who is held down already stays as it is."""
+    child = _find(machine, command.name)
+    if child is not None and child.wish in (Wish.UP, Wish.DONE):
+        machine.command_accepted(child, "stop", command.reason)
+        machine.hold_down(child, Wish.STOPPED, command.reason, urgent=True)
+
+
+def quarantine_child(machine: SupervisionMachine, command: o.QuarantineChild, now: float) -> None:
+    """Like a stop, and visibly so."""
+    child = _find(machine, command.name)
+    if child is not None and child.wish in (Wish.UP, Wish.DONE, Wish.STOPPED):
+        machine.command_accepted(child, "quarantine", command.reason)
+        machine.hold_down(child, Wish.QUARANTINED, command.reason, urgent=True)
+
+
+def remove_child(machine: SupervisionMachine, command: o.RemoveChild, now: float) -> None:
+    """Stopped and forgotten; refused while others require it."""
+    child = _find(machine, command.name)
+    if child is None or child.wish is Wish.REMOVED:
+        return
+    if child.dependents:
+        names = ", ".join(dependent.name for dependent in child.dependents)
+        machine.refuse(CommandRefused(f"cannot remove {child.path}: it is required by {names}"))
+        return
+    machine.command_accepted(child, "remove", command.reason)
+    machine.hold_down(child, Wish.REMOVED, command.reason, urgent=True)
+
+
+def restart_child(machine: SupervisionMachine, command: o.RestartChild, now: float) -> None:
+    """A new attempt, now: hold and backoff are cleared, for this child only."""
+    child = _find(machine, command.name)
+    if child is None or _refuse_if_closed(machine, f"restart {command.name}"):
+        return
+    if child.wish is Wish.REMOVED:
+        machine.refuse(CommandRefused(f"cannot restart {child.path}: it is being removed"))
+        return
+    if child.restart_pending:
+        return  # the restart that is under way is the one that was asked for
+    machine.command_accepted(child, "restart", command.reason)
+    child.wish = Wish.UP
+    child.reason = ""
+    child.restart_pending = True
+    child.generation += 1
+    child.streak = 0
+    put_on_hold(child, None, machine.timers)
+    child.done_well = False
+    if child.in_line or not (machine.is_started or child.ever_ready or child.dynamic):
+        # It takes part in a round, so those after it go on waiting for it. It waits for those
+        # before it only in the first start; later a restart by hand is a round of one.
+        machine.order.join_line(child)
+        child.alone = machine.is_started
+    machine.order.wake_watchers(child)  # what it was given up for may be no more
+    machine.condemn(child, Doom.WISH, command.reason, urgent=True)
+
+
+def add_child(machine: SupervisionMachine, command: o.AddChild, now: float) -> None:
+    """A new child beside the others; it starts when what it requires is there."""
+    error = reason_to_refuse(machine, command.spec)
+    if error is not None:
+        machine.refuse(error)
+        return
+    machine.enlist(machine.adopt(command.spec, command.first_start, now, dynamic=True))
+
+
+def reason_to_refuse(machine: SupervisionMachine, spec: ChildSpec[Any]) -> Exception | None:
+    """Why ``spec`` cannot be added now, or `None` if it can."""
+    if not machine.accepts:
+        return SupervisorClosed(f"{machine.path} is {machine.state}: cannot start {spec.name}")
+    existing = machine.children.get(spec.name)
+    if existing is not None:
+        return ChildAlreadyExists(f"{existing.path} exists already (it is {existing.state})")
+    most = machine.spec.max_children
+    if most is not None and len(machine.children) >= most:
+        return TooManyChildren(
+            f"{machine.path} is full: max_children={most}; cannot start {spec.name}"
+        )
+    try:
+        required = {
+            name: machine.children[name].spec for name in spec.requires if name in machine.children
+        }
+        check_child_of(spec, machine.spec, required)
+    except SpecError as error:
+        return error
+    leaving = [name for name in spec.requires if machine.children[name].wish is Wish.REMOVED]
+    if leaving:
+        return CommandRefused(f"cannot start {spec.name}: {', '.join(leaving)} is being removed")
+    return None
+
+
+def shutdown(machine: SupervisionMachine, command: o.Shutdown, now: float) -> None:
+    """Everybody down, in order."""
+    kind = command.kind or o.OutcomeKind.SHUTDOWN
+    machine.close(
+        o.Outcome(kind, command.reason), now, grace=command.grace, deadline=command.deadline
+    )

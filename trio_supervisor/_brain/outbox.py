@@ -1,0 +1,89 @@
+"""Telling the world: orders to be carried out, and events for every change of state.
+
+What a child's state *is* follows from its situation; what it was last *shown* as is kept beside it.
+Whatever changes it without an event of its own is told by `Teller.show`, so that the fold of the
+events is always the state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trio_supervisor._brain import messages as o
+from trio_supervisor._events import events as ev
+from trio_supervisor._events.snapshot import ChildState
+
+if TYPE_CHECKING:
+    from trio_supervisor._brain.lifecycle import ChildLife
+
+
+class Teller:
+    """Collects the orders of one step of a machine."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.said_idle = False
+        self._orders: list[o.Order] = []
+
+    def emit(self, child: ChildLife, event: type[ev.Event], *fields: object) -> None:
+        """Record something about ``child``."""
+        self._orders.append(o.Emit(event, child.path, child.attempt, fields))
+
+    def command_accepted(self, child: ChildLife, command: str, reason: str) -> None:
+        """Record an operator's wish."""
+        self._emit(ev.CommandAccepted, child.path, child.attempt, command, reason)
+
+    def say_idle(self) -> None:
+        """Nothing is left to do, and nothing was declared to end the supervisor: said once."""
+        self.said_idle = True
+        self._emit(ev.SupervisorIdle, self.path, 0)
+
+    def refuse(self, error: Exception) -> None:
+        """The command at hand is not accepted."""
+        self._orders.append(o.Refuse(error))
+
+    def report_unresponsive(self, child: ChildLife, seconds: float) -> None:
+        """The attempt was cancelled ``seconds`` ago and is still there."""
+        self._orders.append(o.ReportUnresponsive(child.name, child.attempt, seconds))
+
+    def fail_start(self, child: ChildLife) -> None:
+        """Whoever waits for the start of ``child`` must hear that it failed."""
+        self._orders.append(o.FailStart(child.name, child.attempt))
+
+    def _emit(self, event: type[ev.Event], path: str, attempt: int, *fields: object) -> None:
+        self._orders.append(o.Emit(event, path, attempt, fields))
+
+    def enter_child(
+        self, child: ChildLife, state: ChildState, now: float, reason: str = ""
+    ) -> None:
+        """The child's state, as the event that follows tells it."""
+        child.shown = state
+        child.since = now
+        child.shown_reason = reason
+        child.shown_until = None
+
+    def show(self, child: ChildLife, state: ChildState, now: float) -> None:
+        """Record ``state``, the child's, if no event of its own has told it yet."""
+        until = child.hold.until if child.hold is not None and not child.live else None
+        if state is child.shown and until == child.shown_until:
+            return
+        reason = child.reason if state in (ChildState.STOPPED, ChildState.QUARANTINED) else ""
+        self.enter_child(child, state, now, reason)
+        child.shown_until = until
+        if until is not None:
+            self.emit(child, ev.ChildBackingOff, until)
+        elif state in _STATE_EVENTS_WITH_REASON:
+            self.emit(child, _STATE_EVENTS_WITH_REASON[state], reason)
+        else:
+            self.emit(child, _STATE_EVENTS[state])
+
+
+_STATE_EVENTS: dict[ChildState, type[ev.Event]] = {
+    ChildState.WAITING: ev.ChildWaiting,
+    ChildState.DONE: ev.ChildDone,
+    ChildState.REMOVED: ev.ChildRemoved,
+}
+_STATE_EVENTS_WITH_REASON: dict[ChildState, type[ev.Event]] = {
+    ChildState.STOPPED: ev.ChildStopped,
+    ChildState.QUARANTINED: ev.ChildQuarantined,
+}

@@ -1,0 +1,82 @@
+"""What follows from an exit: the decision table, sliding windows, the shared backoff hold."""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf
+from typing import TYPE_CHECKING
+
+from trio_supervisor._specs.policy import DoNotRestart, Restart, RestartPolicy
+
+if TYPE_CHECKING:
+    from trio_supervisor._brain.lifecycle import ChildLife
+    from trio_supervisor._brain.timers import DeadlineHeap
+    from trio_supervisor._specs.policy import Decision, RestartLimit
+
+REMOVE = "remove"
+
+# DESIGN 5.2, after OTP's restart types: (policy, did it succeed) -> what follows.
+TABLE: dict[tuple[RestartPolicy, bool], Decision | str] = {
+    (RestartPolicy.PERMANENT, True): Restart(),
+    (RestartPolicy.PERMANENT, False): Restart(),
+    (RestartPolicy.TRANSIENT, True): DoNotRestart(),
+    (RestartPolicy.TRANSIENT, False): Restart(),
+    (RestartPolicy.TEMPORARY, True): REMOVE,
+    (RestartPolicy.TEMPORARY, False): REMOVE,
+}
+
+
+class Window:
+    """Counts admitted restarts in every stretch of ``within`` seconds, exactly; amortised O(1)."""
+
+    __slots__ = ("limit", "times")
+
+    def __init__(self, limit: RestartLimit) -> None:
+        self.limit = limit
+        self.times: deque[float] = deque()
+
+    def used(self, now: float) -> int:
+        """How many admitted restarts count at ``now``: those with ``t > now - within``."""
+        edge = now - self.limit.within
+        times = self.times
+        while times and times[0] <= edge:
+            times.popleft()
+        return len(times)
+
+    def has_room(self, now: float) -> bool:
+        """Whether one more restart may be admitted at ``now``."""
+        return self.used(now) < self.limit.max_restarts
+
+    def describe(self) -> str:
+        """The limit in words."""
+        most = self.limit.max_restarts
+        return f"{most} restart{'' if most == 1 else 's'} in {self.limit.within:g}s"
+
+    def charge(self, now: float) -> None:
+        """Count one admitted restart."""
+        self.times.append(now)
+
+
+class Hold:
+    """A backoff that a whole radius shares: one time, one deadline, released together."""
+
+    __slots__ = ("members", "queued", "until", "waiting", "wake_at")
+
+    def __init__(self, until: float, members: list[ChildLife]) -> None:
+        self.until = until
+        self.members = members
+        self.waiting = 0  # how many of them are still held by it
+        self.wake_at = inf
+        self.queued = inf
+
+
+def put_on_hold(child: ChildLife, hold: Hold | None, timers: DeadlineHeap) -> None:
+    """Let ``child`` wait for ``hold`` and no other one; what nobody waits for is called off."""
+    old = child.hold
+    child.hold = hold
+    if old is not None:
+        old.waiting -= 1
+        if not old.waiting:
+            timers.arm(old, inf)
+    if hold is not None:
+        hold.waiting += 1

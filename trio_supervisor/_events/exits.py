@@ -1,0 +1,303 @@
+"""How an attempt ended: one type per cause, the record, and the one function that judges.
+
+A nursery tells you *that* something ended. Whoever restarts things needs to know *why*: did it
+finish, did it crash, did we stop it, did it cancel itself? Each cause is a type of its own here,
+so that policy, logs and tests can match on it instead of guessing from exception types.
+
+Nothing in this module waits, reads a clock or knows Trio: `classify` sees only recorded facts, and
+can be tested with every combination of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal, cast, final
+
+from trio_supervisor._errors import TaskFailure, leaf_first
+from trio_supervisor._record import Record
+from trio_supervisor._text import text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ExitKind = Literal[
+    "succeeded",
+    "failed",
+    "crashed",
+    "timed_out",
+    "unhealthy",
+    "stopped",
+    "aborted",
+    "self_cancelled",
+]
+TimedOutPhase = Literal["start", "run"]
+
+_LONGEST_LINE = 200
+
+
+class TaskExit(Record):
+    """How one attempt of a child ended: one of the subclasses. Match on the type or on `kind`."""
+
+    kind: ClassVar[ExitKind]
+    """The cause as a word: ``"crashed"``, ``"stopped"``, ..."""
+    is_success: ClassVar[bool] = False
+    """Whether the body did its work and returned."""
+    is_failure: ClassVar[bool] = False
+    """Whether this counts against the child: restart policy and limits look at nothing else."""
+
+    @property
+    def error(self) -> Exception | None:
+        """The exception behind this exit, if there is one; a group, if there were several."""
+        return None
+
+    def has(self, wanted: type[Exception] | tuple[type[Exception], ...]) -> bool:
+        """Whether the error, or any exception inside a group of any depth, is a ``wanted`` one."""
+        pending: list[BaseException] = [] if self.error is None else [self.error]
+        while pending:
+            found = pending.pop()
+            if isinstance(found, wanted):
+                return True
+            if isinstance(found, BaseExceptionGroup):
+                pending.extend(found.exceptions)
+        return False
+
+    def describe(self) -> str:
+        """This exit in one line of at most 200 characters.
+
+        Never raises, whatever the `str` of the error does.
+        """
+        line = self.kind.replace("_", " ")
+        detail = " ".join(self._detail().split())
+        if detail:
+            line = f"{line}: {detail}"
+        return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 3]}..."
+
+    def _detail(self) -> str:
+        return ""
+
+
+@final
+class Succeeded(TaskExit):
+    """The body returned, and nobody had asked it to stop."""
+
+    kind: ClassVar[ExitKind] = "succeeded"
+    is_success: ClassVar[bool] = True
+    value: object = None
+
+
+@final
+class Failed(TaskExit):
+    """The body raised `TaskFailure`: it failed and says so itself."""
+
+    kind: ClassVar[ExitKind] = "failed"
+    is_failure: ClassVar[bool] = True
+    failure: TaskFailure
+
+    @property
+    def error(self) -> TaskFailure:
+        """The `TaskFailure` that was raised."""
+        return self.failure
+
+    def _detail(self) -> str:
+        return f"{text_of(self.failure)} ({category_of(self.failure)})"
+
+
+@final
+class Crashed(TaskExit):
+    """An exception came out of the body or its background tasks; a group, if several did."""
+
+    kind: ClassVar[ExitKind] = "crashed"
+    is_failure: ClassVar[bool] = True
+    # Frozen, so it reads like the property it overrides.
+    error: Exception  # pyright: ignore[reportIncompatibleMethodOverride]
+    """The exception itself, with its traceback, cause and notes."""
+
+    def _detail(self) -> str:
+        text = leaf_first(self.error)
+        name = type(self.error).__name__
+        return f"{name}: {text}" if text else name
+
+
+@final
+class TimedOut(TaskExit):
+    """We ended it: it took too long to become ready (``"start"``) or altogether (``"run"``)."""
+
+    kind: ClassVar[ExitKind] = "timed_out"
+    is_failure: ClassVar[bool] = True
+    phase: TimedOutPhase
+    seconds: float
+
+    def _detail(self) -> str:
+        what = "not ready within" if self.phase == "start" else "still running after"
+        return f"{what} {self.seconds:g}s"
+
+
+@final
+class Unhealthy(TaskExit):
+    """We ended it: it had sent no heartbeat for ``silence`` seconds."""
+
+    kind: ClassVar[ExitKind] = "unhealthy"
+    is_failure: ClassVar[bool] = True
+    silence: float
+
+    def _detail(self) -> str:
+        return f"no heartbeat for {self.silence:g}s"
+
+
+@final
+class Stopped(TaskExit):
+    """It was asked to stop, and its body returned."""
+
+    kind: ClassVar[ExitKind] = "stopped"
+    reason: str = ""
+
+    def _detail(self) -> str:
+        return self.reason
+
+
+@final
+class Aborted(TaskExit):
+    """Its scope was cancelled from outside the body, and that is what ended the body."""
+
+    kind: ClassVar[ExitKind] = "aborted"
+    reason: str = ""
+
+    def _detail(self) -> str:
+        return self.reason
+
+
+@final
+class SelfCancelled(TaskExit):
+    """The body ended with a `trio.Cancelled` that no supervisor had asked for: a failure.
+
+    The usual way to get here is ``child.nursery.cancel_scope.cancel()``, meant as "I am finished".
+    Return from the body for that, and cancel the background tasks' own nursery.
+    """
+
+    kind: ClassVar[ExitKind] = "self_cancelled"
+    is_failure: ClassVar[bool] = True
+    reason: str = ""
+
+    def _detail(self) -> str:
+        return self.reason
+
+
+@final
+class ChildRunReport(Record):
+    """The record of one finished attempt. All times are on Trio's clock, in seconds."""
+
+    name: str
+    """The child's name among its siblings."""
+    path: str
+    """Where the child stands in the tree: ``"app/sessions/s-1"``."""
+    attempt: int
+    """Which run of the child this was, counted from 1 over the child's life."""
+    generation: int
+    """How often the child had been restarted by hand before."""
+    exit: TaskExit
+    """How the attempt ended."""
+    became_ready: bool
+    """Whether it was ever ready."""
+    ready_at_exit: bool
+    """Whether it was ready when it ended."""
+    started_at: float
+    ready_at: float | None
+    """When it was ready for the first time, or `None`."""
+    ended_at: float
+    stop_reason: str | None = None
+    """Why it had been asked to stop, or `None` if nobody had asked; not how it ended."""
+    last_heartbeat: float | None = None
+    """When it last gave a sign of life through its context, or `None` if it never did."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the attempt lasted."""
+        return self.ended_at - self.started_at
+
+
+def category_of(failure: TaskFailure) -> str:
+    """Its label, whatever a subclass has made of it."""
+    try:
+        return text_of(failure.category)
+    except Exception:  # a broken property must not hide how the attempt ended
+        return "error"
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions in ``error``. Only plain groups are opened: a subclass means something."""
+    pending = [error]
+    while pending:
+        found = pending.pop()
+        if type(found) is ExceptionGroup or type(found) is BaseExceptionGroup:
+            pending.extend(reversed(found.exceptions))
+        else:
+            yield found
+
+
+def classify(
+    *,
+    error: BaseException | None,
+    body_cancelled: bool,
+    cancel_called: bool,
+    fault: TaskExit | None,
+    stop_reason: str | None,
+    value: object,
+    cancelled_by: str = "",
+) -> TaskExit | BaseException:
+    """Judge an attempt whose scope has closed. The first rule that fits decides.
+
+    Args:
+        error: what came out of the body and its background tasks, without any ``Cancelled``.
+        body_cancelled: the body's own outcome was ``Cancelled`` and nothing else.
+        cancel_called: it was our cancel that reached it (or came before its first step), or that of
+            a scope around everything.
+        fault: why we ended it for time or health, if we did.
+        stop_reason: why we asked it to stop, or `None` if we did not ask.
+        value: what the body returned, if it did.
+        cancelled_by: what is known about a ``Cancelled`` that we did not ask for.
+
+    Returns:
+        The exit; or, if something came out that is no `Exception`, that fatal thing itself. It is
+        not the child's failure, and the caller has to hand it on. Errors beside it become its
+        ``__cause__``, or notes if it has one; several fatal things come in the group they are in.
+    """
+    if error is not None:
+        return _judge_error(error)
+    if fault is not None:
+        return fault
+    if body_cancelled:
+        if cancel_called:
+            return Aborted(cancelled_by if stop_reason is None else stop_reason)
+        return SelfCancelled(cancelled_by)
+    if stop_reason is not None:
+        return Stopped(stop_reason)
+    return Succeeded(value)
+
+
+def _judge_error(error: BaseException) -> TaskExit | BaseException:
+    if isinstance(error, Exception) and not isinstance(error, ExceptionGroup):  # nearly always
+        return Failed(error) if isinstance(error, TaskFailure) else Crashed(error)
+    found = list(leaves(error))
+    fatal = [leaf for leaf in found if not isinstance(leaf, Exception)]
+    if fatal:
+        return _with_the_rest(fatal[0], error) if len(fatal) == 1 else error
+    judged = found[0] if len(found) == 1 else error
+    if isinstance(judged, TaskFailure):
+        return Failed(judged)
+    # No leaf is fatal, so Python has made an `ExceptionGroup` of it, which is an `Exception`.
+    return Crashed(cast("Exception", judged))
+
+
+def _with_the_rest(fatal: BaseException, error: BaseException) -> BaseException:
+    """The one fatal thing in ``error``, bare: a program ends as it says. The rest goes with it."""
+    if error is fatal:
+        return fatal
+    assert isinstance(error, BaseExceptionGroup)
+    rest = error.split(lambda leaf: leaf is fatal)[1]
+    if rest is None:
+        return fatal
+    if fatal.__cause__ is None:
+        fatal.__cause__ = rest
+    else:
+        for leaf in leaves(rest):
+            fatal.add_note(f"beside it: {type(leaf).__name__}: {text_of(leaf)}")
+    return fatal

@@ -1,0 +1,197 @@
+"""Watching a tree without ever slowing it down.
+
+A reader that cannot keep up must not make a supervisor wait, and must not make it remember
+everything. So each subscription has a bounded buffer of its own: when that is full, the oldest
+event makes room, and the reader is told how many it has missed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, Self, final
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from trio_supervisor._events.events import Event, EventGap, SupervisorFinished
+from trio_supervisor._events.journal import check_room
+from trio_supervisor._events.snapshot import SupervisorState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from trio_supervisor._events.journal import Journal
+    from trio_supervisor._events.snapshot import SupervisorSnapshot
+
+_NOT_ENTERED: Final = "a subscription begins with `async with supervisor.subscribe() as events:`"
+
+
+@final
+class Subscription:
+    """A snapshot of a supervisor, and an async iterator of all events at or below it since then.
+
+    Made by `Supervisor.subscribe`::
+
+        async with supervisor.subscribe() as events:
+            show(events.snapshot)
+            async for event in events:
+                ...
+
+    Between snapshot and first event nothing is missing and nothing is told twice, so folding the
+    events into the snapshot follows the tree. A reader that is too slow loses the oldest events and
+    finds one `EventGap` in their place; whoever folds then subscribes anew. Iteration ends once the
+    supervisor has finished and the buffer is empty.
+
+    Entering is a checkpoint and can be cancelled; leaving is neither. What is left in the buffer
+    is then forgotten.
+
+    Attributes:
+        lost: How many events this reader has missed altogether.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_ended",
+        "_journal",
+        "_left",
+        "_lot",
+        "_max_buffer",
+        "_missed",
+        "_next",
+        "_prefix",
+        "_reading",
+        "_run",
+        "_snapshot",
+        "_state",
+        "lost",
+    )
+
+    def __init__(
+        self,
+        journal: Journal,
+        state: Callable[[], SupervisorSnapshot],
+        *,
+        path: str,
+        max_buffer: int = 1024,
+    ) -> None:
+        self.lost: int = 0
+        self._journal = journal
+        self._state = state
+        self._max_buffer = check_room("subscribe", "max_buffer", max_buffer)
+        self._buffer: deque[Event] = deque()
+        self._missed = 0  # since the last EventGap
+        self._next: Event | None = None  # what follows that gap, where it cannot be lost any more
+        self._snapshot: SupervisorSnapshot | None = None
+        self._lot = trio.lowlevel.ParkingLot()
+        self._ended = self._left = self._reading = False
+        self._prefix = f"{path}/"
+        self._run = 0
+
+    async def __aenter__(self) -> Self:
+        """Take the snapshot and begin to listen, in one step.
+
+        Raises:
+            RuntimeError: It was entered before.
+        """
+        if self._snapshot is not None:
+            raise RuntimeError("a subscription can be entered only once: subscribe again")
+        await trio.lowlevel.checkpoint()
+        # No checkpoint from here: nothing may happen between the snapshot and the first event.
+        self._snapshot = snapshot = self._state()
+        self._run = snapshot.run
+        if snapshot.state is SupervisorState.FINISHED:
+            self._ended = True
+        else:
+            self._journal.attach(self.offer)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop listening."""
+        self.end()
+        self._left = True
+        self._buffer.clear()
+        self._next = None
+
+    @property
+    def snapshot(self) -> SupervisorSnapshot:
+        """The supervisor right before the first event.
+
+        Raises:
+            RuntimeError: The subscription has not been entered.
+        """
+        if self._snapshot is None:
+            raise RuntimeError(_NOT_ENTERED)
+        return self._snapshot
+
+    def __aiter__(self) -> Self:
+        return self
+
+    @enable_ki_protection
+    async def __anext__(self) -> Event | EventGap:
+        """The next event, or the gap that stands in its place.
+
+        Cancelled, it has taken nothing.
+
+        Raises:
+            RuntimeError: The subscription has not been entered.
+            trio.BusyResourceError: Another task is waiting for the next event.
+            trio.ClosedResourceError: The subscription has been left.
+        """
+        if self._snapshot is None:
+            raise RuntimeError(_NOT_ENTERED)
+        if self._reading:
+            raise trio.BusyResourceError("another task reads this subscription: open one for each")
+        self._reading = True
+        try:
+            if self._buffer or self._missed or self._next is not None or self._ended:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._lot.park()
+        finally:
+            self._reading = False
+        return self._take()
+
+    def _take(self) -> Event | EventGap:
+        if self._left:
+            raise trio.ClosedResourceError("this subscription has been left")
+        following, self._next = self._next, None
+        if following is not None:
+            return following
+        if self._missed:
+            gap = EventGap(self._missed)
+            self._missed = 0
+            # Else a reader slower than the buffer turns over would be shown gaps and nothing else.
+            self._next = self._buffer.popleft() if self._buffer else None
+            return gap
+        if self._buffer:
+            return self._buffer.popleft()
+        raise StopAsyncIteration
+
+    def offer(self, event: Event) -> None:
+        """Take in an event, if it is one of ours. Never waits, never raises."""
+        if self._ended or not f"{event.path}/".startswith(self._prefix):
+            return
+        if len(self._buffer) == self._max_buffer:
+            self._buffer.popleft()
+            self._missed += 1
+            self.lost += 1
+        self._buffer.append(event)
+        if type(event) is SupervisorFinished and event.run == self._run:
+            self.end()
+        else:
+            self._lot.unpark()
+
+    def end(self) -> None:
+        """Nothing more will come; what is in the buffer can still be read.
+
+        Happens by itself when the supervisor finishes; `offer` is then left alone by the journal.
+        """
+        self._ended = True
+        self._journal.detach(self.offer)
+        self._lot.unpark_all()

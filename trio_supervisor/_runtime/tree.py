@@ -1,0 +1,58 @@
+"""What the supervisors of one tree share, and what a command is answered with."""
+
+from __future__ import annotations
+
+from time import time as wall_clock
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from trio_supervisor._events.journal import Journal
+from trio_supervisor._logging.tree_log import TreeLog
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from random import Random
+
+    from trio_supervisor._attempts.context import ChildContext
+    from trio_supervisor._runtime.child_slot import Slot
+    from trio_supervisor._runtime.shell import Shell
+
+
+@final
+class Tree:
+    """What the supervisors of one tree share.
+
+    Attributes:
+        journal: Their events, in one sequence.
+        log: The lines that it writes of them.
+        thread: In which it runs; the only one in which it can be told anything.
+        random: The source of jitter.
+        nest: The body of a nested supervisor, below the shell that is its first argument.
+    """
+
+    __slots__ = ("journal", "log", "nest", "random", "thread")
+
+    def __init__(
+        self, random: Random, nest: Callable[[Shell, ChildContext], Awaitable[object]]
+    ) -> None:
+        self.thread = 0
+        self.random = random
+        self.nest = nest
+        self.journal = Journal(wall=wall_clock)
+        self.log = TreeLog()
+        self.journal.tap = self.log.on_event
+
+
+@final
+class Reply:
+    """What became of a command; whoever gave it may wait for that."""
+
+    __slots__ = ("answered", "attempt", "error", "lonely", "slot")
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.error: Exception | None = None
+        self.slot: Slot | None = None
+        self.attempt = 0  # the newest one of the child when the command was taken
+        self.lonely = False  # nobody waits for it: a refusal goes to the log

@@ -1,0 +1,138 @@
+"""What a shell shows of itself: its state, its children's values, its failure as an error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_supervisor._brain import messages as o
+from trio_supervisor._errors import (
+    ChildEscalated,
+    ChildNotFound,
+    ChildNotReady,
+    ChildStartError,
+    RestartLimitExceeded,
+    SupervisorClosed,
+    SupervisorError,
+)
+from trio_supervisor._events.snapshot import ChildSnapshot, ChildState, SupervisorSnapshot
+
+if TYPE_CHECKING:
+    from trio_supervisor._runtime.child_slot import Slot, View
+    from trio_supervisor._runtime.shell import Shell
+
+
+def snapshot_of(shell: Shell) -> SupervisorSnapshot:
+    """The tree as it is, built from the machine."""
+    machine = shell.machine
+    children = tuple(_child_snapshot(shell, slot) for slot in shell.slots.values())
+    return SupervisorSnapshot(
+        machine.spec.name if shell.parent is None else shell.path.rpartition("/")[2],
+        shell.path,
+        shell.run,
+        machine.state,
+        machine.since,
+        machine.reason,
+        children,
+    )
+
+
+def _child_snapshot(shell: Shell, slot: Slot) -> ChildSnapshot:
+    life = slot.life
+    waits = life.shown is ChildState.WAITING and shell.machine.accepts
+    return ChildSnapshot(
+        name=life.name,
+        path=life.path,
+        state=life.shown,
+        attempt=life.attempt,
+        generation=life.shown_generation,
+        since=life.since,
+        until=life.shown_until,
+        reason=life.shown_reason,
+        unresponsive=life.is_unresponsive,
+        restarts=life.restarts,
+        last_exit=life.last_exit,
+        supervisor=None if slot.nested is None else snapshot_of(slot.nested),
+        waiting_for=shell.machine.order.waits_for(life) if waits else (),
+    )
+
+
+def error_of(shell: Shell, outcome: o.Outcome) -> SupervisorError:
+    """What the supervisor ends with because of ``outcome``, with the causes attached."""
+    if outcome.child is None:
+        return SupervisorError(f"{shell.path}: {outcome.reason}")
+    slot = shell.slots[outcome.child]
+    reports, path = slot.reports, slot.life.path
+    error: SupervisorError
+    if outcome.kind is o.OutcomeKind.LIMIT:
+        window = slot.life.window
+        own = window is not None and not window.has_room(trio.current_time())
+        limit = window.limit if own and window is not None else shell.spec.restart_limit
+        error = RestartLimitExceeded(outcome.reason, path=path, limit=limit, reports=reports)
+        if causes := [cause for cause in error.exceptions if isinstance(cause, Exception)]:
+            error.__cause__ = ExceptionGroup(f"the failures of {path}, oldest first", causes)
+        return error
+    if outcome.kind is o.OutcomeKind.START_FAILED:
+        error = ChildStartError(outcome.reason, path=path, reports=reports)
+    else:
+        error = ChildEscalated(
+            _escalation(slot, outcome.reason), path=path, reason=outcome.reason, reports=reports
+        )
+    error.__cause__ = None if slot.exit is None else slot.exit.error
+    return error
+
+
+def _escalation(slot: Slot, reason: str) -> str:
+    path = slot.life.path
+    if reason.startswith(path):  # decide gave none
+        return reason
+    assert slot.exit is not None  # that decide was asked about
+    return f"{path} escalated: {reason}; last: {slot.exit.describe()}"
+
+
+# ---------------------------------------------------------------- values
+
+
+def value_of(shell: Shell, name: str) -> object:
+    """The ready value of a child of ``shell``, or of one in a supervisor above it."""
+    slot = _provider(shell, name)
+    found, value = slot.ready_value
+    if not found:
+        raise ChildNotReady(f"{slot.life.path} is {slot.life.state}: it has no value now")
+    return value
+
+
+async def wait_value_of(shell: Shell, name: str) -> object:
+    """The same, as soon as there is one."""
+    slot = _provider(shell, name)
+
+    def ends_with_its_supervisor(view: View) -> bool:
+        return view.closed or (slot.shell.is_stopping and view.is_at_rest)
+
+    while True:
+        view = await slot.wait(
+            lambda view: view.state in _ENDS_WAIT or ends_with_its_supervisor(view)
+        )
+        found, value = slot.ready_value
+        if found:
+            return value
+        await trio.lowlevel.checkpoint_if_cancelled()  # that would be why
+        if view.state is ChildState.REMOVED:
+            raise ChildNotFound(f"{slot.life.path} was removed")
+        if ends_with_its_supervisor(view):
+            raise SupervisorClosed(f"{slot!r} ends with its supervisor")
+        await trio.lowlevel.checkpoint()
+
+
+_ENDS_WAIT = frozenset({ChildState.READY, ChildState.REMOVED})
+
+
+def _provider(shell: Shell, name: str) -> Slot:
+    above: Shell | None = shell
+    while above is not None:
+        slot = above.slots.get(name)
+        if slot is not None:
+            return slot
+        above = above.parent
+    raise ChildNotFound(f"neither {shell.path} nor a supervisor above it has a child {name!r}")

@@ -1,0 +1,73 @@
+"""What an adapter returns: an async function of the context, and what is known about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
+
+import attrs
+
+from trio_supervisor._specs.checks import check_choice
+from trio_supervisor._specs.policy import ReadinessPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_supervisor._attempts.context import ChildContext
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@final
+@attrs.frozen(repr=False, weakref_slot=False)
+class Body(Generic[T_co]):
+    """An adapted function, ready to be the ``run`` of a `ChildSpec`; ``T_co`` is its ready value.
+
+    Adapters (`plain`, `serving`, ...) make these. An adapter of your own may too, or may just
+    return an async function; the difference is that a declaration which a `Body` cannot fulfil is
+    refused when it is made. Bodies are equal if their ``call`` is: make that a value (a frozen
+    class, say) and specs can be compared.
+
+    Args:
+        call: Called with the `ChildContext` for each attempt; what it returns is awaited.
+        label: What logs and errors call it (``"holding(open_store)"``).
+        readiness: When it is ready; `None` leaves that to the declaration.
+        hears_stop: Whether it ends in its own time after a stop request. If not, a ``grace`` would
+            only delay the cancel, and is refused.
+        can_heartbeat: Whether it can send heartbeats. If not, ``stale_after`` would end every
+            attempt, and is refused.
+    """
+
+    call: Callable[..., Awaitable[object]]
+    label: str = attrs.field(eq=False)
+    readiness: ReadinessPolicy | None = None
+    hears_stop: bool = True
+    can_heartbeat: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.readiness is not None:
+            chosen = check_choice(
+                f"Body {self.label}", "readiness", self.readiness, ReadinessPolicy
+            )
+            object.__setattr__(self, "readiness", chosen)
+
+    def __call__(self, child: ChildContext) -> Awaitable[object]:
+        """Start one run of it; the attempt awaits what comes back."""
+        return self.call(child)
+
+    def __repr__(self) -> str:
+        return self.label
+
+
+def label_of(run: object) -> str:
+    """What to call a function in a log line: its qualified name, or that of what it wraps."""
+    if isinstance(run, Body):
+        return run.label
+    for _ in range(8):  # partials of partials, bounded
+        name = getattr(run, "__qualname__", None) or getattr(run, "__name__", None)
+        if isinstance(name, str):
+            return name
+        inner: Any = getattr(run, "func", None)
+        if inner is None:
+            break
+        run = inner
+    return type(run).__qualname__

@@ -1,0 +1,389 @@
+"""One child, as a user declares it. Frozen, validated when made, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    TypeVar,
+    TypeVarTuple,
+    Unpack,
+    final,
+    overload,
+)
+
+import attrs
+
+from trio_supervisor._specs.body import Body, label_of
+from trio_supervisor._specs.check_run import check_decide, check_run
+from trio_supervisor._specs.checks import (
+    check_bool,
+    check_choice,
+    check_name,
+    check_seconds,
+    refuse,
+)
+from trio_supervisor._specs.options import ChildOptions, Declared
+from trio_supervisor._specs.policy import (
+    INHERIT,
+    BackoffPolicy,
+    Inherit,
+    OnLimit,
+    ReadinessPolicy,
+    RestartPolicy,
+    check_backoff,
+    check_limit,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_supervisor._attempts.context import ChildContext
+    from trio_supervisor._events.exits import ChildRunReport
+    from trio_supervisor._specs.options import ChildChanges
+    from trio_supervisor._specs.policy import (
+        OnLimitLike,
+        ReadinessPolicyLike,
+        RestartDecision,
+        RestartLimit,
+        RestartPolicyLike,
+    )
+    from trio_supervisor._specs.supervisor import SupervisorSpec
+
+T_co = TypeVar("T_co", covariant=True)
+Ts = TypeVarTuple("Ts")
+
+DEFAULT_BACKOFF: Final = BackoffPolicy()
+DEFAULT_START_TIMEOUT: Final = 30.0
+_NONE_GIVEN: Final[frozenset[str]] = frozenset()
+_OPTIONS: Final = tuple(ChildOptions.__annotations__)
+# Options whose default depends on other things: `replace` has to know whether they were given.
+_DEPENDENT: Final = frozenset({"readiness", "start_timeout", "backoff", "on_limit"})
+
+
+@final
+@attrs.frozen(init=False, repr=False, hash=False, weakref_slot=False)
+class ChildSpec(Declared, Generic[T_co]):
+    """One child: a function to keep running, and the policy by which it is kept.
+
+    Specs are values: frozen, compared by what they say, changed with `replace`. ``T_co`` is the
+    type of the value that the child is ready with.
+
+    Args:
+        name: Unique among its siblings; printable, without ``/``.
+        run: An async function, called as ``run(child, *args)`` for every attempt, or what an
+            adapter (`plain`, `serving`, `holding`, `in_thread`) returns.
+        *args: The rest of its arguments.
+        restart: ``"permanent"`` (always, OTP's default), ``"transient"`` (after failures) or
+            ``"temporary"`` (never; forgotten when it ends).
+        readiness: ``"immediate"`` or ``"explicit"`` (it calls ``child.ready()``); by default what
+            the adapter says, else immediate.
+        start_timeout: Seconds from the attempt's start in which it has to become ready; 30 by
+            default. Explicit readiness only.
+        retry_first_start: Whether a failure before it was ever ready is an ordinary failure instead
+            of one that fails the start of the tree. Explicit readiness only.
+        max_runtime: Seconds that one attempt may last.
+        stale_after: Seconds of silence, while ready, after which it counts as unhealthy.
+        grace: Seconds between the stop request and the cancel.
+        backoff: How long a restart waits.
+        restart_limit: How often it may be restarted, in place of its supervisor's
+            ``child_restart_limit``; `None` for no limit.
+        on_limit: What happens at the limit: ``"escalate"`` (default) or ``"quarantine"``.
+        requires: Siblings (names or specs) that have to be ready whenever it starts; in a sequence,
+            earlier ones.
+        significant: Whether its end counts for the supervisor's ``auto_shutdown`` (EEP-56).
+        decide: Called with the report of each attempt that ended by itself; what it returns goes
+            before ``restart``, unless it is `None`. A plain function, not an async one.
+
+    All seconds may be `math.inf`, meaning no limit.
+
+    Raises:
+        SpecError: A value out of range, or a combination in which an option could have no effect.
+
+    Example:
+        ``ChildSpec("consumer", consume, "orders", readiness="explicit", stale_after=30, grace=5)``
+    """
+
+    name: str
+    run: Callable[..., Awaitable[object]]
+    args: tuple[Any, ...]
+    restart: RestartPolicy
+    readiness: ReadinessPolicy
+    start_timeout: float
+    retry_first_start: bool
+    max_runtime: float
+    stale_after: float
+    grace: float
+    backoff: BackoffPolicy
+    restart_limit: RestartLimit | Inherit | None
+    on_limit: OnLimit
+    requires: tuple[str, ...]
+    significant: bool
+    decide: Callable[[ChildRunReport], RestartDecision | None] | None
+    supervisor: SupervisorSpec | None
+    """The nested supervisor that this child is, made by `SupervisorSpec.as_child`; else `None`."""
+    given: frozenset[str] = attrs.field(eq=False)
+    """Which of the options with a default that depends on other things were named."""
+
+    @overload
+    def __init__(
+        self,
+        name: str,
+        run: Body[T_co],
+        *,
+        restart: RestartPolicyLike = "permanent",
+        readiness: ReadinessPolicyLike | None = None,
+        start_timeout: float | None = None,
+        retry_first_start: bool = False,
+        max_runtime: float = inf,
+        stale_after: float = inf,
+        grace: float = 0,
+        backoff: BackoffPolicy | None = None,
+        restart_limit: RestartLimit | Inherit | None = INHERIT,
+        on_limit: OnLimitLike | None = None,
+        requires: Iterable[str | ChildSpec[Any] | SupervisorSpec] = (),
+        significant: bool = False,
+        decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: ChildSpec[Any],
+        name: str,
+        run: Callable[[ChildContext, *Ts], Awaitable[object]],
+        *args: *Ts,
+        restart: RestartPolicyLike = "permanent",
+        readiness: ReadinessPolicyLike | None = None,
+        start_timeout: float | None = None,
+        retry_first_start: bool = False,
+        max_runtime: float = inf,
+        stale_after: float = inf,
+        grace: float = 0,
+        backoff: BackoffPolicy | None = None,
+        restart_limit: RestartLimit | Inherit | None = INHERIT,
+        on_limit: OnLimitLike | None = None,
+        requires: Iterable[str | ChildSpec[Any] | SupervisorSpec] = (),
+        significant: bool = False,
+        decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[..., Awaitable[object]],
+        *args: object,
+        restart: RestartPolicyLike = "permanent",
+        readiness: ReadinessPolicyLike | None = None,
+        start_timeout: float | None = None,
+        retry_first_start: bool = False,
+        max_runtime: float = inf,
+        stale_after: float = inf,
+        grace: float = 0,
+        backoff: BackoffPolicy | None = None,
+        restart_limit: RestartLimit | Inherit | None = INHERIT,
+        on_limit: OnLimitLike | None = None,
+        requires: Iterable[str | ChildSpec[Any] | SupervisorSpec] = (),
+        significant: bool = False,
+        decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
+    ) -> None:
+        check_name("ChildSpec", name)
+        owner = f"ChildSpec {name!r}"
+        check_run(owner, run, args)
+        put = object.__setattr__  # the class is frozen
+        put(self, "name", name)
+        put(self, "run", run)
+        put(self, "args", args)
+        put(self, "restart", check_choice(owner, "restart", restart, RestartPolicy))
+        put(self, "decide", decide)
+        put(self, "supervisor", None)
+        put(self, "given", _NONE_GIVEN)
+        body = run if isinstance(run, Body) else None
+        self._set_readiness(owner, body, readiness, start_timeout, retry_first_start)
+        self._set_times(owner, body, max_runtime, stale_after, grace)
+        self._set_restarts(owner, backoff, restart_limit, on_limit)
+        put(self, "requires", () if requires == () else _names(owner, name, requires))
+        put(self, "significant", significant)
+        if significant is not False:
+            self._check_significant(owner)
+        if decide is not None:
+            check_decide(owner, decide)
+
+    def _set_readiness(
+        self,
+        owner: str,
+        body: Body[Any] | None,
+        readiness: ReadinessPolicyLike | None,
+        start_timeout: float | None,
+        retry_first_start: bool,
+    ) -> None:
+        put = object.__setattr__
+        declared = None if body is None else body.readiness
+        if readiness is None:
+            chosen = declared or ReadinessPolicy.IMMEDIATE
+        else:
+            self._note("readiness")
+            chosen = check_choice(owner, "readiness", readiness, ReadinessPolicy)
+            if declared is not None and chosen is not declared:
+                expected = f"{str(declared)!r}, as {label_of(body)} declares it"
+                refuse(owner, "readiness", str(chosen), expected)
+        put(self, "readiness", chosen)
+        put(self, "retry_first_start", retry_first_start)
+        if retry_first_start is not False:
+            check_bool(owner, "retry_first_start", retry_first_start)
+        if chosen is ReadinessPolicy.EXPLICIT:
+            if start_timeout is None:
+                start_timeout = DEFAULT_START_TIMEOUT
+            else:
+                self._note("start_timeout")
+                start_timeout = check_seconds(owner, "start_timeout", start_timeout, positive=True)
+            put(self, "start_timeout", start_timeout)
+            return
+        put(self, "start_timeout", inf)
+        expected = "nothing: with readiness='immediate' it is ready as soon as it starts"
+        if start_timeout is not None:
+            refuse(owner, "start_timeout", start_timeout, expected)
+        if retry_first_start:
+            refuse(owner, "retry_first_start", retry_first_start, expected)
+
+    def _set_times(
+        self,
+        owner: str,
+        body: Body[Any] | None,
+        max_runtime: float,
+        stale_after: float,
+        grace: float,
+    ) -> None:
+        put = object.__setattr__
+        if max_runtime is not inf:
+            max_runtime = check_seconds(owner, "max_runtime", max_runtime, positive=True)
+        if stale_after is not inf:
+            stale_after = check_seconds(owner, "stale_after", stale_after, positive=True)
+        grace = check_seconds(owner, "grace", grace)
+        put(self, "max_runtime", max_runtime)
+        put(self, "stale_after", stale_after)
+        put(self, "grace", grace)
+        if body is not None:
+            if grace > 0 and not body.hears_stop:
+                expected = f"0: {body.label} cannot hear a stop request and is cancelled at once"
+                refuse(owner, "grace", grace, expected)
+            if stale_after < inf and not body.can_heartbeat:
+                expected = f"nothing: {body.label} cannot send heartbeats"
+                refuse(owner, "stale_after", stale_after, expected)
+
+    def _set_restarts(
+        self,
+        owner: str,
+        backoff: BackoffPolicy | None,
+        restart_limit: RestartLimit | Inherit | None,
+        on_limit: OnLimitLike | None,
+    ) -> None:
+        put = object.__setattr__
+        put(self, "backoff", DEFAULT_BACKOFF if backoff is None else backoff)
+        put(self, "restart_limit", restart_limit)
+        put(self, "on_limit", OnLimit.ESCALATE)
+        never = self.restart is RestartPolicy.TEMPORARY and self.decide is None
+        useless = "nothing: a temporary child without decide is never restarted"
+        if backoff is not None:
+            self._note("backoff")
+            check_backoff(owner, backoff)
+            if never:
+                refuse(owner, "backoff", backoff, useless)
+        if restart_limit is not INHERIT:
+            check_limit(owner, "restart_limit", restart_limit)
+            if never:
+                refuse(owner, "restart_limit", restart_limit, useless)
+        if on_limit is not None:
+            self._note("on_limit")
+            put(self, "on_limit", check_choice(owner, "on_limit", on_limit, OnLimit))
+            if restart_limit is None:
+                expected = "nothing: with restart_limit=None there is no limit to reach"
+                refuse(owner, "on_limit", str(on_limit), expected)
+            if never:
+                refuse(owner, "on_limit", str(on_limit), useless)
+
+    def _check_significant(self, owner: str) -> None:
+        check_bool(owner, "significant", self.significant)
+        if self.significant and self.restart is RestartPolicy.PERMANENT:
+            expected = "False with restart='permanent', which always comes back (EEP-56)"
+            refuse(owner, "significant", self.significant, expected)
+
+    def _note(self, option: str) -> None:
+        object.__setattr__(self, "given", self.given | {option})
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether the body itself says when it is ready."""
+        return self.readiness is ReadinessPolicy.EXPLICIT
+
+    def replace(self, **changes: Unpack[ChildChanges]) -> ChildSpec[T_co]:
+        """A copy with some options changed, validated anew.
+
+        What was not given stays not given: a child made explicit gets the default
+        ``start_timeout``, and one whose ``run`` is replaced the readiness of its new adapter. To
+        take back one that was given, pass `None` (or `INHERIT` for ``restart_limit``).
+
+        Args:
+            **changes: Any option; also ``name``, ``run`` and ``args`` (a tuple).
+
+        Raises:
+            SpecError: As for a new one; also when ``run`` or ``args`` of a nested supervisor are to
+                be changed.
+        """
+        options: dict[str, Any] = {
+            option: getattr(self, option)
+            for option in _OPTIONS
+            if option not in _DEPENDENT or option in self.given
+        }
+        options |= changes
+        name = options.pop("name", self.name)
+        if self.supervisor is not None:
+            for field in ("run", "args"):
+                if field in options:
+                    expected = "nothing: this child is a nested supervisor"
+                    refuse(f"ChildSpec {self.name!r}", field, options[field], expected)
+            nested = self.supervisor
+            if name != nested.name:
+                nested = nested.replace(name=name)
+            child: ChildSpec[Any] = nested.as_child(**options)  # T_co is Supervisor here
+            return child
+        run = options.pop("run", self.run)
+        args = options.pop("args", self.args)
+        return ChildSpec(name, run, *args, **options)
+
+    __replace__ = replace  # copy.replace() of newer Pythons
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        # Without args: they may be huge, or secret.
+        if self.supervisor is not None:
+            shown = [repr(self.name), repr(self.supervisor)]
+        else:
+            shown = [repr(self.name), label_of(self.run)]
+        if self.restart is not RestartPolicy.PERMANENT:
+            shown.append(f"restart={str(self.restart)!r}")
+        return f"ChildSpec({', '.join(shown)})"
+
+
+def _names(owner: str, name: str, requires: object) -> tuple[str, ...]:
+    """The names in ``requires``, each once."""
+    if isinstance(requires, str | bytes | Declared):
+        refuse(owner, "requires", requires, "a tuple of names or specs, such as ('db',)")
+    if not isinstance(requires, Iterable):
+        refuse(owner, "requires", requires, "names or specs of siblings, such as ('db',)")
+    names: dict[str, None] = {}
+    for item in requires:
+        target = item.name if isinstance(item, Declared) else item
+        if not isinstance(target, str) or not target:
+            refuse(owner, "requires", target, "names or specs of siblings, such as ('db',)")
+        if target == name:
+            refuse(owner, "requires", target, "other children, not itself")
+        if target in names:
+            refuse(owner, "requires", target, "each name once")
+        names[target] = None
+    return tuple(names)

@@ -1,0 +1,78 @@
+"""The options of specs as types, for functions that hand them on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from trio_supervisor._events.exits import ChildRunReport
+    from trio_supervisor._specs.child import ChildSpec
+    from trio_supervisor._specs.policy import (
+        AutoShutdownLike,
+        BackoffPolicy,
+        Inherit,
+        OnLimitLike,
+        OrderingLike,
+        ReadinessPolicyLike,
+        RestartDecision,
+        RestartLimit,
+        RestartPolicyLike,
+        StrategyLike,
+    )
+    from trio_supervisor._specs.supervisor import SupervisorSpec
+
+
+class ChildOptions(TypedDict, total=False):
+    """The options of a `ChildSpec`."""
+
+    restart: RestartPolicyLike
+    readiness: ReadinessPolicyLike | None
+    start_timeout: float | None
+    retry_first_start: bool
+    max_runtime: float
+    stale_after: float
+    grace: float
+    backoff: BackoffPolicy | None
+    restart_limit: RestartLimit | Inherit | None
+    on_limit: OnLimitLike | None
+    requires: Iterable[str | ChildSpec[Any] | SupervisorSpec]
+    significant: bool
+    decide: Callable[[ChildRunReport], RestartDecision | None] | None
+
+
+class ChildChanges(ChildOptions, total=False):
+    """What `ChildSpec.replace` may change."""
+
+    name: str
+    run: Callable[..., Awaitable[object]]
+    args: tuple[Any, ...]
+
+
+class SupervisorOptions(TypedDict, total=False):
+    """The options of a `SupervisorSpec`."""
+
+    strategy: StrategyLike
+    ordering: OrderingLike
+    restart_limit: RestartLimit | None
+    child_restart_limit: RestartLimit | None
+    auto_shutdown: AutoShutdownLike
+    max_children: int | None
+    shutdown_deadline: float
+    report_after: float
+
+
+class SupervisorChanges(SupervisorOptions, total=False):
+    """What `SupervisorSpec.replace` may change."""
+
+    name: str
+    children: Iterable[ChildSpec[Any] | SupervisorSpec]
+
+
+class Declared:
+    """What both kinds of spec are: something with a name."""
+
+    __slots__ = ()
+
+    name: str

@@ -1,0 +1,371 @@
+"""The words of a declaration: enums, restart limits, backoff, and what ``decide`` may answer."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, final
+
+import attrs
+
+from trio_supervisor._errors import SpecError
+from trio_supervisor._record import Record
+from trio_supervisor._specs.checks import check_count, check_number, check_seconds, refuse
+from trio_supervisor._text import as_reason
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+@final
+class RestartPolicy(StrEnum):
+    """Whether a child that ended by itself is started again (the names and rules are OTP's)."""
+
+    PERMANENT = "permanent"
+    """Always, even after it returned."""
+    TRANSIENT = "transient"
+    """After a failure; once it has returned it is done."""
+    TEMPORARY = "temporary"
+    """Never; it is forgotten when it ends, however it ends."""
+
+
+@final
+class SupervisionStrategy(StrEnum):
+    """Who shares the fate of a child that is restarted (OTP's strategies)."""
+
+    ONE_FOR_ONE = "one_for_one"
+    """Nobody."""
+    ONE_FOR_ALL = "one_for_all"
+    """Every sibling."""
+    REST_FOR_ONE = "rest_for_one"
+    """Those that come after it, and whoever requires it."""
+
+
+@final
+class Ordering(StrEnum):
+    """Who waits for whom in a round of starts or stops."""
+
+    SEQUENCE = "sequence"
+    """Each child for the one before it in the list."""
+    GRAPH = "graph"
+    """Each child only for those it requires; the others start and stop concurrently."""
+
+
+@final
+class ReadinessPolicy(StrEnum):
+    """When an attempt counts as ready."""
+
+    IMMEDIATE = "immediate"
+    """As soon as it is started."""
+    EXPLICIT = "explicit"
+    """When the body calls ``child.ready()``."""
+
+
+@final
+class ReadinessState(StrEnum):
+    """What an attempt has said of itself so far."""
+
+    UNREPORTED = "unreported"
+    READY = "ready"
+    NOT_READY = "not_ready"
+
+
+@final
+class AutoShutdown(StrEnum):
+    """Whether a supervisor finishes because of its children (EEP-56, and ``all_done``)."""
+
+    NEVER = "never"
+    """Not even when nobody is left."""
+    ANY_SIGNIFICANT = "any_significant"
+    """When one significant child has ended for good."""
+    ALL_SIGNIFICANT = "all_significant"
+    """When the last significant child has ended for good."""
+    ALL_DONE = "all_done"
+    """When nobody is alive and nobody is coming back."""
+
+
+@final
+class OnLimit(StrEnum):
+    """What happens to a child that has used up its restart limit."""
+
+    ESCALATE = "escalate"
+    """The supervisor stops all its children and raises `RestartLimitExceeded`."""
+    QUARANTINE = "quarantine"
+    """The child is held down, visibly, and the others live on."""
+
+
+RestartPolicyLike: TypeAlias = RestartPolicy | Literal["permanent", "transient", "temporary"]
+StrategyLike: TypeAlias = (
+    SupervisionStrategy | Literal["one_for_one", "one_for_all", "rest_for_one"]
+)
+OrderingLike: TypeAlias = Ordering | Literal["sequence", "graph"]
+ReadinessPolicyLike: TypeAlias = ReadinessPolicy | Literal["immediate", "explicit"]
+AutoShutdownLike: TypeAlias = (
+    AutoShutdown | Literal["never", "any_significant", "all_significant", "all_done"]
+)
+OnLimitLike: TypeAlias = OnLimit | Literal["escalate", "quarantine"]
+
+
+@final
+class Inherit(Enum):
+    """The type of `INHERIT`."""
+
+    INHERIT = "inherit"
+
+    def __repr__(self) -> str:
+        return "INHERIT"
+
+
+INHERIT: Final = Inherit.INHERIT
+"""A child's ``restart_limit`` when it has none of its own: its supervisor's rule applies."""
+
+
+def _show(seconds: float) -> str:
+    """A number as one would have typed it: 30, not 30.0."""
+    return repr(int(seconds)) if seconds == seconds // 1 and abs(seconds) < 1e15 else repr(seconds)
+
+
+@final
+@attrs.frozen(repr=False)
+class RestartLimit:
+    """At most ``max_restarts`` restarts within any ``within`` seconds.
+
+    A sliding window, exact: a restart at time ``t`` counts at ``now`` while ``t > now - within``,
+    and the next one is admitted if fewer than ``max_restarts`` count. (OTP: intensity and period.)
+
+    Args:
+        max_restarts: How many; 0 means that the first failure is already one too many.
+        within: Length of the window in seconds, more than 0. `math.inf` counts over the whole life.
+
+    Raises:
+        SpecError: A value out of range or of the wrong type.
+
+    Example:
+        ``RestartLimit(10, within=120)``
+    """
+
+    max_restarts: int
+    within: float
+
+    def __attrs_post_init__(self) -> None:
+        check_count("RestartLimit", "max_restarts", self.max_restarts)
+        within = check_seconds("RestartLimit", "within", self.within, positive=True)
+        object.__setattr__(self, "within", within)
+
+    def __repr__(self) -> str:
+        return f"RestartLimit({self.max_restarts}, within={_show(self.within)})"
+
+
+def check_limit(owner: str, field: str, value: object) -> None:
+    """Refuse what is neither a `RestartLimit` nor `None`; a tuple is the likely mistake."""
+    if value is not None and not isinstance(value, RestartLimit):
+        refuse(owner, field, value, "a RestartLimit, such as RestartLimit(10, within=120), or None")
+
+
+def check_backoff(owner: str, value: object) -> None:
+    """Refuse what is no `BackoffPolicy`; a number is the likely mistake."""
+    if not isinstance(value, BackoffPolicy):
+        refuse(owner, "backoff", value, "a BackoffPolicy, such as BackoffPolicy(initial=1)")
+
+
+@final
+@attrs.frozen(repr=False)
+class BackoffPolicy:
+    """How long a restart waits, growing with each failure in a row.
+
+    The wait before restart number ``n`` (counted from 0) is
+    ``min(maximum, initial * factor**n) * (1 + jitter * U(-1, 1))`` seconds, where ``U`` is uniform:
+    jitter keeps a fleet from coming back in step, and may exceed ``maximum`` by its own share.
+    Counting starts anew once an attempt has been ready for ``reset_after``. (OTP has no backoff.)
+
+    Args:
+        initial: The first wait in seconds, finite; 0 restarts at once.
+        factor: By how much each wait exceeds the one before; 1 or more, finite.
+        maximum: The longest wait in seconds, at least ``initial``; `math.inf` for no bound.
+        jitter: Share of the wait that is random, from 0 (none) to 1 (up to twice the wait).
+        reset_after: Seconds of being ready after which the failures before are forgotten;
+            `math.inf` never forgets.
+
+    Raises:
+        SpecError: A value out of range or of the wrong type, or ``initial`` above ``maximum``.
+
+    Example:
+        ``BackoffPolicy(initial=0.5, maximum=60)``, or waits by hand:
+        ``BackoffPolicy.delays(0, 1, 1, 30)``
+    """
+
+    initial: float = 0.1
+    factor: float = 2
+    maximum: float = 30
+    jitter: float = 0.1
+    reset_after: float = 60
+    steps: tuple[float, ...] = attrs.field(default=(), init=False)
+    """The waits that `delays` was given, else empty."""
+
+    def __attrs_post_init__(self) -> None:
+        owner = "BackoffPolicy"
+        initial = self.initial  # as it was written, for the complaint
+        put = object.__setattr__  # the class is frozen
+        # All as floats: an int raised to the number of failures would grow without bound.
+        put(self, "initial", check_seconds(owner, "initial", self.initial, finite=True))
+        factor = check_number(owner, "factor", self.factor, least=1.0, finite=True)
+        put(self, "factor", factor)
+        put(self, "maximum", check_seconds(owner, "maximum", self.maximum))
+        put(self, "jitter", check_number(owner, "jitter", self.jitter, most=1.0))
+        put(self, "reset_after", check_seconds(owner, "reset_after", self.reset_after))
+        if self.initial > self.maximum:
+            expected = f"at most maximum={_show(self.maximum)}"
+            raise SpecError("initial", initial, expected, owner=owner)
+
+    @classmethod
+    def delays(cls, *seconds: float, jitter: float = 0.0, reset_after: float = 60) -> Self:
+        """A policy that waits these ``seconds`` in turn; the last one repeats.
+
+        Args:
+            *seconds: The waits, at least one, each finite and 0 or more.
+            jitter: As in the formula, but none unless asked for.
+            reset_after: As in the class.
+
+        Raises:
+            SpecError: No wait was given, or a value is out of range or of the wrong type.
+        """
+        owner = "BackoffPolicy.delays"
+        if not seconds:
+            raise SpecError("seconds", seconds, "at least one delay", owner=owner)
+        steps = tuple(
+            check_seconds(owner, f"seconds[{index}]", value, finite=True)
+            for index, value in enumerate(seconds)
+        )
+        policy = cls(steps[0], 1.0, max(steps), jitter, reset_after)
+        object.__setattr__(policy, "steps", steps)
+        return policy
+
+    def delay(self, step: int, random: Random) -> float:
+        """The wait before the restart number ``step``, in seconds; never negative, always finite.
+
+        Args:
+            step: Failures in a row before this one; any size.
+            random: Where the jitter comes from; not touched if there is no jitter.
+        """
+        if self.steps:
+            seconds = self.steps[step] if step < len(self.steps) else self.steps[-1]
+        elif step == 0 or self.factor == 1 or self.initial == 0:
+            seconds = self.initial
+        else:
+            try:
+                seconds = min(self.maximum, self.initial * self.factor**step)
+            except OverflowError:  # so many failures that the power has no float
+                seconds = self.maximum
+        if self.jitter:
+            seconds *= 1 + self.jitter * random.uniform(-1, 1)
+        return min(seconds, _LONGEST)
+
+    def __repr__(self) -> str:
+        if self.steps:
+            shown = [_show(step) for step in self.steps]
+            names = {"jitter": 0.0, "reset_after": 60}
+            head = "BackoffPolicy.delays"
+        else:
+            shown = []
+            names = {"initial": 0.1, "factor": 2, "maximum": 30, "jitter": 0.1, "reset_after": 60}
+            head = "BackoffPolicy"
+        for name, default in names.items():
+            value: float = getattr(self, name)
+            if value != default:
+                shown.append(f"{name}={_show(value)}")
+        return f"{head}({', '.join(shown)})"
+
+
+# An unbounded policy that has failed a thousand times: "never" would be a lie, `inf` no time.
+_LONGEST: Final = sys.float_info.max / 4
+
+
+class Restart(Record):
+    """An answer of ``decide``: restart, whatever the restart policy says; limits still apply.
+
+    Args:
+        delay: Seconds to wait, finite; `None` for what the child's backoff says.
+
+    Raises:
+        SpecError: A delay that is no number of seconds.
+    """
+
+    delay: float | None = None
+
+    def _check(self) -> None:
+        if self.delay is not None:
+            check_seconds("Restart", "delay", self.delay, finite=True)
+
+
+@final
+class RestartAfter(Restart):
+    """An answer of ``decide``: restart after ``delay`` seconds instead of the child's backoff.
+
+    Args:
+        delay: Seconds to wait, finite.
+
+    Raises:
+        SpecError: A delay that is no number of seconds.
+
+    Example:
+        ``return RestartAfter(error.retry_after)``
+    """
+
+    def __init__(self, delay: float) -> None:
+        super().__init__(check_seconds("RestartAfter", "delay", delay, finite=True))
+
+
+@final
+class DoNotRestart(Record):
+    """An answer of ``decide``: the child is done, as if it were transient and had returned."""
+
+
+@final
+class Quarantine(Record):
+    """An answer of ``decide``: hold the child down until somebody restarts it by hand.
+
+    Args:
+        reason: One line for the log and the snapshot.
+    """
+
+    reason: str = ""
+
+    def _check(self) -> None:
+        object.__setattr__(self, "reason", as_reason(self.reason))
+
+
+@final
+class Escalate(Record):
+    """An answer of ``decide``: stop all siblings in order and fail with `ChildEscalated`.
+
+    Args:
+        reason: One line for the error.
+    """
+
+    reason: str = ""
+
+    def _check(self) -> None:
+        object.__setattr__(self, "reason", as_reason(self.reason))
+
+
+@final
+class ShutdownTree(Record):
+    """An answer of ``decide``: stop the supervisor's children in order; it ends without an error.
+
+    Args:
+        reason: One line for the log and the shutdown report.
+    """
+
+    reason: str = ""
+
+    def _check(self) -> None:
+        object.__setattr__(self, "reason", as_reason(self.reason))
+
+
+Done = DoNotRestart
+Shutdown = ShutdownTree
+
+RestartDecision: TypeAlias = Restart | DoNotRestart | Quarantine | Escalate | ShutdownTree
+"""What ``decide`` may return; `None` leaves it to the table. (`RestartAfter` is a `Restart`.)"""
+Decision: TypeAlias = RestartDecision
+DECISIONS: Final = (Restart, DoNotRestart, Quarantine, Escalate, ShutdownTree)

@@ -1,0 +1,157 @@
+"""Other bodies for a tree that stays as it is: every policy, another content."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from trio_supervisor._errors import SpecError
+from trio_supervisor._specs.body import Body, label_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+    from trio_supervisor._attempts.context import ChildContext
+    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
+
+S = TypeVar("S", "ChildSpec[Any]", "SupervisorSpec")
+
+
+def with_bodies(
+    spec: SupervisorSpec, bodies: Mapping[str, Callable[..., Awaitable[object]]]
+) -> SupervisorSpec:
+    """The same tree with other bodies: names, order, limits, times and requirements stay.
+
+    Args:
+        spec: The tree.
+        bodies: By path below the root, such as ``"store"`` or ``"sessions/login"``. ``*`` stands
+            for any name and ``**`` for any path; the first entry that fits counts. The values are
+            `Behaviour` objects or async functions, which are called as ``fn(child, *args)`` if they
+            take the child's own arguments, and as ``fn(child)`` otherwise. Children that no entry
+            fits keep their body.
+
+    Returns:
+        A new spec. A child that an adapter made explicit stays explicit.
+
+    Raises:
+        SpecError: An entry fits no child (a supervisor has no body of its own), or a body cannot
+            be called.
+
+    Example:
+        ``with_bodies(APP, {"store": Behaviour(value=FakeStore()), "sessions/*": fake_session})``
+    """
+    unused = dict.fromkeys(bodies)
+
+    def replaced(path: str, child: ChildSpec[Any]) -> ChildSpec[Any]:
+        for pattern, body in bodies.items():
+            if matches(pattern, path):
+                unused.pop(pattern, None)
+                return with_body(child, body)
+        return child
+
+    result = map_children(spec, replaced)
+    if unused:
+        paths = ", ".join(path for path, child in walk(spec) if child.supervisor is None)
+        expected = f"the path of a child with a body (there are: {paths or 'none'})"
+        raise SpecError("bodies", next(iter(unused)), expected, owner=f"tree {spec.name!r}")
+    return result
+
+
+def with_body(child: ChildSpec[Any], body: Callable[..., Awaitable[object]]) -> ChildSpec[Any]:
+    """``child`` with another body and the same policies."""
+    if isinstance(body, Body):
+        return child.replace(run=body, args=(), readiness=None)
+    run, args = body, child.args
+    if not _takes(body, 1 + len(args)):
+        args = ()
+        if not _takes(body, 1):
+            raise SpecError(
+                "run", body, "an async function of the child context", owner=f"child {child.name!r}"
+            )
+    if not child.is_explicit:
+        return child.replace(run=run, args=args, readiness="immediate")
+    timeout = child.start_timeout
+    return child.replace(run=run, args=args, readiness="explicit", start_timeout=timeout)
+
+
+def _takes(function: Callable[..., object], count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def wrap_bodies(
+    spec: SupervisorSpec, wrap: Callable[[str, ChildSpec[Any]], Callable[..., Awaitable[object]]]
+) -> SupervisorSpec:
+    """Put something around each body; ``wrap`` gets the path below the root."""
+
+    def wrapped(path: str, child: ChildSpec[Any]) -> ChildSpec[Any]:
+        call = wrap(path, child)
+        old = child.run
+        if isinstance(old, Body):
+            return child.replace(run=attrs.evolve(old, call=call))
+        return child.replace(run=call, args=child.args)
+
+    return map_children(spec, wrapped)
+
+
+def map_children(
+    spec: SupervisorSpec,
+    change: Callable[[str, ChildSpec[Any]], ChildSpec[Any]],
+    above: str = "",
+) -> SupervisorSpec:
+    """``spec`` with each child that has a body changed, at any depth."""
+    children = []
+    for child in spec.children:
+        path = f"{above}{child.name}"
+        if child.supervisor is None:
+            children.append(change(path, child))
+        else:
+            inner = map_children(child.supervisor, change, f"{path}/")
+            children.append(with_supervisor(child, inner))
+    return spec.replace(children=tuple(children))
+
+
+def with_supervisor(child: ChildSpec[Any], inner: SupervisorSpec) -> ChildSpec[Any]:
+    """The nested supervisor ``child`` with another content."""
+    changed = child.replace()
+    object.__setattr__(changed, "supervisor", inner)  # frozen; `replace` has made it anew
+    return changed
+
+
+def walk(spec: SupervisorSpec, above: str = "") -> Iterator[tuple[str, ChildSpec[Any]]]:
+    """Every child of the tree with its path below the root, in order of starting."""
+    for child in spec.children:
+        path = f"{above}{child.name}"
+        yield path, child
+        if child.supervisor is not None:
+            yield from walk(child.supervisor, f"{path}/")
+
+
+def matches(pattern: str, path: str) -> bool:
+    """Whether ``path`` is meant: ``*`` stands for any name, ``**`` for any path."""
+    return _match(pattern.split("/"), path.split("/"))
+
+
+def _match(pattern: list[str], path: list[str]) -> bool:
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        return any(_match(pattern[1:], path[skip:]) for skip in range(len(path) + 1))
+    return bool(path) and pattern[0] in ("*", path[0]) and _match(pattern[1:], path[1:])
+
+
+def label(run: object) -> str:
+    """What to call a body."""
+    return label_of(run)
+
+
+async def calm(child: ChildContext, *_: object) -> None:
+    """A body that is ready at once and runs until it is asked to stop."""
+    if child._attempt.spec.is_explicit:
+        child.ready()
+    await child.wait_stop_requested()

@@ -1,0 +1,173 @@
+"""One body alone: a real child context, and a test that plays the supervisor."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, final
+
+import trio
+
+from trio_supervisor._attempts.attempt import Attempt, current_attempt
+from trio_supervisor._errors import ChildNotFound, SupervisorError
+from trio_supervisor._specs.supervisor import ChildSpec
+from trio_supervisor.testing._drive.bodies import calm
+from trio_supervisor.testing._drive.rig import _bare_nursery
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from trio_supervisor._attempts.context import ChildContext
+    from trio_supervisor._runtime.supervisor import Supervisor
+
+
+@final
+class ChildProbe:
+    """What a test sees of a child context, and does to it; `open_child_context` gives one.
+
+    Attributes:
+        context: What the body gets as its first argument.
+        not_ready_reasons: Why the body withdrew its readiness, each time.
+    """
+
+    def __init__(self, spec: ChildSpec[Any], attempt: int, values: Mapping[str, object]) -> None:
+        from trio_supervisor._attempts.context import ChildContext  # noqa: PLC0415  # typing names it, too
+
+        self._attempt = Attempt(spec, spec.name, attempt, 0, self, started_at=trio.current_time())
+        self._values = values
+        self._changed = trio.Event()
+        self.context: ChildContext = ChildContext._create(self._attempt)
+        self.not_ready_reasons: list[str] = []
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether the body has ever called ``ready()``."""
+        return self._attempt.was_ready
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is ready now."""
+        return self._attempt.is_ready
+
+    @property
+    def ready_value(self) -> Any:
+        """What it is ready with."""
+        return self._attempt.ready_value
+
+    @property
+    def heartbeats(self) -> int:
+        """How many heartbeats it has sent."""
+        return self._attempt.beats
+
+    @property
+    def last_heartbeat(self) -> float | None:
+        """When it sent the last one, on Trio's clock; `None` before the first."""
+        return self._attempt.beat_at
+
+    @property
+    def last_detail(self) -> object:
+        """What it said about itself with that."""
+        return self._attempt.beat_detail
+
+    def start(self, body: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run ``body(context, *args)`` beside the test. Its error comes out of the block, bare.
+
+        To see what it returns or raises right here, await ``body(probe.context, *args)`` instead.
+        """
+        assert self._attempt.nursery is not None
+        self._attempt.nursery.start_soon(body, self.context, *args)
+
+    def request_stop(self, reason: str = "the test says so") -> None:
+        """Ask the body to stop. Nobody cancels it afterwards: time that yourself."""
+        self._attempt.request_stop(reason)
+
+    def cancel(self, reason: str = "the test says so") -> None:
+        """Cancel everything that was started with `start` or in the context's nursery."""
+        self._attempt.cancel(reason)
+
+    async def wait_ready(self) -> Any:
+        """Wait until the body is ready; returns its ready value. A checkpoint."""
+        await trio.lowlevel.checkpoint()
+        while not self._attempt.is_ready:
+            await self._changed.wait()
+        return self._attempt.ready_value
+
+    # ---- what the attempt wants of its host
+
+    @property
+    def supervisor(self) -> Supervisor:
+        raise SupervisorError("this child is tested alone: it has no supervisor")
+
+    def value_of(self, attempt: Attempt, name: str) -> object:
+        if name not in self._values:
+            self._missing(name)
+        return self._values[name]
+
+    async def wait_value_of(self, attempt: Attempt, name: str) -> object:
+        await trio.lowlevel.checkpoint()
+        return self.value_of(attempt, name)
+
+    def _missing(self, name: str) -> NoReturn:
+        known = ", ".join(sorted(self._values)) or "none"
+        raise ChildNotFound(
+            f"open_child_context(values={{{name!r}: ...}}) was not given; there are: {known}"
+        )
+
+    def post_ready(self, attempt: Attempt, value: object) -> None:
+        self._changed.set()
+
+    def post_not_ready(self, attempt: Attempt, reason: str) -> None:
+        self.not_ready_reasons.append(reason)
+        self._changed = trio.Event()
+
+    def post_beat(self, attempt: Attempt) -> None:
+        attempt.beat_noted = False
+
+    def post_busy(self, attempt: Attempt, until: float) -> None: ...
+
+    def post_extend(self, attempt: Attempt, until: float) -> None: ...
+
+    def post_exit(self, attempt: Attempt) -> None: ...
+
+
+@asynccontextmanager
+async def open_child_context(
+    spec: ChildSpec[Any] | str = "child",
+    *,
+    values: Mapping[str, object] | None = None,
+    attempt: int = 1,
+) -> AsyncIterator[ChildProbe]:
+    """A child context for testing one body alone, without a supervisor.
+
+    When the block is left, what still runs in the context's nursery is cancelled.
+
+    Args:
+        spec: Whose context it is: with a spec, its readiness is heeded; with a name, it is that of
+            an explicit child.
+        values: The ready values of siblings, by name: what ``child.value("store")`` gives.
+        attempt: Its number, for bodies that behave differently when they are restarted.
+
+    Raises:
+        BaseException: What came out of a task in the context's nursery; bare if it is one thing.
+
+    Example::
+
+        async with open_child_context(values={"store": store}) as probe:
+            probe.start(consume, "orders")
+            await probe.wait_ready()
+            probe.request_stop()
+    """
+    if isinstance(spec, str):
+        spec = ChildSpec(spec, calm, readiness="explicit")
+    probe = ChildProbe(spec, attempt, {} if values is None else values)
+    running = probe._attempt
+    token = current_attempt.set(running)
+    try:
+        async with _bare_nursery() as nursery:
+            running.nursery = nursery
+            running.task = trio.lowlevel.current_task()
+            yield probe
+            nursery.cancel_scope.cancel("the test of this child has ended")
+    finally:
+        current_attempt.reset(token)
+        running.ended_at = trio.current_time()
+        running.nursery = running.task = None

@@ -1,0 +1,83 @@
+"""A child's ``decide`` from a script: one word for each answer that there is, and for no answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
+
+import attrs
+
+from trio_supervisor._specs.policy import DoNotRestart, Escalate, Quarantine, Restart, ShutdownTree
+
+if TYPE_CHECKING:
+    from trio_supervisor._events.exits import ChildRunReport
+
+Answer: TypeAlias = Literal[
+    "table", "restart", "later", "done", "quarantine", "escalate", "shutdown", "raise", "nonsense"
+]
+
+LATER: Final = 2.0
+"""Seconds that the answer ``"later"`` waits."""
+
+_SAID: Final[dict[str, Any]] = {
+    "table": None,
+    "restart": Restart(),
+    "later": Restart(LATER),
+    "done": DoNotRestart(),
+    "quarantine": Quarantine("as told"),
+    "escalate": Escalate("as told"),
+    "shutdown": ShutdownTree("as told"),
+    "nonsense": "nonsense",
+}
+
+
+@final
+class SimulatedIndecision(Exception):
+    """What the answer ``"raise"`` raises."""
+
+
+@final
+@attrs.frozen(repr=False)
+class Decides:
+    """A ``decide`` that gives one answer for each attempt, the last one for all that follow.
+
+    See `decides`, which makes it. The oracle knows what it answers, and so what has to follow.
+    """
+
+    answers: tuple[Answer, ...]
+
+    def answer(self, attempt: int) -> Answer:
+        """What it says when this attempt has ended."""
+        return self.answers[min(attempt, len(self.answers)) - 1]
+
+    def __call__(self, report: ChildRunReport) -> Any:
+        """Decide."""
+        answer = self.answer(report.attempt)
+        if answer == "raise":
+            raise SimulatedIndecision("as told")
+        return _SAID[answer]
+
+    def __repr__(self) -> str:
+        return f"decides({', '.join(map(repr, self.answers))})"
+
+
+def decides(*answers: Answer) -> Decides:
+    """A ``decide`` that answers as told: once for each attempt, the last answer repeats.
+
+    Args:
+        *answers: ``"table"`` (`None`), ``"restart"``, ``"later"`` (a restart after 2 seconds),
+            ``"done"``, ``"quarantine"``, ``"escalate"``, ``"shutdown"``, ``"raise"`` (it raises)
+            or ``"nonsense"`` (it returns what is no decision).
+
+    Raises:
+        ValueError: None was given, or one that is not in this list.
+
+    Example:
+        ``ChildSpec("feed", Behaviour(ends_at=1), decide=decides("restart", "done"))``
+    """
+    if not answers:
+        raise ValueError("decides() needs at least one answer")
+    for answer in answers:
+        if answer not in _SAID and answer != "raise":
+            known = ", ".join(sorted((*_SAID, "raise")))
+            raise ValueError(f"there is no answer {answer!r}; there are: {known}")
+    return Decides(answers)

@@ -1,0 +1,124 @@
+"""What a simulated run leaves behind."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
+
+import attrs
+
+from trio_supervisor.testing._errors import InvariantViolated
+from trio_supervisor.testing._oracle.oracle import INVARIANTS, Violation, show_events
+from trio_supervisor.testing._sim.schedule import Picks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trio_supervisor._events.events import Event
+    from trio_supervisor._specs.supervisor import SupervisorSpec
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@final
+@attrs.frozen
+class TreeTrace:
+    """One tree of a run: what was declared, and everything that happened in it."""
+
+    spec: SupervisorSpec
+    events: tuple[Event, ...]
+    added: Mapping[int, Any] = attrs.field(repr=False)
+    """The specs of children added at run time, by `Event.sequence` of their `ChildAdded`."""
+
+
+@final
+@attrs.frozen(eq=False)
+class Trace(Generic[T_co]):
+    """One run of a scenario: what happened, when, in what schedule, and what is wrong with it.
+
+    Attributes:
+        result: What the scenario returned; `None` if it raised.
+        error: What it raised, or what ended it from outside (`LiveLock`, `Stuck`).
+        trees: Every tree that was opened, in that order.
+        violations: The broken promises.
+        schedule: The choices made, one for each time that several tasks could run; give it to
+            `simulate` to repeat the run. What would be taken anyway at the end is left out.
+        sizes: Among how many tasks each choice was made.
+        seed: The seed of everything random.
+        seconds: Virtual time at the end.
+        steps: How many steps tasks took.
+    """
+
+    result: T_co | None
+    error: BaseException | None
+    trees: tuple[TreeTrace, ...]
+    violations: tuple[Violation, ...]
+    schedule: tuple[int, ...]
+    sizes: tuple[int, ...] = attrs.field(repr=False)
+    seed: int | None
+    seconds: float
+    steps: int
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The events of all trees, one tree after the other."""
+        return tuple(event for tree in self.trees for event in tree.events)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it raised nothing and broke no promise."""
+        return self.error is None and not self.violations
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """For each invariant ``"holds"`` or what is wrong."""
+        found = {violation.invariant: violation.text for violation in reversed(self.violations)}
+        return {name: found.get(name, "holds") for name in INVARIANTS}
+
+    @property
+    def replay(self) -> str:
+        """The arguments of `simulate` that repeat this run."""
+        schedule = f"schedule={Picks(self.schedule)}"
+        return schedule if self.seed is None else f"{schedule}, seed={self.seed}"
+
+    @property
+    def digest(self) -> str:
+        """The same for two runs exactly if everything that happened in them is."""
+        error = None if self.error is None else (type(self.error).__name__, str(self.error))
+        whole = (self.events, self.sizes, self.schedule, self.seconds, error)
+        return sha256(repr(whole).encode()).hexdigest()[:16]
+
+    @property
+    def fault(self) -> tuple[str, ...]:
+        """What is wrong, without the circumstances: two runs with the same one fail alike."""
+        if self.error is not None:
+            return (type(self.error).__name__,)
+        return tuple(sorted({violation.invariant for violation in self.violations}))
+
+    def check(self) -> None:
+        """Do nothing if all is well.
+
+        Raises:
+            InvariantViolated: A promise was broken.
+            BaseException: What the scenario raised, with notes on how to repeat it.
+        """
+        if self.ok:
+            return
+        error = self.error
+        if error is None:
+            error = InvariantViolated(self.violations)
+        elif self.violations:
+            error.add_note(str(InvariantViolated(self.violations)))
+        note = f"to repeat this run: simulate(..., {self.replay})"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+        error.lifecycle_run = (self.schedule, self.seed or 0)  # type: ignore[attr-defined]
+        raise error
+
+    def render(self) -> str:
+        """All events, one line each, for people."""
+        return "\n".join(show_events(self.events))
+
+    def __repr__(self) -> str:
+        how = "ok" if self.ok else f"not ok: {', '.join(self.fault)}"
+        return f"<Trace: {len(self.events)} events in {self.seconds:g} s, {how}; {self.replay}>"
