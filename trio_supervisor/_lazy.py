@@ -42,8 +42,8 @@ def public_names(package: str) -> dict[str, tuple[str, str]]:
     ) -> _Noted:
         return _Noted(name)
 
-    spec = sys.modules[package].__spec__
-    code = None if spec is None else spec.loader.get_code(package)  # type: ignore[union-attr]
+    loader: Any = sys.modules[package].__loader__
+    code = loader.get_code(package)
     found: dict[str, Any] = {"__name__": package, "__builtins__": {"__import__": note}}
     exec(code, found)  # noqa: S102  # the package's own code
     private = {"__name__", "__builtins__", "annotations", "TYPE_CHECKING"}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from trio_supervisor._logging import lines
 from trio_supervisor._logging.memory import Child, Failure, Supervisor, deserves_traceback
 from trio_supervisor._logging.safe import say
+from trio_supervisor._text import parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,7 +51,7 @@ class Folding:
         failure.count += 1
         failure.last = now
         if not failure.muted:  # the first repeat: from here on nothing is said about these
-            parent = lines.parent_of(failure.child.path)
+            parent = parent_of(failure.child.path)
             others = [self._child_at(f"{parent}/{name}") for name in failure.also]
             failure.muted = [failure.child, *others]
             for child in failure.muted:
@@ -145,7 +146,7 @@ class Folding:
                 child = self._children.get(path)
                 if child is not None and child.quiet:
                     return True
-                path = lines.parent_of(path)
+                path = parent_of(path)
         return False
 
     def _tidy(self, child: Child) -> None:
@@ -163,7 +164,7 @@ class Folding:
 
     def _forget(self, path: str) -> None:
         if self._children.pop(path, None) is not None:
-            parent = lines.parent_of(path)
+            parent = parent_of(path)
             self._supervisor_of(path).children.pop(path, None)
             self._let_go(parent)
 
@@ -176,7 +177,7 @@ class Folding:
         return supervisor
 
     def _supervisor_of(self, path: str) -> Supervisor:
-        return self._supervisor_at(lines.parent_of(path))
+        return self._supervisor_at(parent_of(path))
 
     def _let_go(self, path: str) -> None:
         """Forget a supervisor that has ended if nothing is kept of its children; and so on up."""
@@ -186,7 +187,7 @@ class Folding:
                 return
             del self._supervisors[path]
             self._supervisor_of(path).below.discard(path)
-            path = lines.parent_of(path)
+            path = parent_of(path)
 
     def _keep_declared(self, supervisor: Supervisor, now: float) -> None:
         """Those that were added to it are gone for good, and so is what is known of them."""
@@ -213,7 +214,7 @@ class Folding:
             if supervisor is not None:  # of some nothing was left
                 for child in supervisor.children:
                     self._children.pop(child, None)
-        parent = lines.parent_of(path)
+        parent = parent_of(path)
         above = self._supervisors.get(parent)
         if above is not None:
             above.below.discard(path)

@@ -22,6 +22,7 @@ from trio_supervisor._events.events import ChildExited, ExitJudged
 from trio_supervisor._logging import lines
 from trio_supervisor._logging.repeats import WINDOW, Folding
 from trio_supervisor._logging.safe import say_surprise
+from trio_supervisor._text import parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +149,7 @@ class TreeLog(Folding):
         if note:  # of what `decide` raised the type alone: the text may be a new one each time
             note = note.partition(":")[0]
         # In a nested supervisor, whose parent may start it again.
-        gives_up = action in _GIVES_UP and "/" in lines.parent_of(path)
+        gives_up = action in _GIVES_UP and "/" in parent_of(path)
         child = self._children.get(path)
         known = None
         if child is not None:
