@@ -10,7 +10,7 @@ _logging/    Events to log lines.
 _brain/      The supervision machine: signals in, orders out. Never waits, never reads a clock.
 _attempts/   One attempt of a child in its own nursery; knows no supervisor.
 _runtime/    The Trio side of one supervisor: carries out the machine's orders.
-children     Public: adapters that make a child out of code that was not written as one.
+children/    Public: adapters that make a child out of code that was not written as one.
 daemon/      Public: a supervision tree as an operating-system process.
 testing/     Public: the lifecycle-testing kit.
 
@@ -110,12 +110,12 @@ if TYPE_CHECKING:
     from trio_supervisor._specs.supervisor import ChildSpec as ChildSpec
     from trio_supervisor._specs.supervisor import SupervisorSpec as SupervisorSpec
     from trio_supervisor._version import __version__ as __version__
-    from trio_supervisor.children import ThreadChild as ThreadChild
-    from trio_supervisor.children import holding as holding
-    from trio_supervisor.children import in_thread as in_thread
-    from trio_supervisor.children import plain as plain
-    from trio_supervisor.children import serving as serving
-    from trio_supervisor.children import thread_child as thread_child
+    from trio_supervisor.children._holding import holding as holding
+    from trio_supervisor.children._plain import plain as plain
+    from trio_supervisor.children._serving import serving as serving
+    from trio_supervisor.children._threads import ThreadChild as ThreadChild
+    from trio_supervisor.children._threads import in_thread as in_thread
+    from trio_supervisor.children._threads import thread_child as thread_child
 else:
     from trio_supervisor._lazy import exports
 

@@ -76,7 +76,7 @@ def _check_not_async(owner: str, run: object, function: FunctionType) -> None:
         refuse(owner, "run", run, f"{_WANTED}; {name} is an async generator function (it yields)")
     if code.co_flags & CO_GENERATOR:
         refuse(owner, "run", run, f"{_WANTED}; {name} is a generator function (it yields)")
-    if function.__module__ == "trio_supervisor.children":
+    if function.__globals__.get("__name__", "").startswith("trio_supervisor.children."):
         refuse(owner, "run", run, f"what the adapter returns: write {name}(function, *args)")
     made_by = code.co_qualname.partition(".")[0]
     if code.co_filename == contextlib.__file__ and made_by.endswith("contextmanager"):

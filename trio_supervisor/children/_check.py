@@ -1,0 +1,23 @@
+"""Check what an adapter is given, before anything starts."""
+
+from __future__ import annotations
+
+from inspect import iscoroutinefunction
+
+from trio_supervisor._errors import SpecError
+
+
+def check_target(adapter: str, target: object, expected: str, *, sync: bool = False) -> None:
+    """Refuse a ``target`` that ``adapter`` could not call.
+
+    Args:
+        adapter: The name of the adapter, for the error.
+        target: The first argument of the adapter.
+        expected: What it should have been, in words.
+        sync: Whether a coroutine function is wrong, too.
+
+    Raises:
+        SpecError: ``target`` is not callable, or is a coroutine function in spite of ``sync``.
+    """
+    if not callable(target) or (sync and iscoroutinefunction(target)):
+        raise SpecError("run", target, expected, owner=f"{adapter}()")
