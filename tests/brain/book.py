@@ -167,7 +167,7 @@ class Book:
         ]
 
     def is_met(self, name: str) -> bool:
-        """DESIGN 5.4: met while the target is ready, or done by `Succeeded`."""
+        """docs/design.md, Edges: met while the target is ready, or done by `Succeeded`."""
         kid = self.kids[name]
         if kid.live:
             return kid.ready and kid.doom is None

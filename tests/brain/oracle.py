@@ -1,4 +1,4 @@
-"""What DESIGN sections 5 and 6 say of one supervisor, told a second time: slowly, and by itself.
+"""What docs/design.md says of one supervisor, told a second time: slowly, and by itself.
 
 Nothing of `trio_supervisor._brain` is used here but the plain data that goes in and comes out. The
 oracle hears each signal before the orders that answer it are shown to it (see ``referee``), and
@@ -209,11 +209,11 @@ class Oracle(Book):
             self._judge(kid, signal, now)
 
     def would_judge(self, kid: Kid) -> bool:
-        """DESIGN 5.2: a wish that has condemned the attempt decides, else policy does."""
+        """docs/design.md, What follows an exit: the desired state comes before policy."""
         return kid.wish == "up" and kid.doom != "wish" and self.accepts
 
     def is_first_start(self, kid: Kid) -> bool:
-        """DESIGN 5.4: generation 0, never ready, and somebody to tell."""
+        """docs/design.md, First start: generation 0, never ready, and somebody to tell."""
         return not kid.ever_ready and not kid.generation and kid.first != o.FirstStart.ORDINARY
 
     def _judge(self, kid: Kid, signal: o.Exited, now: float) -> None:

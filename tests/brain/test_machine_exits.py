@@ -47,7 +47,7 @@ def kinds(exits: list[TaskExit]) -> list[str]:
     return [each.kind for each in exits]
 
 
-# ---------------------------------------------------------------- the table of DESIGN 5.2
+# ------------------------------------------------ docs/design.md, What follows an exit
 
 
 @pytest.mark.parametrize("how", [OK, *FAILURES], ids=kinds([OK, *FAILURES]))

@@ -1,4 +1,4 @@
-"""A second opinion: what DESIGN section 5 says will happen, worked out slowly and step by step.
+"""A second opinion: what docs/design.md says will happen, worked out slowly and step by step.
 
 The model plays one supervisor without nested ones, whose children do what their scripts say, and
 predicts the history of every child with its times. It is written to be read, and so it is slow: it

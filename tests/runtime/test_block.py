@@ -1,4 +1,4 @@
-"""Leaving the block (DESIGN 5.7): what ends it, how the children then end, and what is raised."""
+"""docs/design.md, Leaving the block: what ends it, how children stop, and what is raised."""
 
 # flake8: noqa: ASYNC124 - bodies are async functions, whether they wait or not
 

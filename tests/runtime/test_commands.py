@@ -1,4 +1,4 @@
-"""Commands (DESIGN 5.6): accepted whoever else hangs, idempotent, callable from everywhere."""
+"""docs/design.md, Commands: accepted while children hang, idempotent, callable anywhere."""
 
 # flake8: noqa: ASYNC105 - tables hold functions whose result is awaited elsewhere
 # flake8: noqa: ASYNC124 - bodies are async functions, whether they wait or not

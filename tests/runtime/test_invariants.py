@@ -1,4 +1,4 @@
-"""The fourteen invariants (DESIGN 6), each by at least one test of its own.
+"""The fourteen invariants (docs/design.md, Invariants), each by at least one test of its own.
 
 Besides: whatever a `scenario` does, it asserts invariants 1, 2 and the second half of 9 after every
 single step (see `trees`).
@@ -655,7 +655,7 @@ END_IT["self_cancelled"] = _cancel_itself
 
 
 def table(policy: str, kind: str) -> str:
-    """DESIGN 5.2, written down once more."""
+    """docs/design.md, What follows an exit, written down once more."""
     if policy == "temporary":
         return ""
     if policy == "transient" and kind == "succeeded":

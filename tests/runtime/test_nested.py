@@ -1,4 +1,4 @@
-"""Nested supervisors (DESIGN 5.5): an attempt that runs a machine of its own."""
+"""docs/design.md, Nested supervisors: an attempt that runs a machine of its own."""
 
 # flake8: noqa: ASYNC124 - bodies are async functions, whether they wait or not
 

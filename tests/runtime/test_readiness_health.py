@@ -1,4 +1,4 @@
-"""Readiness, timeouts and health of supervised children (DESIGN 5.2, 5.9)."""
+"""docs/design.md, Readiness and health: readiness, timeouts and silence of children."""
 
 # flake8: noqa: ASYNC124 - bodies are async functions, whether they wait or not
 

@@ -1,4 +1,4 @@
-"""Values: what a ready child offers, and how siblings and operators get at it (DESIGN 5.9)."""
+"""docs/design.md, Readiness and health: the ready value of a child, and who can read it."""
 
 from __future__ import annotations
 

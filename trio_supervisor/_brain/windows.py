@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 REMOVE = "remove"
 
-# DESIGN 5.2, after OTP's restart types: (policy, did it succeed) -> what follows.
+# docs/design.md, What follows an exit; OTP's restart types: (policy, success) -> what follows.
 TABLE: dict[tuple[RestartPolicy, bool], Decision | str] = {
     (RestartPolicy.PERMANENT, True): Restart(),
     (RestartPolicy.PERMANENT, False): Restart(),
