@@ -238,13 +238,13 @@ def test_seed_10_improved_an_attempt_is_one_task_and_a_timer_only_if_it_has_a_ti
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             RUNNER.spawn_once(nursery, ChildSpec("c", sleeper))
-            assert [task.name for task in nursery.child_tasks] == ["c attempt 1"]
+            assert [task.name for task in nursery.child_tasks] == ["c#1"]
             RUNNER.spawn_once(nursery, ChildSpec("d", sleeper, max_runtime=5))
             await wait_all_tasks_blocked()
             names = sorted(task.name for task in nursery.child_tasks)
-            assert names == ["c attempt 1", "d attempt 1", "d timer"]
+            assert names == ["c#1", "d timer", "d#1"]
             await trio.sleep(6)
-            assert [task.name for task in nursery.child_tasks] == ["c attempt 1"]
+            assert [task.name for task in nursery.child_tasks] == ["c#1"]
             nursery.cancel_scope.cancel()
 
     run_virtual(main)

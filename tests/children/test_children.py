@@ -350,7 +350,7 @@ def test_a_function_that_is_not_written_in_python_is_named() -> None:
                 gate.release()
         return named
 
-    assert run_real(main) == ["in lock.acquire() [thread of c attempt 1]"]
+    assert run_real(main) == ["in lock.acquire() [thread of c#1]"]
 
 
 def test_a_thread_that_has_ended_is_not_looked_for() -> None:

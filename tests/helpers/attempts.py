@@ -29,6 +29,10 @@ class Host:
         assert trio.lowlevel.currently_ki_protected()
         self.told.append(what)
 
+    @property
+    def observer(self) -> None:
+        return None
+
     def post_ready(self, attempt: Attempt, value: object) -> None:
         self._tell("ready", value)
 

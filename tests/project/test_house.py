@@ -38,7 +38,7 @@ HOUSE = (
 FLOOR = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
 BRAIN = FLOOR["_brain"]
 
-MAX_FILE = 420
+MAX_FILE = 600
 MAX_FUNCTION = 60
 
 # What nobody who merely imports the library should have to pay for.

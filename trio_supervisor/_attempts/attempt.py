@@ -37,6 +37,7 @@ from trio_supervisor._text import as_reason, short_repr
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trio_supervisor._attempts.observer import TreeObserver
     from trio_supervisor._specs.supervisor import ChildSpec
 
 current_attempt: ContextVar[Attempt] = ContextVar("trio_supervisor.current_attempt")
@@ -162,6 +163,11 @@ class Attempt:
         return f"<attempt {self.number} of {self.path}>"
 
     @property
+    def task_name(self) -> str:
+        """The name of its Trio task, for people: nothing may read it back."""
+        return f"{self.path}#{self.number}"
+
+    @property
     def readiness(self) -> ReadinessState:
         """What the child has last said about its readiness."""
         if self.is_ready:
@@ -270,6 +276,9 @@ async def run_attempt(attempt: Attempt) -> None:  # noqa: ASYNC910 - a nursery i
     passing: BaseException | None = None
     background: BaseException | None = None
     nursery: trio.Nursery | None = None
+    observer = attempt.host.observer
+    if observer is not None:
+        observer.attempt_began(attempt)
     try:
         async with trio.open_nursery() as nursery:
             attempt.nursery = nursery
@@ -277,9 +286,12 @@ async def run_attempt(attempt: Attempt) -> None:  # noqa: ASYNC910 - a nursery i
                 attempt.body_cancelled = True
             else:
                 try:
-                    attempt.value = await _await_body(
-                        attempt.call, ChildContext._create(attempt), attempt.args
-                    )
+                    if observer is None:
+                        attempt.value = await _await_body(
+                            attempt.call, ChildContext._create(attempt), attempt.args
+                        )
+                    else:
+                        attempt.value = await _observed_body(attempt, observer)
                     attempt.returned = True
                 except BaseException as exc:  # noqa: ASYNC103 - posted with the exit
                     attempt.error = exc
@@ -296,12 +308,14 @@ async def run_attempt(attempt: Attempt) -> None:  # noqa: ASYNC910 - a nursery i
         passing = _sort_out(attempt, background)
     host, attempt.host = attempt.host, NO_HOST
     attempt.ended_at = trio.current_time()
+    if observer is not None:
+        observer.attempt_over(attempt)
     attempt.nursery = attempt.task = attempt.on_stop = None
     host.post_exit(attempt)
     if attempt.stop_event is not None or attempt.stop_scopes:
         attempt.wake_strays()
     # The errors' tracebacks lead to this frame.
-    del attempt, background, error, host, nursery, task
+    del attempt, background, error, host, nursery, observer, task
     if passing is not None:
         try:
             raise passing
@@ -320,6 +334,12 @@ async def _await_body(
             "define it with 'async def' (and no 'yield' in it)"
         )
     return await awaitable
+
+
+def _observed_body(attempt: Attempt, observer: TreeObserver) -> Awaitable[object]:
+    context = ChildContext._create(attempt)
+    body = _await_body(attempt.call, context, attempt.args)
+    return observer.around_body(attempt, context, body)
 
 
 async def _close_leftovers(

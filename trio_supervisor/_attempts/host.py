@@ -8,6 +8,7 @@ from trio_supervisor._errors import SupervisorError
 
 if TYPE_CHECKING:
     from trio_supervisor._attempts.attempt import Attempt
+    from trio_supervisor._attempts.observer import TreeObserver
     from trio_supervisor._runtime.supervisor import Supervisor
 
 _ENDED = "this attempt has ended: its context leads nowhere any more"
@@ -23,6 +24,11 @@ class AttemptHost(Protocol):
     @property
     def supervisor(self) -> Supervisor:
         """The supervisor that the child stands under."""
+        ...
+
+    @property
+    def observer(self) -> TreeObserver | None:
+        """What is told of each step of an attempt, for tests; hardly ever there is one."""
         ...
 
     def post_ready(self, attempt: Attempt, value: object) -> None:
@@ -59,6 +65,10 @@ class NoHost:
     @property
     def supervisor(self) -> Supervisor:
         raise SupervisorError(_ENDED)
+
+    @property
+    def observer(self) -> TreeObserver | None:
+        return None
 
     def post_ready(self, attempt: Attempt, value: object) -> None: ...
     def post_not_ready(self, attempt: Attempt, reason: str) -> None: ...

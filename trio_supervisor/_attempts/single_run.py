@@ -9,6 +9,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor._attempts.attempt import Attempt, Heartbeat, run_attempt
+from trio_supervisor._attempts.observer import tree_observer
 from trio_supervisor._brain.vitals import Stage, Vitals
 from trio_supervisor._errors import ChildNotReady, SupervisorError
 from trio_supervisor._events.exits import ChildRunReport, TaskExit
@@ -31,6 +32,7 @@ class LoneRun:
     """The host of a single attempt: keeps its times, and what is known of it."""
 
     def __init__(self, spec: ChildSpec[Any], number: int, generation: int) -> None:
+        self.observer = tree_observer.get()
         now = trio.current_time()
         watched = spec.stale_after < inf
         self.attempt = Attempt(
@@ -55,7 +57,9 @@ class LoneRun:
     def start(self, nursery: trio.Nursery) -> None:
         attempt = self.attempt
         self._nursery = nursery
-        nursery.start_soon(self._carry, name=f"{attempt.path} attempt {attempt.number}")
+        if self.observer is not None:
+            self.observer.attempt_ordered(attempt)
+        nursery.start_soon(self._carry, name=attempt.task_name)
         self._rearm()
 
     @enable_ki_protection
@@ -181,11 +185,15 @@ class LoneRun:
         self._rearm()
 
     def post_extend(self, attempt: Attempt, until: float) -> None:
+        if self.observer is not None:
+            self.observer.start_extended(attempt, until)
         self._vitals.extend_start(until)
 
     def post_exit(self, attempt: Attempt) -> None:
         verdict = attempt.judge()
         if isinstance(verdict, TaskExit):
+            if self.observer is not None:
+                self.observer.exit_classified(attempt, verdict)
             self.report = attempt.report(verdict)
         else:
             self._fatal = verdict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from threading import get_ident
 from typing import TYPE_CHECKING, Unpack, final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Unpack, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_supervisor._attempts.observer import tree_observer
 from trio_supervisor._brain import messages as o
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._events.exits import leaves
@@ -242,8 +244,12 @@ def _root(spec: SupervisorSpec | None, random: Random | None, options: Superviso
         spec = spec.replace(**options)
     if random is not None and not isinstance(random, Random):
         refuse("open_supervisor", "random", random, "a random.Random")
-    tree = Tree(Random() if random is None else random, run_nested)  # noqa: S311 - jitter is no secret
-    return Shell(spec, tree, spec.name, None, None)
+    observer = tree_observer.get()
+    tree = Tree(random, run_nested, observer)
+    root = Shell(spec, tree, spec.name, None, None)
+    if observer is not None:
+        tree.journal.attach(partial(observer.event_recorded, root))
+    return root
 
 
 @enable_ki_protection

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_supervisor._attempts.attempt import Attempt
+    from trio_supervisor._attempts.observer import TreeObserver
     from trio_supervisor._brain.machine import SupervisionMachine
     from trio_supervisor._logging.tree_log import TreeLog
     from trio_supervisor._specs.policy import Decision
@@ -42,9 +43,12 @@ class ReportCollector(ABC):
         fatal: What came out of children that is no `Exception`, in order.
     """
 
-    def __init__(self, machine: SupervisionMachine, log: TreeLog) -> None:
+    def __init__(
+        self, machine: SupervisionMachine, log: TreeLog, observer: TreeObserver | None
+    ) -> None:
         self.machine = machine
         self._log = log
+        self.observer = observer
         self.fatal: list[BaseException] = []
         self.is_over = False
         self._send: trio.MemorySendChannel[Message]
@@ -77,6 +81,8 @@ class ReportCollector(ABC):
 
     def post_extend(self, attempt: Attempt, until: float) -> None:
         """Its start may take until then."""
+        if self.observer is not None:
+            self.observer.start_extended(attempt, until)
         self.post(ReportCollector._take_extend, (attempt, until))
 
     def post_exit(self, attempt: Attempt) -> None:
@@ -192,6 +198,8 @@ class ReportCollector(ABC):
         if isinstance(judged, TaskExit):
             signal.exit = judged
             signal.detail = judged.describe()
+            if self.observer is not None:
+                self.observer.exit_classified(attempt, judged)
             self.attempt_ended(attempt, judged, signal.detail)
             if attempt.spec.decide is not None:
                 self._ask(attempt, judged, signal)

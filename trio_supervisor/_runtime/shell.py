@@ -55,7 +55,7 @@ class Shell(ReportCollector):
         parent: Shell | None,
         within: Attempt | None,
     ) -> None:
-        super().__init__(SupervisionMachine(spec, path, tree.random), tree.log)
+        super().__init__(SupervisionMachine(spec, path, tree.random), tree.log, tree.observer)
         self.spec = spec
         self.tree = tree
         self.path = path
@@ -82,6 +82,8 @@ class Shell(ReportCollector):
         self._stacks: dict[str, tuple[str, ...]] = {}
         self._stopping_since: float | None = None
         self._supervisor: Supervisor | None = None
+        if self.observer is not None:
+            self.observer.supervisor_opened(self)
 
     @property
     def supervisor(self) -> Supervisor:
@@ -224,8 +226,9 @@ class Shell(ReportCollector):
         slot.attempt = attempt
         assert self._attempts is not None
         start_soon: Callable[..., None] = self._attempts.start_soon
-        name = f"{slot.life.path}#{order.attempt}"
-        slot.context.run(start_soon, run_attempt, attempt, name=name)
+        if self.observer is not None:
+            self.observer.attempt_ordered(attempt)
+        slot.context.run(start_soon, run_attempt, attempt, name=attempt.task_name)
 
     def _attempt_of(self, name: str, number: int) -> Attempt | None:
         attempt = self.slots[name].attempt
@@ -302,6 +305,8 @@ class Shell(ReportCollector):
             reply.answered.set()
         else:
             self._check_thread()
+            if self.observer is not None:
+                self.observer.command_given(self, signal, reply)
             context = copy_context() if isinstance(signal, o.AddChild) else None
             self.post(Shell._take_command, (signal, context, reply))
         return reply
@@ -340,6 +345,8 @@ class Shell(ReportCollector):
         if not self.is_over:
             self._check_thread()
             signal.reason = as_reason(signal.reason)
+            if self.observer is not None:
+                self.observer.shutdown_requested(self, signal)
             self.post(Shell.feed, signal)
 
     def _check_thread(self) -> None:
@@ -353,6 +360,8 @@ class Shell(ReportCollector):
     @enable_ki_protection
     def forfeit_grace(self, attempt: Attempt, *, taken_back: bool = False) -> None:
         """Post that ``attempt``, one of ours, waits for its own end (or does not, after all)."""
+        if self.observer is not None:
+            self.observer.grace_forfeited(attempt, taken_back=taken_back)
         self.post(Shell.feed, o.GraceForfeited(attempt.name, attempt.number, taken_back))
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from time import time as wall_clock
 from typing import TYPE_CHECKING, final
 
@@ -12,9 +13,9 @@ from trio_supervisor._logging.tree_log import TreeLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from random import Random
 
     from trio_supervisor._attempts.context import ChildContext
+    from trio_supervisor._attempts.observer import TreeObserver
     from trio_supervisor._runtime.child_slot import Slot
     from trio_supervisor._runtime.shell import Shell
 
@@ -29,19 +30,28 @@ class Tree:
         thread: In which it runs; the only one in which it can be told anything.
         random: The source of jitter.
         nest: The body of a nested supervisor, below the shell that is its first argument.
+        observer: What is told of everything in the tree, for tests.
     """
 
-    __slots__ = ("journal", "log", "nest", "random", "thread")
+    __slots__ = ("journal", "log", "nest", "observer", "random", "thread")
 
     def __init__(
-        self, random: Random, nest: Callable[[Shell, ChildContext], Awaitable[object]]
+        self,
+        random: Random | None,
+        nest: Callable[[Shell, ChildContext], Awaitable[object]],
+        observer: TreeObserver | None,
     ) -> None:
         self.thread = 0
-        self.random = random
         self.nest = nest
-        self.journal = Journal(wall=wall_clock)
+        self.observer = observer
+        clock = None if observer is None else observer.wall_clock()
+        if random is None and observer is not None:
+            random = observer.random()
+        self.random = Random() if random is None else random  # noqa: S311 - jitter is no secret
+        self.journal = Journal(wall=wall_clock if clock is None else clock)
         self.log = TreeLog()
-        self.journal.tap = self.log.on_event
+        if observer is None or observer.writes_log:
+            self.journal.tap = self.log.on_event
 
 
 @final

@@ -94,6 +94,11 @@ class ChildProbe:
     # ---- what the attempt wants of its host
 
     @property
+    def observer(self) -> None:
+        """No observer: this attempt is run by the test itself."""
+        return
+
+    @property
     def supervisor(self) -> Supervisor:
         raise SupervisorError("this child is tested alone: it has no supervisor")
 
