@@ -7,11 +7,13 @@ wrapped code, and it knows whether that code can react to a stop request.
 | adapter | for | ready | after a stop request |
 |---|---|---|---|
 | `plain` | any async function | when the attempt starts | is cancelled |
-| `serving` | functions with ``task_status`` | at ``started(value)`` | is cancelled |
+| `serving` | functions with ``task_status`` | at ``started(value)`` | is cancelled, or returns |
 | `holding` | async context managers | once entered, with its value | is exited |
 | `in_thread` | blocking functions | as the spec says | learns of it through `thread_child` |
 
-"Is cancelled" means that a ``grace`` above 0 could have no effect; the spec refuses it.
+A function given to `serving` returns by itself if it has a parameter to wait for, named with
+``stop=``; `serve_tcp` and `serve_listeners` do. "Is cancelled" means that a ``grace`` above 0 could
+have no effect; the spec refuses it.
 
 Names are imported when they are first used.
 """
@@ -23,6 +25,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trio_supervisor.children._holding import holding as holding
     from trio_supervisor.children._plain import plain as plain
+    from trio_supervisor.children._serving import serve_listeners as serve_listeners
+    from trio_supervisor.children._serving import serve_tcp as serve_tcp
     from trio_supervisor.children._serving import serving as serving
     from trio_supervisor.children._threads import ThreadChild as ThreadChild
     from trio_supervisor.children._threads import in_thread as in_thread
