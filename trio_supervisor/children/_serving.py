@@ -279,7 +279,7 @@ async def serve_listeners(
         task_status: ``started`` gets the listeners.
     """
     async with trio.open_nursery() as handlers, trio.open_nursery() as acceptors:
-        serve = partial(trio.serve_listeners, handler, listeners, handler_nursery=handlers)
-        task_status.started(await acceptors.start(serve))
+        serve: Any = partial(trio.serve_listeners, handler_nursery=handlers)
+        task_status.started(await acceptors.start(serve, handler, listeners))
         await shutdown_trigger()
         acceptors.cancel_scope.cancel("the stop has been requested")
