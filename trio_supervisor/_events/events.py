@@ -8,8 +8,9 @@ another child, with `ChildAdded` at its beginning. Heartbeats are neither events
 
 from __future__ import annotations
 
-from typing import final
+from typing import Any, final
 
+from trio_supervisor._events.plain import SCHEMA, at_of, to_plain
 from trio_supervisor._record import Record
 
 
@@ -31,6 +32,15 @@ class Event(Record):
     run: int
     path: str
     attempt: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as plain JSON values; `event_from_dict` reads them.
+
+        Beside the event's fields there are ``schema``, ``event`` (the name of its class) and ``at``
+        (its wall-clock time in ISO 8601, in UTC). An endless duration is `None`.
+        """
+        head = {"schema": SCHEMA, "event": type(self).__name__, "at": at_of(self.wall)}
+        return {**head, **to_plain(self)}
 
 
 @final

@@ -10,14 +10,22 @@ can be tested with every combination of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, cast, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, final
 
-from trio_supervisor._errors import TaskFailure, leaf_first
+from trio_supervisor._errors import PastError, SpecError, TaskFailure, leaf_first
+from trio_supervisor._events.plain import (
+    SCHEMA,
+    check_schema,
+    error_to_plain,
+    number,
+    record_from,
+    to_plain,
+)
 from trio_supervisor._record import Record
-from trio_supervisor._text import text_of
+from trio_supervisor._text import short_repr, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ExitKind = Literal[
     "succeeded",
@@ -73,6 +81,23 @@ class TaskExit(Record):
 
     def _detail(self) -> str:
         return ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the exit as plain JSON values; `exit_from_dict` reads them.
+
+        Keys are ``kind``, ``detail`` (as `describe` returns it) and the exit's fields. An exception
+        becomes its ``type``, ``message`` and ``traceback``, a returned value its `repr`.
+        """
+        plain: dict[str, Any] = {"kind": self.kind, "detail": self.describe()}
+        if self.error is not None:
+            plain |= error_to_plain(self.error)
+            if isinstance(self, Failed):
+                plain["category"] = category_of(self.failure)
+        elif isinstance(self, Succeeded):
+            plain["value"] = None if self.value is None else short_repr(self.value)
+        else:
+            plain |= to_plain(self)
+        return plain
 
 
 @final
@@ -212,6 +237,50 @@ class ChildRunReport(Record):
     def seconds(self) -> float:
         """How long the attempt lasted."""
         return self.ended_at - self.started_at
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON values; `from_dict` reads them.
+
+        Beside the report's fields there are ``schema`` and ``seconds``, how long the attempt lasted.
+        """
+        head = {"schema": SCHEMA, "seconds": number(self.seconds)}
+        return {**head, **to_plain(self), "exit": self.exit.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ChildRunReport:
+        """Return the report whose `to_dict` gave ``data``.
+
+        Raises:
+            SpecError: It has another schema version, or a field is missing or has the wrong type.
+        """
+        owner = "ChildRunReport.from_dict()"
+        data = check_schema(data, owner)
+        return record_from(cls, {**data, "exit": exit_from_dict(data.get("exit"))}, owner)
+
+
+def exit_from_dict(data: object) -> TaskExit:
+    """Return the exit whose `TaskExit.to_dict` gave ``data``.
+
+    The exception itself stays in the process in which it was raised: a `Crashed` gets a `PastError`
+    with its text, a `Failed` a `TaskFailure` with message and category.
+
+    Raises:
+        SpecError: The kind is unknown, or a field is missing or has the wrong type.
+    """
+    owner = "exit_from_dict()"
+    kinds: dict[str, type[TaskExit]] = {each.kind: each for each in TaskExit.__subclasses__()}
+    kind = data.get("kind") if isinstance(data, dict) else None
+    cls = kinds.get(kind) if isinstance(kind, str) else None
+    if cls is None or not isinstance(data, dict):
+        raise SpecError(
+            "exit", data, f"an object with kind= one of {', '.join(kinds)}", owner=owner
+        )
+    message = text_of(data.get("message", ""))
+    if cls is Failed:
+        return Failed(TaskFailure(message, category=text_of(data.get("category", "error"))))
+    if cls is Crashed:
+        return Crashed(PastError(f"{text_of(data.get('type', ''))}: {message}".removesuffix(": ")))
+    return record_from(cls, data, owner)
 
 
 def category_of(failure: TaskFailure) -> str:

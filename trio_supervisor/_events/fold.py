@@ -284,7 +284,10 @@ def fold(snapshot: SupervisorSnapshot, event: ev.Event) -> SupervisorSnapshot:
             of that one (`ChildReady`, say, of ``"app/sessions"``) is not in its own snapshot.
         event: Any event. One that concerns nobody in ``snapshot`` changes nothing.
     """
-    return _after(snapshot, raw_of(event))
+    after = _after(snapshot, raw_of(event))
+    if after is snapshot:
+        return snapshot
+    return attrs.evolve(after, time=event.time, wall=event.wall)
 
 
 def _after(here: SupervisorSnapshot, raw: RawEvent) -> SupervisorSnapshot:
@@ -338,9 +341,10 @@ def _begun(raw: RawEvent) -> SupervisorSnapshot:
 class SnapshotBuilder:
     """A snapshot in the making: takes in any number of events, each in constant time."""
 
-    __slots__ = ("_children", "_root")
+    __slots__ = ("_children", "_root", "_taken")
 
     def __init__(self) -> None:
+        self._taken: tuple[float | None, float | None] = (None, None)
         self._children: dict[str, _Child] = {}
         self._root = _Supervisor.thaw(BLANK, self._children)
 
@@ -349,6 +353,7 @@ class SnapshotBuilder:
         """Go on from ``snapshot``."""
         builder = cls()
         builder._root = _Supervisor.thaw(snapshot, builder._children)
+        builder._taken = snapshot.time, snapshot.wall
         return builder
 
     def apply(self, raw: RawEvent) -> None:
@@ -358,6 +363,7 @@ class SnapshotBuilder:
     def extend(self, raws: Iterable[RawEvent]) -> None:
         """Take in events, oldest first."""
         rule_for, child_at = _CHILD_RULES.get, self._children.get
+        raw: RawEvent | None = None
         for raw in raws:
             rule = rule_for(raw[0])
             if rule is None:
@@ -366,10 +372,13 @@ class SnapshotBuilder:
             child = child_at(raw[5])
             if child is not None:
                 rule(child, raw)
+        if raw is not None:
+            self._taken = raw[TIME], raw[WALL]
 
     def freeze(self) -> SupervisorSnapshot:
         """The snapshot as it stands. Takes time in proportion to the number of children."""
-        return self._root.freeze()
+        time, wall = self._taken
+        return attrs.evolve(self._root.freeze(), time=time, wall=wall)
 
     def _restructure(self, raw: RawEvent) -> None:
         cls, path = raw[CLS], raw[PATH]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import TYPE_CHECKING, Any, final
 
+from trio_supervisor._errors import SpecError
+from trio_supervisor._events.plain import SCHEMA, check_schema, record_from, to_plain
 from trio_supervisor._record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @final
@@ -59,6 +64,25 @@ class ShutdownReport(Record):
     def unresponsive(self) -> tuple[ChildShutdown, ...]:
         """Those that ignored their cancel for longer than ``report_after``."""
         return tuple(child for child in self.children if child.unresponsive)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON values with a ``schema`` version; `from_dict` reads them."""
+        return {"schema": SCHEMA, **to_plain(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ShutdownReport:
+        """Return the report whose `to_dict` gave ``data``.
+
+        Raises:
+            SpecError: It has another schema version, or a field is missing or has the wrong type.
+        """
+        owner = "ShutdownReport.from_dict()"
+        data = check_schema(data, owner)
+        children = data.get("children")
+        if not isinstance(children, list) or not all(isinstance(each, dict) for each in children):
+            raise SpecError("children", children, "a list of JSON objects", owner=owner)
+        entries = tuple([record_from(ChildShutdown, each, owner) for each in children])
+        return record_from(cls, {**data, "children": entries}, owner)
 
     def child(self, path: str) -> ChildShutdown:
         """The entry of one child, by its path or its path below this supervisor.

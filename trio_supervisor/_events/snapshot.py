@@ -12,11 +12,19 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
-from trio_supervisor._errors import ChildNotFound
+from trio_supervisor._errors import ChildNotFound, SpecError
+from trio_supervisor._events.plain import (
+    SCHEMA,
+    at_of,
+    check_schema,
+    number,
+    to_plain,
+    value_from,
+)
 from trio_supervisor._text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 @final
@@ -98,6 +106,10 @@ class SupervisorSnapshot:
     """Why it stops or has stopped."""
     children: tuple[ChildSnapshot, ...]
     """Those that were declared, in that order, and then those that were added."""
+    time: float | None = attrs.field(default=None, eq=False)
+    """When this was the state, if that is known; only in the snapshot of a whole tree."""
+    wall: float | None = attrs.field(default=None, eq=False)
+    """The same in seconds since the epoch."""
 
     def child(self, path_or_name: str) -> ChildSnapshot:
         """The child of that name, or further down by its path.
@@ -127,8 +139,25 @@ class SupervisorSnapshot:
         return None
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain dictionaries, lists, strings and numbers, ready for JSON."""
-        return attrs.asdict(self, value_serializer=_plain)
+        """Return the snapshot as plain JSON values; `from_dict` reads them.
+
+        Beside the snapshot's fields there is ``schema``. If the snapshot knows when it was taken,
+        there is ``at`` (that moment on the wall clock, in ISO 8601, in UTC); each supervisor and
+        child has ``age`` (seconds in its state) and ``since_at``; and a child that is backing off
+        has ``starts_in`` (seconds) and ``until_at``.
+        """
+        plain = {"schema": SCHEMA, "at": at_of(self.wall), "time": self.time, "wall": self.wall}
+        return plain | _supervisor_to_plain(self, _Moment(self.time, self.wall))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SupervisorSnapshot:
+        """Return the snapshot whose `to_dict` gave ``data``. Ages and dates are not read.
+
+        Raises:
+            SpecError: It has another schema version, or a field is missing or has the wrong type.
+        """
+        owner = "SupervisorSnapshot.from_dict()"
+        return _supervisor_from(check_schema(data, owner), owner)
 
     def render(self, *, now: float | None = None) -> str:
         """A tree for people, one line for each supervisor and each child.
@@ -138,12 +167,6 @@ class SupervisorSnapshot:
                 it ("for 2.5s"), without as they are ("since 7.5").
         """
         return "\n".join(_render(self, now))
-
-
-def _plain(_owner: object, _field: object, value: Any) -> Any:
-    if isinstance(value, StrEnum):
-        return value.value
-    return list(value) if isinstance(value, tuple) else value
 
 
 def step_towards(path: str, here: str) -> str:
@@ -157,6 +180,101 @@ def step_towards(path: str, here: str) -> str:
 
 BLANK: Final = SupervisorSnapshot("", "", 0, SupervisorState.STARTING, 0.0, "", ())
 """What there is before the first event of a tree."""
+
+
+# ---------------------------------------------------------------- as JSON
+
+
+@final
+class _Moment:
+    """The moment at which a snapshot was taken: turns Trio's times into ages and dates."""
+
+    def __init__(self, time: float | None, wall: float | None) -> None:
+        self.time = time
+        self.wall = wall
+
+    def about(self, since: float, until: float | None = None) -> dict[str, Any]:
+        """Return ages and dates of the state entered at ``since`` that ends at ``until``."""
+        if self.time is None:
+            return {}
+        found: dict[str, Any] = {"age": number(max(0.0, self.time - since))}
+        if self.wall is not None:
+            found["since_at"] = at_of(self.wall - self.time + since)
+        if until is not None:
+            found["starts_in"] = number(max(0.0, until - self.time))
+            if self.wall is not None:
+                found["until_at"] = at_of(self.wall - self.time + until)
+        return found
+
+
+def _supervisor_to_plain(supervisor: SupervisorSnapshot, moment: _Moment) -> dict[str, Any]:
+    plain = {
+        field.name: to_plain(getattr(supervisor, field.name))
+        for field in attrs.fields(SupervisorSnapshot)
+        if field.name not in {"children", "time", "wall"}
+    }
+    children = [_child_to_plain(child, moment) for child in supervisor.children]
+    return {**plain, **moment.about(supervisor.since), "children": children}
+
+
+def _child_to_plain(child: ChildSnapshot, moment: _Moment) -> dict[str, Any]:
+    plain = {
+        name: to_plain(getattr(child, name))
+        for name in _CHILD_FIELDS
+        if name not in {"supervisor", "previous"}
+    }
+    below = child.supervisor
+    nested = None if below is None else _supervisor_to_plain(below, moment)
+    return {**plain, **moment.about(child.since, child.until), "supervisor": nested}
+
+
+def _supervisor_from(data: Mapping[str, Any], owner: str) -> SupervisorSnapshot:
+    children = data.get("children")
+    if not isinstance(children, list):
+        raise SpecError("children", children, "a list", owner=owner)
+    values = _values_from(SupervisorSnapshot, data, owner, skip=("children",))
+    values["state"] = _state_from(SupervisorState, data.get("state"), owner)
+    return SupervisorSnapshot(
+        **values, children=tuple([_child_from(child, owner) for child in children])
+    )
+
+
+def _child_from(data: Any, owner: str) -> ChildSnapshot:
+    if not isinstance(data, dict):
+        raise SpecError("children", data, "a list of JSON objects", owner=owner)
+    values = _values_from(ChildSnapshot, data, owner, skip=("supervisor", "previous"))
+    values["state"] = _state_from(ChildState, data.get("state"), owner)
+    below = data.get("supervisor")
+    if below is not None and not isinstance(below, dict):
+        raise SpecError("supervisor", below, "a JSON object or null", owner=owner)
+    return ChildSnapshot(
+        **values, supervisor=None if below is None else _supervisor_from(below, owner)
+    )
+
+
+def _values_from(
+    cls: Any, data: Mapping[str, Any], owner: str, *, skip: tuple[str, ...]
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field in attrs.fields(cls):
+        name = field.name
+        if name in skip or name == "state":
+            continue
+        if name in data:
+            values[name] = value_from(str(field.type), data[name], owner, name)
+        elif field.default is attrs.NOTHING:
+            raise SpecError(name, None, f"a {field.type}", owner=owner)
+    return values
+
+
+def _state_from(cls: Any, value: object, owner: str) -> Any:
+    try:
+        return cls(value)
+    except ValueError:
+        raise SpecError("state", value, f"one of {', '.join(cls)}", owner=owner) from None
+
+
+_CHILD_FIELDS: Final = tuple(field.name for field in attrs.fields(ChildSnapshot))
 
 
 # ---------------------------------------------------------------- for people

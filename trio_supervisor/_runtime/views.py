@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time as wall_clock
 from typing import TYPE_CHECKING
 
 import trio
@@ -35,7 +36,13 @@ def snapshot_of(shell: Shell) -> SupervisorSnapshot:
         machine.since,
         machine.reason,
         children,
+        *(_now() if shell.parent is None else ()),
     )
+
+
+def _now() -> tuple[float, float] | tuple[()]:
+    """The moment on Trio's clock and on the wall's; nothing once Trio has ended."""
+    return (trio.current_time(), wall_clock()) if trio.lowlevel.in_trio_run() else ()
 
 
 def _child_snapshot(shell: Shell, slot: Slot) -> ChildSnapshot:
