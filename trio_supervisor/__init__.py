@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from trio_supervisor._events.events import ChildUnresponsive as ChildUnresponsive
     from trio_supervisor._events.events import ChildWaiting as ChildWaiting
     from trio_supervisor._events.events import CommandAccepted as CommandAccepted
+    from trio_supervisor._events.events import CommandHadNoEffect as CommandHadNoEffect
     from trio_supervisor._events.events import Event as Event
     from trio_supervisor._events.events import EventGap as EventGap
     from trio_supervisor._events.events import ExitJudged as ExitJudged
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from trio_supervisor._events.exits import TaskExit as TaskExit
     from trio_supervisor._events.exits import TimedOut as TimedOut
     from trio_supervisor._events.exits import Unhealthy as Unhealthy
+    from trio_supervisor._events.exits import exit_from_dict as exit_from_dict
     from trio_supervisor._events.fold import fold as fold
     from trio_supervisor._events.journal import Journal as Journal
     from trio_supervisor._events.shutdown import ChildShutdown as ChildShutdown
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
     from trio_supervisor._events.snapshot import ChildState as ChildState
     from trio_supervisor._events.snapshot import SupervisorSnapshot as SupervisorSnapshot
     from trio_supervisor._events.snapshot import SupervisorState as SupervisorState
+    from trio_supervisor._events.wire import event_from_dict as event_from_dict
     from trio_supervisor._runtime.block import open_supervisor as open_supervisor
     from trio_supervisor._runtime.block import run_supervisor as run_supervisor
     from trio_supervisor._runtime.handle import ChildHandle as ChildHandle

@@ -75,6 +75,9 @@ class Exited(Note):
 
 # ---------------------------------------------------------------- signals: commands
 
+Operator = tuple[str, int, int] | tuple[()]
+"""User name, user id and process id of the operator, for a command from the control socket."""
+
 
 class FirstStart(StrEnum):
     """What a failure before a child was ever ready means."""
@@ -90,6 +93,7 @@ class AddChild(Note):
     spec: ChildSpec[Any]
     first_start: FirstStart
     reason: str = ""
+    by: Operator = ()
 
 
 class StopChild(Note):
@@ -97,6 +101,7 @@ class StopChild(Note):
 
     name: str
     reason: str = ""
+    by: Operator = ()
 
 
 class QuarantineChild(Note):
@@ -104,6 +109,7 @@ class QuarantineChild(Note):
 
     name: str
     reason: str = ""
+    by: Operator = ()
 
 
 class RestartChild(Note):
@@ -111,6 +117,7 @@ class RestartChild(Note):
 
     name: str
     reason: str = ""
+    by: Operator = ()
 
 
 class RemoveChild(Note):
@@ -118,6 +125,7 @@ class RemoveChild(Note):
 
     name: str
     reason: str = ""
+    by: Operator = ()
 
 
 class Shutdown(Note):
@@ -130,6 +138,7 @@ class Shutdown(Note):
     grace: bool = True
     deadline: float = inf
     kind: OutcomeKind | None = None
+    by: Operator = ()
 
 
 Command = AddChild | StopChild | QuarantineChild | RestartChild | RemoveChild

@@ -48,28 +48,35 @@ def stop_child(machine: SupervisionMachine, command: o.StopChild, now: float) ->
     """Held down until restarted by hand; who is held down already stays as it is."""
     child = _find(machine, command.name)
     if child is not None and child.wish in (Wish.UP, Wish.DONE):
-        machine.command_accepted(child, "stop", command.reason)
+        machine.command_accepted(child, "stop", command.reason, command.by)
         machine.hold_down(child, Wish.STOPPED, command.reason, urgent=True)
+    elif child is not None:
+        machine.command_had_no_effect(child, "stop", command.reason, command.by)
 
 
 def quarantine_child(machine: SupervisionMachine, command: o.QuarantineChild, now: float) -> None:
     """Like a stop, and visibly so."""
     child = _find(machine, command.name)
     if child is not None and child.wish in (Wish.UP, Wish.DONE, Wish.STOPPED):
-        machine.command_accepted(child, "quarantine", command.reason)
+        machine.command_accepted(child, "quarantine", command.reason, command.by)
         machine.hold_down(child, Wish.QUARANTINED, command.reason, urgent=True)
+    elif child is not None:
+        machine.command_had_no_effect(child, "quarantine", command.reason, command.by)
 
 
 def remove_child(machine: SupervisionMachine, command: o.RemoveChild, now: float) -> None:
     """Stopped and forgotten; refused while others require it."""
     child = _find(machine, command.name)
-    if child is None or child.wish is Wish.REMOVED:
+    if child is None:
+        return
+    if child.wish is Wish.REMOVED:
+        machine.command_had_no_effect(child, "remove", command.reason, command.by)
         return
     if child.dependents:
         names = ", ".join(dependent.name for dependent in child.dependents)
         machine.refuse(CommandRefused(f"cannot remove {child.path}: it is required by {names}"))
         return
-    machine.command_accepted(child, "remove", command.reason)
+    machine.command_accepted(child, "remove", command.reason, command.by)
     machine.hold_down(child, Wish.REMOVED, command.reason, urgent=True)
 
 
@@ -81,9 +88,10 @@ def restart_child(machine: SupervisionMachine, command: o.RestartChild, now: flo
     if child.wish is Wish.REMOVED:
         machine.refuse(CommandRefused(f"cannot restart {child.path}: it is being removed"))
         return
-    if child.restart_pending:
-        return  # the restart that is under way is the one that was asked for
-    machine.command_accepted(child, "restart", command.reason)
+    if child.restart_pending:  # the restart that is under way is the one that was asked for
+        machine.command_had_no_effect(child, "restart", command.reason, command.by)
+        return
+    machine.command_accepted(child, "restart", command.reason, command.by)
     child.wish = Wish.UP
     child.reason = ""
     child.restart_pending = True
@@ -137,6 +145,7 @@ def reason_to_refuse(machine: SupervisionMachine, spec: ChildSpec[Any]) -> Excep
 def shutdown(machine: SupervisionMachine, command: o.Shutdown, now: float) -> None:
     """Everybody down, in order."""
     kind = command.kind or o.OutcomeKind.SHUTDOWN
+    machine.shutdown_accepted(command.reason, command.by)
     machine.close(
         o.Outcome(kind, command.reason), now, grace=command.grace, deadline=command.deadline
     )

@@ -29,9 +29,23 @@ class Teller:
         """Record something about ``child``."""
         self._orders.append(o.Emit(event, child.path, child.attempt, fields))
 
-    def command_accepted(self, child: ChildLife, command: str, reason: str) -> None:
+    def command_accepted(
+        self, child: ChildLife, command: str, reason: str, by: o.Operator = ()
+    ) -> None:
         """Record an operator's wish."""
-        self._emit(ev.CommandAccepted, child.path, child.attempt, command, reason)
+        self._emit(ev.CommandAccepted, child.path, child.attempt, command, reason, *by)
+
+    def command_had_no_effect(
+        self, child: ChildLife, command: str, reason: str, by: o.Operator
+    ) -> None:
+        """Record a command that changed nothing, if an operator gave it."""
+        if by:
+            self._emit(ev.CommandHadNoEffect, child.path, child.attempt, command, reason, *by)
+
+    def shutdown_accepted(self, reason: str, by: o.Operator) -> None:
+        """Record the command to end the whole tree, if an operator gave it."""
+        if by:
+            self._emit(ev.CommandAccepted, self.path, 0, "shutdown", reason, *by)
 
     def say_idle(self) -> None:
         """Nothing is left to do, and nothing was declared to end the supervisor: said once."""

@@ -80,10 +80,35 @@ class SupervisorFinished(Event):
 
 @final
 class CommandAccepted(Event):
-    """An operator's wish was taken; its effect follows in other events."""
+    """A command was accepted; its effect follows in other events.
+
+    Attributes:
+        command: ``stop restart quarantine remove``, or ``shutdown`` of the whole tree.
+        reason: As given with the command; may be empty.
+        user: The operator's login name, for a command that came over the control socket.
+        uid: The operator's user id, likewise; `None` for a command of the program itself.
+        pid: The operator's process, likewise.
+    """
 
     command: str
     reason: str
+    user: str = ""
+    uid: int | None = None
+    pid: int | None = None
+
+
+@final
+class CommandHadNoEffect(Event):
+    """An operator's command changed nothing: the child already was as the command wants it.
+
+    Recorded for commands over the control socket only. The fields are those of `CommandAccepted`.
+    """
+
+    command: str
+    reason: str
+    user: str = ""
+    uid: int | None = None
+    pid: int | None = None
 
 
 @final

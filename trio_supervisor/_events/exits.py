@@ -241,7 +241,7 @@ class ChildRunReport(Record):
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values; `from_dict` reads them.
 
-        Beside the report's fields there are ``schema`` and ``seconds``, how long the attempt lasted.
+        Beside the report's fields there are ``schema`` and ``seconds``, its duration.
         """
         head = {"schema": SCHEMA, "seconds": number(self.seconds)}
         return {**head, **to_plain(self), "exit": self.exit.to_dict()}

@@ -66,7 +66,7 @@ class ShutdownReport(Record):
         return tuple(child for child in self.children if child.unresponsive)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain JSON values with a ``schema`` version; `from_dict` reads them."""
+        """Return the report as plain JSON values with a ``schema``; `from_dict` reads them."""
         return {"schema": SCHEMA, **to_plain(self)}
 
     @classmethod

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from logging import ERROR, INFO, WARNING
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from trio_supervisor._events import events as ev
 from trio_supervisor._text import one_line, parent_of, quoted, some
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio_supervisor._events.fold import RawEvent
 
 CALM: Final = frozenset({"succeeded", "stopped", "aborted"})
@@ -35,6 +37,14 @@ def seconds(value: float) -> str:
 def because(reason: str) -> str:
     """What to append for a reason, if there is one."""
     return f" reason={quoted(reason)}" if reason else ""
+
+
+def by_whom(by: Sequence[Any]) -> str:
+    """What to append for the operator of a command, if it came over the control socket."""
+    if not by:
+        return ""
+    user, uid, pid = by
+    return f" by={one_line(user) or uid} uid={uid} pid={pid}"
 
 
 def exit_line(exited: RawEvent) -> str:

@@ -248,8 +248,8 @@ class TreeLog(Folding):
             self._say(level, path, lines.finished_line(raw, supervisor.size))
 
     def _command_accepted(self, raw: RawEvent) -> None:
-        command, reason = raw[7]
-        self._say(INFO, raw[5], f"accepted {command}{lines.because(reason)}")
+        command, reason, *by = raw[7]
+        self._say(INFO, raw[5], f"accepted {command}{lines.because(reason)}{lines.by_whom(by)}")
 
     def _child_added(self, raw: RawEvent) -> None:
         self._supervisor_of(raw[5]).size += 1

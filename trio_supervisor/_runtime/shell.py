@@ -23,6 +23,7 @@ from trio_supervisor._events.shutdown import ChildShutdown, ShutdownReport
 from trio_supervisor._logging.safe import say
 from trio_supervisor._runtime.child_slot import Slot
 from trio_supervisor._runtime.collector import ReportCollector
+from trio_supervisor._runtime.operator import operator
 from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._runtime.tree import Reply, Tree
 from trio_supervisor._runtime.views import error_of, snapshot_of, value_of, wait_value_of
@@ -300,6 +301,7 @@ class Shell(ReportCollector):
         """Post a command; the reply is answered within one turn of the collector."""
         reply = Reply()
         signal.reason = as_reason(signal.reason)
+        signal.by = operator.get()
         if self.is_over:
             reply.error = SupervisorClosed(f"{self.path} has ended")
             reply.answered.set()
@@ -345,6 +347,7 @@ class Shell(ReportCollector):
         if not self.is_over:
             self._check_thread()
             signal.reason = as_reason(signal.reason)
+            signal.by = operator.get() if signal.kind is None else ()
             if self.observer is not None:
                 self.observer.shutdown_requested(self, signal)
             self.post(Shell.feed, signal)

@@ -161,6 +161,10 @@ class Oracle:
             _rules_rest.at_rest(self, self.now, final=True)
 
     def _dispatch(self, event: ev.Event) -> None:
+        if isinstance(event, ev.CommandHadNoEffect):
+            return
+        if isinstance(event, ev.CommandAccepted) and event.command == "shutdown":
+            return  # of the whole tree; `SupervisorStopping` follows
         rule = _RULES.get(type(event))
         if type(event) in _OF_SUPERVISORS:
             if isinstance(event, ev.SupervisorStarted):
