@@ -78,16 +78,16 @@ class Book:
         self.kids: dict[str, Kid] = {}
         self.phase = "starting"
         self.rounds: list[Round] = []
-        self.hurry = False
+        self.without_grace = False
         self.deadline = inf
         self.times: tuple[float, ...] = ()  # of the shared window
         self.random = Random(0)
         self.outcome = ""
-        self.said_idle = False
+        self.idle_reported = False
         self.next_index = 0
         self.wants = Wants()
         for child in spec.children:
-            self.adopt(child, o.FirstStart.FAILS_TREE, dynamic=False)
+            self.create_child(child, o.FirstStart.FAILS_TREE, dynamic=False)
         self.rounds.append((frozenset(self.kids), frozenset(), frozenset()))
 
     def copy(self) -> Self:
@@ -98,7 +98,7 @@ class Book:
         new.rounds = self.rounds.copy()
         return new
 
-    def adopt(self, spec: ChildSpec[Any], first: o.FirstStart, *, dynamic: bool) -> None:
+    def create_child(self, spec: ChildSpec[Any], first: o.FirstStart, *, dynamic: bool) -> None:
         if spec.retry_first_start:
             first = o.FirstStart.ORDINARY
         self.kids[spec.name] = Kid(spec, self.next_index, first, dynamic=dynamic)
@@ -128,7 +128,7 @@ class Book:
             return added | {k.name for k in self.kids.values() if k.index > kid.index}
         return added | {name for name in self.requirers(kid) if not self.kids[name].dynamic}
 
-    def radius(self, kid: Kid) -> set[str]:
+    def group_of(self, kid: Kid) -> set[str]:
         """Who shares the fate of ``kid``."""
         if not self.grouped:
             return {kid.name}
@@ -144,19 +144,19 @@ class Book:
         """It was ready, is done, or is down: in no round any more, and nobody waits for it."""
         self.rounds = [(start - {name}, go, fate) for start, go, fate in self.rounds]
         if name in self.kids:
-            self.kids[name].alone = self.kids[name].let_go = False
+            self.kids[name].skips_predecessors = self.kids[name].let_go = False
 
     def is_gone(self, name: str) -> None:
         """Its attempt is."""
         self.rounds = [(start, go - {name}, fate) for start, go, fate in self.rounds]
 
-    def begin_round(self, start: set[str], go: set[str], radius: set[str]) -> None:
+    def begin_round(self, start: set[str], go: set[str], group: set[str]) -> None:
         """One more coordinated change."""
-        self.rounds.append((frozenset(start), frozenset(go), frozenset(radius)))
+        self.rounds.append((frozenset(start), frozenset(go), frozenset(group)))
 
     def tidy(self) -> None:
         """Forget the rounds that are over, and those that say no more than another one."""
-        rounds = {(start, go, radius if go else go) for start, go, radius in self.rounds}
+        rounds = {(start, go, group if go else go) for start, go, group in self.rounds}
         self.rounds = [
             each
             for each in rounds
@@ -170,10 +170,10 @@ class Book:
         """docs/design.md, Edges: met while the target is ready, or done by `Succeeded`."""
         kid = self.kids[name]
         if kid.live:
-            return kid.ready and kid.doom is None
-        return kid.wish == "done" and kid.well
+            return kid.ready and kid.stop_cause is None
+        return kid.desired == "done" and kid.done_by_success
 
-    def is_hopeless(self, name: str, *, sure: bool = False) -> bool:
+    def requirement_is_down(self, name: str, *, sure: bool = False) -> bool:
         """Not met, and will not be unless somebody does something by hand.
 
         With ``sure`` it is also known by now: whoever backs off, or waits for its turn, has yet to
@@ -182,22 +182,22 @@ class Book:
         kid = self.kids[name]
         if self.is_met(name):
             return False
-        if kid.wish != "up":
+        if kid.desired != "up":
             return True
         if kid.live:
             return False
         if sure and not all(why.startswith("requires") for why in self.may_wait(kid)):
             return False
-        return any(self.is_hopeless(each, sure=sure) for each in kid.spec.requires)
+        return any(self.requirement_is_down(each, sure=sure) for each in kid.spec.requires)
 
-    def waits_for_the_hopeless(self, kid: Kid) -> bool:
+    def waits_for_requirement_down(self, kid: Kid) -> bool:
         """Whether nobody comes before ``kid``, and it has a requirement that stays unmet."""
         return (
-            kid.wish == "up"
+            kid.desired == "up"
             and not kid.live
-            and kid.hold is None
+            and kid.backoff_until is None
             and not any("comes before" in why for why in self.why_not(kid))
-            and any(map(self.is_hopeless, kid.spec.requires))
+            and any(map(self.requirement_is_down, kid.spec.requires))
         )
 
     def _ahead(self, kid: Kid, others: Names) -> list[str]:
@@ -216,14 +216,14 @@ class Book:
         """Why ``kid`` must not start now; empty if it may."""
         if not self.accepts:
             return ["the supervisor stops"]
-        if kid.wish != "up" or kid.live or kid.hold is not None:
-            return [f"wish {kid.wish}, live {kid.live}, hold {kid.hold}"]
+        if kid.desired != "up" or kid.live or kid.backoff_until is not None:
+            return [f"desired {kid.desired}, live {kid.live}, backoff {kid.backoff_until}"]
         why = [f"requires {name}" for name in kid.spec.requires if not self.is_met(name)]
         for start, go, _ in self.rounds:
             if kid.name in start:
                 if go and self.grouped:
                     why.append(f"{set(go)} of its round are not gone")
-                if not kid.alone:
+                if not kid.skips_predecessors:
                     why += [
                         f"{name} comes before it in its round"
                         for name in self._ahead(kid, start)
@@ -234,19 +234,19 @@ class Book:
     def may_wait(self, kid: Kid) -> list[str]:
         """Why ``kid`` may wait, although it should be up; empty if nothing excuses it."""
         why = self.why_not(kid)
-        for _, go, radius in self.rounds:
-            if go and kid.name in radius:
+        for _, go, group in self.rounds:
+            if go and kid.name in group:
                 why.append(f"shares the fate of {set(go)}, who are not gone")
         if not self.unsettled(kid.name):
             return why
         starting: Names = frozenset().union(*(start for start, _, _ in self.rounds))
-        leaving: Names = frozenset().union(*(go for _, go, _ in self.rounds))
-        if not kid.alone:
+        stop_set: Names = frozenset().union(*(go for _, go, _ in self.rounds))
+        if not kid.skips_predecessors:
             # Rounds may be taken as one: the order among all who are unsettled is then kept too.
             why += [f"{name} is unsettled, and before it" for name in self._ahead(kid, starting)]
         why += [
             f"{name} is leaving, and they have an order"
-            for name in leaving
+            for name in stop_set
             if name in self.after(kid) or kid.name in self.after(self.kids[name])
         ]
         return why

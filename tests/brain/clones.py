@@ -13,18 +13,18 @@ from typing import Any
 
 from trio_supervisor._brain.index_heap import IndexHeap
 from trio_supervisor._brain.lifecycle import ChildLife
-from trio_supervisor._brain.machine import Closing, SupervisionMachine
+from trio_supervisor._brain.machine import ShutdownDeadline, SupervisionMachine
 from trio_supervisor._brain.timers import DeadlineHeap
-from trio_supervisor._brain.windows import Hold, Window
+from trio_supervisor._brain.windows import SharedBackoff, Window
 
-LINKS = ("dependents", "hold", "requires", "watchers", "window")
+LINKS = ("dependents", "backoff", "requires", "watchers", "window")
 _SLOTS = [slot for cls in ChildLife.__mro__ for slot in getattr(cls, "__slots__", ())]
 _PLAIN = [slot for slot in _SLOTS if slot not in LINKS]
-_ORDER_DICTS = ("dynamics", "dynamic_line", "_barred")
-_GRAPH_DICTS = ("_statics", "_line", "_leaving")
+_ORDER_DICTS = ("dynamics", "dynamic_start_set", "_waiting_for_barrier")
+_GRAPH_DICTS = ("_statics", "_start_set", "_stop_set")
 
 Lives = dict[ChildLife, ChildLife]
-Holds = dict[Hold, Hold]
+Backoffs = dict[SharedBackoff, SharedBackoff]
 
 
 def _make_copy() -> Any:
@@ -40,14 +40,14 @@ _copy_plain = _make_copy()
 def clone(old: SupervisionMachine) -> SupervisionMachine:
     """An independent copy; specs and the random generator are shared."""
     lives: Lives = {}
-    holds: Holds = {}
+    copies: Backoffs = {}
 
     def life(child: ChildLife) -> ChildLife:
         new = lives.get(child)
         if new is None:
             new = lives[child] = object.__new__(ChildLife)
             _copy_plain(child, new)
-            new.hold = None if child.hold is None else hold(child.hold)
+            new.backoff = None if child.backoff is None else backoff(child.backoff)
             new.window = window(child.window)
             new.requires = tuple([life(each) for each in child.requires])
             new.dependents = names(child.dependents)
@@ -57,11 +57,11 @@ def clone(old: SupervisionMachine) -> SupervisionMachine:
     def names(children: dict[ChildLife, None] | None) -> dict[ChildLife, None] | None:
         return None if children is None else {life(child): None for child in children}
 
-    def hold(each: Hold) -> Hold:
-        new = holds.get(each)
+    def backoff(each: SharedBackoff) -> SharedBackoff:
+        new = copies.get(each)
         if new is None:
-            new = holds[each] = object.__new__(Hold)
-            for slot in Hold.__slots__:
+            new = copies[each] = object.__new__(SharedBackoff)
+            for slot in SharedBackoff.__slots__:
                 setattr(new, slot, getattr(each, slot))
             new.members = [life(child) for child in each.members]
         return new
@@ -73,15 +73,15 @@ def clone(old: SupervisionMachine) -> SupervisionMachine:
     new.window = window(old.window)
     new.todo = deque()
     new._orders = []
-    closing = new._closing = Closing()
-    for slot in Closing.__slots__:
-        setattr(closing, slot, getattr(old._closing, slot))
+    closing = new._shutdown_deadline = ShutdownDeadline()
+    for slot in ShutdownDeadline.__slots__:
+        setattr(closing, slot, getattr(old._shutdown_deadline, slot))
     _copy_order(old, new, life)
 
     def thing(due: Any) -> Any:
         if isinstance(due, ChildLife):
             return life(due)
-        return hold(due) if isinstance(due, Hold) else closing
+        return backoff(due) if isinstance(due, SharedBackoff) else closing
 
     timers = new.timers = object.__new__(DeadlineHeap)
     timers._count, timers._live = old.timers._count, old.timers._live
@@ -99,19 +99,19 @@ def window(old: Window | None) -> Window | None:
 
 
 def _copy_order(old: SupervisionMachine, new: SupervisionMachine, life: Any) -> None:
-    order: Any = object.__new__(type(old.order))
-    new.order = order
-    order.__dict__.update(old.order.__dict__)
+    order: Any = object.__new__(type(old.ordering))
+    new.ordering = order
+    order.__dict__.update(old.ordering.__dict__)
     order.todo = new.todo
     for name in _ORDER_DICTS:
-        setattr(order, name, {life(child): None for child in getattr(old.order, name)})
+        setattr(order, name, {life(child): None for child in getattr(old.ordering, name)})
     if isinstance(order._statics, dict):
         for name in _GRAPH_DICTS:
-            setattr(order, name, {life(child): None for child in getattr(old.order, name)})
+            setattr(order, name, {life(child): None for child in getattr(old.ordering, name)})
         return
     order._statics = [life(child) for child in order._statics]
-    for name in ("_line", "_leaving"):
-        heap: IndexHeap = getattr(old.order, name)
+    for name in ("_start_set", "_stop_set"):
+        heap: IndexHeap = getattr(old.ordering, name)
         copy = object.__new__(IndexHeap)
         copy._flag, copy._sign, copy.count = heap._flag, heap._sign, heap.count
         copy._entries = [(index, life(child)) for index, child in heap._entries]
@@ -124,44 +124,51 @@ def key_of(machine: SupervisionMachine, now: float) -> tuple[Any, ...]:
     The oracle keeps account of most of it too. That is no reason to leave it out here: where the
     two differ, only what follows can show it.
     """
-    holds: dict[Hold, int] = {}
-    order, shared = machine.order, machine.window
+    copies: dict[SharedBackoff, int] = {}
+    order, shared = machine.ordering, machine.window
     return (
         machine.state.value,
         machine.is_started,
-        machine.hurry,
-        machine._closing.wake_at - now,
-        machine.said_idle,
-        order.static_leaving,
-        order.dynamic_leaving,
-        order.rest_leaving,
-        sorted(child.name for child in order._barred),
+        machine.without_grace,
+        machine._shutdown_deadline.wake_at - now,
+        machine.idle_reported,
+        order.static_stopping,
+        order.dynamic_stopping,
+        order.static_round_stopping,
+        sorted(child.name for child in order._waiting_for_barrier),
         [] if shared is None or not shared.used(now) else [now - t for t in shared.times],
-        [_key_of_child(machine, child, now, holds) for child in machine.children.values()],
+        [_key_of_child(machine, child, now, copies) for child in machine.children.values()],
     )
 
 
 def _key_of_child(
-    machine: SupervisionMachine, child: ChildLife, now: float, holds: dict[Hold, int]
+    machine: SupervisionMachine, child: ChildLife, now: float, copies: dict[SharedBackoff, int]
 ) -> tuple[Any, ...]:
-    hold, condemned, window = child.hold, child.condemned, child.window
-    backoff = child.spec.backoff
+    shared, stop_cause, window = child.backoff, child.stop_cause, child.window
+    steps = child.spec.backoff.steps
     return (
         child.name,
-        child.wish.value,
+        child.desired.value,
         child.live,
         child.stage.value,
-        condemned and condemned.value,
+        stop_cause and stop_cause.value,
         child.fault_exit is None,
-        (child.ready, child.was_ready, child.ever_ready, child.done_well),
-        (child.urgent, child.no_grace, child.leaving, child.in_line, child.in_rest, child.alone),
-        (child.restart_pending, child.hopeless, machine.is_first_start(child)),
-        child.drain,
-        hold and (holds.setdefault(hold, len(holds)), hold.until - now),
+        (child.ready, child.was_ready, child.ever_ready, child.done_by_success),
+        (
+            child.urgent,
+            child.without_grace,
+            child.in_stop_set,
+            child.in_start_set,
+            child.in_static_round,
+            child.skips_predecessors,
+        ),
+        (child.restart_pending, child.requirement_down, machine.is_first_start(child)),
+        child.dependents_stopping,
+        shared and (copies.setdefault(shared, len(copies)), shared.until - now),
         sorted(each.name for each in child.watchers or ()),
         sorted(each.name for each in child.dependents or ()),
         child.wake_at - now,
-        min(child.streak, len(backoff.steps) - 1),
+        min(child.consecutive_failures, len(steps) - 1),
         [] if window is None or not window.used(now) else [now - t for t in window.times],
         _times_of(child, now) if child.live and not child.stage else (),
     )
@@ -172,7 +179,7 @@ def _times_of(child: ChildLife, now: float) -> tuple[float, ...]:
     ready, stable = child.ready, child.spec.backoff.reset_after
     return (
         min(now - child.ready_at, stable) if ready and stable < inf else 0.0,
-        max(child.beat_at + child.spec.stale_after, child.busy_until) - now if ready else 0.0,
+        max(child.heartbeat_at + child.spec.stale_after, child.busy_until) - now if ready else 0.0,
         max(child.busy_until - now, 0.0) if ready else 0.0,
         child.start_due - now,
         child.run_due - now,
@@ -204,5 +211,5 @@ def mutable_slots(machine: SupervisionMachine) -> set[str]:
         slot
         for child in machine.children.values()
         for slot in _SLOTS
-        if isinstance(getattr(child, slot), (dict, list, set, deque, Window, Hold))
+        if isinstance(getattr(child, slot), (dict, list, set, deque, Window, SharedBackoff))
     }

@@ -27,12 +27,12 @@ wishes under this rule.
 
 SITUATIONS = {
     "RUNNING": "alive, and may go on",
-    "CONDEMNED": "alive, and has to end",
-    "ENDING": "alive, asked or cancelled (time moves it on: grace, cancel, unresponsive)",
-    "HELD": "down, should be up, backing off",
-    "WANTED": "down, should be up",
-    "RESTING": "down, should be down",
-    "UNWANTED": "down, to be forgotten",
+    "MARKED": "alive, and has to end",
+    "STOPPING": "alive, asked or cancelled (time moves it on: grace, cancel, unresponsive)",
+    "BACKING_OFF": "down, should be up, backing off",
+    "WAITING": "down, should be up",
+    "AT_REST": "down, should be down",
+    "REMOVED": "down, to be forgotten",
 }
 
 NOTES = """

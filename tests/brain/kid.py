@@ -16,42 +16,42 @@ class Kid:
     """One child, as far as the contract speaks of it."""
 
     __slots__ = (
-        "alone",
         "attempt",
-        "beat_at",
+        "backoff_until",
         "busy_until",
-        "doom",
+        "consecutive_failures",
+        "desired",
+        "done_by_success",
         "dynamic",
         "ever_ready",
         "fault",
         "first",
         "generation",
         "heard_of",
-        "hold",
+        "heartbeat_at",
         "index",
         "last_exit",
         "let_go",
         "live",
         "name",
-        "no_grace",
         "pending",
         "ready",
         "ready_at",
         "reason",
+        "reported_generation",
         "restarts",
         "run_due",
-        "shown_generation",
+        "skips_predecessors",
         "spec",
         "stage",
         "start_due",
         "started_at",
         "step_due",
-        "streak",
+        "stop_cause",
         "times",
         "urgent",
         "was_ready",
-        "well",
-        "wish",
+        "without_grace",
     )
 
     def __init__(
@@ -62,23 +62,25 @@ class Kid:
         self.index = index
         self.first = first
         self.dynamic = dynamic
-        self.wish = "up"  # or done stopped quarantined removed shutdown
+        self.desired = "up"  # or done stopped quarantined removed shutdown
         self.reason = ""
-        self.well = False
+        self.done_by_success = False
         self.live = False
-        self.attempt = self.generation = self.shown_generation = 0
+        self.attempt = self.generation = self.reported_generation = 0
         self.stage = 0  # of the live attempt: running, asked, cancelled, unresponsive
         self.ready = self.was_ready = self.ever_ready = False
-        self.doom: str | None = None  # the attempt has to go, by a "wish" or by a "fault"
+        self.stop_cause: str | None = None  # the attempt has to go, by a "wish" or by a "fault"
         self.fault: TaskExit | None = None
-        self.urgent = self.no_grace = False
-        self.hold: float | None = None
+        self.urgent = self.without_grace = False
+        self.backoff_until: float | None = None
         self.pending = False  # restarted by hand, and not started yet
-        self.alone = False  # restarted by hand in the middle of a round: waits for nobody
+        self.skips_predecessors = (
+            False  # restarted by hand in the middle of a round: waits for nobody
+        )
         self.let_go = False  # had its turn, and waits for who is down: nobody has to wait for it
-        self.streak = self.restarts = 0
+        self.consecutive_failures = self.restarts = 0
         self.times: tuple[float, ...] = ()
-        self.started_at = self.ready_at = self.beat_at = 0.0
+        self.started_at = self.ready_at = self.heartbeat_at = 0.0
         self.busy_until = -inf
         self.start_due = self.run_due = self.step_due = inf
         self.last_exit = ""
@@ -94,7 +96,7 @@ class Kid:
         """A new attempt."""
         self.live = True
         self.attempt += 1
-        self.shown_generation = self.generation
+        self.reported_generation = self.generation
         self.pending = False
         self.started_at = now
         self.start_due = now + self.spec.start_timeout
@@ -104,30 +106,30 @@ class Kid:
     def become_ready(self, now: float) -> None:
         """It says so, or is so by declaration."""
         self.ready = self.was_ready = self.ever_ready = True
-        self.ready_at = self.beat_at = now
+        self.ready_at = self.heartbeat_at = now
         self.start_due = inf
 
     def is_gone(self, last_exit: str) -> None:
         """Its attempt is."""
-        self.live = self.ready = self.was_ready = self.urgent = self.no_grace = False
+        self.live = self.ready = self.was_ready = self.urgent = self.without_grace = False
         self.stage = 0
-        self.doom = self.fault = None
+        self.stop_cause = self.fault = None
         self.last_exit = last_exit
         self.start_due = self.run_due = self.step_due = inf
 
     @property
     def silent_at(self) -> float:
         """When silence becomes a symptom."""
-        return max(self.beat_at + self.spec.stale_after, self.busy_until)
+        return max(self.heartbeat_at + self.spec.stale_after, self.busy_until)
 
     @property
     def due(self) -> float:
         """When the brain has to look at this child at the latest."""
         if not self.live:
-            return inf if self.hold is None else self.hold
+            return inf if self.backoff_until is None else self.backoff_until
         if self.stage:
             return self.step_due
-        if self.doom is not None:
+        if self.stop_cause is not None:
             return inf
         due = min(self.start_due, self.run_due)
         return min(due, self.silent_at) if self.ready else due
@@ -141,9 +143,9 @@ class Kid:
             if self.ready:
                 return "ready"
             return "not_ready" if self.was_ready else "starting"
-        if self.wish == "up":
-            return "waiting" if self.hold is None else "backing_off"
-        return "stopped" if self.wish == "shutdown" else self.wish
+        if self.desired == "up":
+            return "waiting" if self.backoff_until is None else "backing_off"
+        return "stopped" if self.desired == "shutdown" else self.desired
 
     def key(self, now: float) -> tuple[Any, ...]:
         """Everything that the future can depend on, with times told from ``now``."""
@@ -151,22 +153,22 @@ class Kid:
         fresh = not (self.generation or self.ever_ready) and self.first != "ordinary"
         return (
             self.name,
-            self.wish,
-            self.well,
+            self.desired,
+            self.done_by_success,
             live,
             self.stage,
             self.ready,
             self.was_ready,
             self.ever_ready,
             fresh,
-            self.doom,
+            self.stop_cause,
             self.urgent,
-            self.no_grace,
+            self.without_grace,
             self.pending,
-            self.alone,
+            self.skips_predecessors,
             self.let_go,
-            -1.0 if self.hold is None else self.hold - now,
-            min(self.streak, len(spec.backoff.steps) - 1),
+            -1.0 if self.backoff_until is None else self.backoff_until - now,
+            min(self.consecutive_failures, len(spec.backoff.steps) - 1),
             [now - t for t in self.times],
             self.due - now,
             self._times(now) if live and self.stage == 0 else (),

@@ -45,10 +45,10 @@ class Oracle(Book):
                 kid = self._running(name, attempt)
                 if kid is not None and kid.ready:
                     self.wants.lost = name
-            case o.Beat(name=name, attempt=attempt, at=at, busy_until=busy):
+            case o.Heartbeat(name=name, attempt=attempt, at=at, busy_until=busy):
                 kid = self._running(name, attempt)
                 if kid is not None:
-                    kid.beat_at = max(kid.beat_at, at)
+                    kid.heartbeat_at = max(kid.heartbeat_at, at)
                     kid.busy_until = busy
             case o.StartExtended(name=name, attempt=attempt, until=until):
                 kid = self._running(name, attempt)
@@ -57,12 +57,15 @@ class Oracle(Book):
             case o.GraceForfeited(name=name, attempt=attempt):
                 kid = self._live(name, attempt)
                 if kid is not None:
-                    kid.no_grace = True
+                    kid.without_grace = True
             case o.Exited():
                 self._exited(signal, now)
             case o.Shutdown(grace=grace, deadline=deadline, kind=kind):
                 self.close(
-                    (kind or o.OutcomeKind.SHUTDOWN).value, now, hurry=not grace, deadline=deadline
+                    (kind or o.OutcomeKind.SHUTDOWN).value,
+                    now,
+                    without_grace=not grace,
+                    deadline=deadline,
                 )
             case o.AddChild():
                 self._add(signal)
@@ -73,16 +76,16 @@ class Oracle(Book):
         """The deadlines until ``now`` have passed."""
         self.wants = Wants()
         for kid in self.kids.values():
-            if kid.hold is not None and kid.hold <= now:
-                kid.hold = None
+            if kid.backoff_until is not None and kid.backoff_until <= now:
+                kid.backoff_until = None
         if self.phase == "stopping" and self.deadline <= now:
-            self.hurry = True
+            self.without_grace = True
             return
         for kid in self.kids.values():
-            if kid.live and kid.stage == 0 and kid.doom is None:
+            if kid.live and kid.stage == 0 and kid.stop_cause is None:
                 kid.fault = self._fault(kid, now)
                 if kid.fault is not None:
-                    kid.doom = "fault"
+                    kid.stop_cause = "fault"
                     kid.urgent = True
 
     def _fault(self, kid: Kid, now: float) -> TimedOut | Unhealthy | None:
@@ -91,7 +94,7 @@ class Oracle(Book):
         if kid.run_due <= now:
             return TimedOut("run", kid.spec.max_runtime)
         if kid.ready and kid.silent_at <= now:
-            return Unhealthy(now - kid.beat_at)
+            return Unhealthy(now - kid.heartbeat_at)
         return None
 
     def _live(self, name: str, attempt: int) -> Kid | None:
@@ -105,7 +108,7 @@ class Oracle(Book):
     def lost_readiness(self, kid: Kid, now: float) -> None:
         """Its being ready has come to an end."""
         if now - kid.ready_at >= kid.spec.backoff.reset_after:
-            kid.streak = 0
+            kid.consecutive_failures = 0
         kid.ready = False
 
     # ------------------------------------------------------------ commands
@@ -121,11 +124,11 @@ class Oracle(Book):
             self.wants.refuse = TooManyChildren
         elif unknown or any(self.kids[name].spec.restart == "temporary" for name in spec.requires):
             self.wants.refuse = SpecError
-        elif any(self.kids[name].wish == "removed" for name in spec.requires):
+        elif any(self.kids[name].desired == "removed" for name in spec.requires):
             self.wants.refuse = CommandRefused
         else:
             self.wants.added = spec.name
-            self.adopt(spec, signal.first_start, dynamic=True)
+            self.create_child(spec, signal.first_start, dynamic=True)
 
     def _command(
         self, signal: o.StopChild | o.QuarantineChild | o.RemoveChild | o.RestartChild
@@ -136,55 +139,57 @@ class Oracle(Book):
         elif isinstance(signal, o.RestartChild):
             self._restart_by_hand(kid)
         elif isinstance(signal, o.RemoveChild):
-            if kid.wish == "removed":
+            if kid.desired == "removed":
                 return
             if any(kid.name in other.spec.requires for other in self.kids.values()):
                 self.wants.refuse = CommandRefused
                 return
             self._hold_by_hand(kid, "remove", "removed", signal.reason)
         elif isinstance(signal, o.StopChild):
-            if kid.wish in TAKES_PART:
+            if kid.desired in TAKES_PART:
                 self._hold_by_hand(kid, "stop", "stopped", signal.reason)
-        elif kid.wish in {*TAKES_PART, "stopped"}:
+        elif kid.desired in {*TAKES_PART, "stopped"}:
             self._hold_by_hand(kid, "quarantine", "quarantined", signal.reason)
 
-    def _hold_by_hand(self, kid: Kid, command: str, wish: str, reason: str) -> None:
+    def _hold_by_hand(self, kid: Kid, command: str, desired: str, reason: str) -> None:
         self.wants.accept = (command, kid.name)
-        self.hold_down(kid, wish, reason)
+        self.take_down(kid, desired, reason)
         kid.urgent = kid.live
 
-    def hold_down(self, kid: Kid, wish: str, reason: str) -> None:
+    def take_down(self, kid: Kid, desired: str, reason: str) -> None:
         """It should be down from now on. A removal is never taken back."""
-        if kid.wish != "removed":
-            kid.wish = wish
+        if kid.desired != "removed":
+            kid.desired = desired
             kid.reason = reason
-        kid.hold = None
+        kid.backoff_until = None
         kid.pending = False
         self.settle(kid.name)
         if kid.live:
-            kid.doom = "wish"
+            kid.stop_cause = "desired state"
 
     def _restart_by_hand(self, kid: Kid) -> None:
         if not self.accepts:
             self.wants.refuse = SupervisorClosed
             return
-        if kid.wish == "removed":
+        if kid.desired == "removed":
             self.wants.refuse = CommandRefused
             return
         if kid.pending:
             return  # one is under way
         self.wants.accept = ("restart", kid.name)
-        kid.wish, kid.reason, kid.well = "up", "", False
-        kid.hold = None
+        kid.desired, kid.reason, kid.done_by_success = "up", "", False
+        kid.backoff_until = None
         kid.pending = True
         kid.let_go = False
         kid.generation += 1
-        kid.streak = 0
+        kid.consecutive_failures = 0
         if kid.live:
-            kid.doom = "wish"
+            kid.stop_cause = "desired state"
             kid.urgent = True
         if self.phase == "running":
-            kid.alone = self.unsettled(kid.name)  # a round of one; those after it go on waiting
+            kid.skips_predecessors = self.unsettled(
+                kid.name
+            )  # a round of one; those after it go on waiting
         elif not kid.ever_ready and not kid.dynamic and not self.unsettled(kid.name):
             self.begin_round({kid.name} | self._starting(), set(), set())
 
@@ -198,19 +203,19 @@ class Oracle(Book):
         if kid is None:
             return
         self.wants.exit = (kid.name, kid.attempt)
-        judged = self.would_judge(kid)
+        judged = self.policy_will_decide(kid)
         if kid.ready:
             self.lost_readiness(kid, now)
         kid.is_gone(signal.detail)
         self.is_gone(kid.name)
         if signal.exit is None:
-            self.close("fatal", now, hurry=True)
+            self.close("fatal", now, without_grace=True)
         elif judged:
             self._judge(kid, signal, now)
 
-    def would_judge(self, kid: Kid) -> bool:
+    def policy_will_decide(self, kid: Kid) -> bool:
         """docs/design.md, What follows an exit: the desired state comes before policy."""
-        return kid.wish == "up" and kid.doom != "wish" and self.accepts
+        return kid.desired == "up" and kid.stop_cause != "desired state" and self.accepts
 
     def is_first_start(self, kid: Kid) -> bool:
         """docs/design.md, First start: generation 0, never ready, and somebody to tell."""
@@ -236,13 +241,13 @@ class Oracle(Book):
             self.close("shutdown", now)
         elif isinstance(decision, p.Quarantine):
             self.wants.verdict = ("quarantine", source, kid.name)
-            self.hold_down(kid, "quarantined", decision.reason or signal.detail)
+            self.take_down(kid, "quarantined", decision.reason or signal.detail)
             self._came_to_rest(kid, now, counts=False)
         else:
             removed = kid.spec.restart == "temporary"
             self.wants.verdict = ("remove" if removed else "done", source, kid.name)
-            kid.well = success
-            self.hold_down(kid, "removed" if removed else "done", "")
+            kid.done_by_success = success
+            self.take_down(kid, "removed" if removed else "done", "")
             self._came_to_rest(kid, now, counts=True)
 
     def _fail_first_start(self, kid: Kid, now: float) -> None:
@@ -252,7 +257,7 @@ class Oracle(Book):
             return
         self.wants.fail_start = kid.name
         needed = any(kid.name in other.spec.requires for other in self.kids.values())
-        self.hold_down(kid, "stopped" if needed else "removed", f"failed to start: {kid.last_exit}")
+        self.take_down(kid, "stopped" if needed else "removed", f"failed to start: {kid.last_exit}")
 
     def _restart(self, kid: Kid, now: float, delay: float | None, source: str) -> None:
         limit = kid.spec.restart_limit
@@ -272,76 +277,80 @@ class Oracle(Book):
                 return
             self.times = (*self.times, now)
         if delay is None:
-            delay = kid.spec.backoff.delay(kid.streak, self.random)
-        kid.streak += 1
+            delay = kid.spec.backoff.delay(kid.consecutive_failures, self.random)
+        kid.consecutive_failures += 1
         kid.restarts += 1
-        radius = self.radius(kid)
-        members = [self.kids[name] for name in radius if self.kids[name].wish in TAKES_PART]
-        until = max([now + delay, *[k.hold for k in members if k.hold is not None]])
+        group = self.group_of(kid)
+        members = [self.kids[name] for name in group if self.kids[name].desired in TAKES_PART]
+        until = max(
+            [now + delay, *[k.backoff_until for k in members if k.backoff_until is not None]]
+        )
         also = frozenset(k.name for k in members if k is not kid)
         self.wants.verdict = ("restart", source, kid.name, until - now, also)
-        self._group_restart(kid, radius, members, until if until > now else None)
+        self._group_restart(kid, group, members, until if until > now else None)
 
     def _group_restart(
-        self, kid: Kid, radius: set[str], members: list[Kid], until: float | None
+        self, kid: Kid, group: set[str], members: list[Kid], until: float | None
     ) -> None:
         reason = f"restarts with {kid.name}"
         start = set()
         for member in members:
             if member is not kid and member.live and member.spec.restart == "temporary":
-                self.hold_down(member, "removed", reason)
+                self.take_down(member, "removed", reason)
                 continue
             start.add(member.name)
-            member.wish = "up"
-            member.hold = until
+            member.desired = "up"
+            member.backoff_until = until
             member.let_go = False
             if self.grouped:
                 # It is policy's affair again, whatever had been asked for by hand.
-                member.alone = member.pending = False
-        go = {name for name in radius if self.kids[name].live}
+                member.skips_predecessors = member.pending = False
+        go = {name for name in group if self.kids[name].live}
         for name in go:
-            self.kids[name].doom = "wish"
+            self.kids[name].stop_cause = "desired state"
         if self.grouped:
-            self.begin_round(start, go, radius)
+            self.begin_round(start, go, group)
 
     def _at_limit(self, kid: Kid, now: float, *, quarantine: bool) -> None:
         self.wants.verdict = ("quarantine" if quarantine else "escalate", "limit", kid.name)
         if not quarantine:
             self.close("limit", now)
             return
-        self.hold_down(kid, "quarantined", "")
+        self.take_down(kid, "quarantined", "")
         self._came_to_rest(kid, now, counts=False)
 
     def _came_to_rest(self, kid: Kid, now: float, *, counts: bool) -> None:
         mode = self.spec.auto_shutdown
         others = [k for k in self.kids.values() if k is not kid]
-        idle = not any(k.live or k.wish == "up" for k in self.kids.values())
+        idle = not any(k.live or k.desired == "up" for k in self.kids.values())
         counts = counts and kid.spec.significant
-        active = any(k.spec.significant and (k.live or k.wish == "up") for k in others)
+        active = any(k.spec.significant and (k.live or k.desired == "up") for k in others)
         if (
             (mode == "any_significant" and counts)
             or (mode == "all_significant" and counts and not active)
             or (mode == "all_done" and idle)
         ):
             self.close("auto_shutdown", now)
-        elif mode == "never" and idle and not kid.dynamic and not self.said_idle:
-            self.said_idle = self.wants.idle = True
+        elif mode == "never" and idle and not kid.dynamic and not self.idle_reported:
+            self.idle_reported = self.wants.idle = True
 
-    def close(self, kind: str, now: float, *, hurry: bool = False, deadline: float = inf) -> None:
+    def close(
+        self, kind: str, now: float, *, without_grace: bool = False, deadline: float = inf
+    ) -> None:
         """Everybody should be down; the first cause stands, the earliest deadline rules."""
         if self.accepts:
             self.phase = "stopping"
             self.wants.stop = self.outcome = kind
-            self.hurry = hurry
+            self.without_grace = without_grace
             self.deadline = min(now + self.spec.shutdown_deadline, deadline)
             for kid in self.kids.values():
-                self.hold_down(kid, "shutdown" if kid.wish == "up" else kid.wish, kid.reason)
+                self.take_down(kid, "shutdown" if kid.desired == "up" else kid.desired, kid.reason)
             self.rounds = []
             everybody = set(self.kids)
             self.begin_round(set(), {kid.name for kid in self.kids.values() if kid.live}, everybody)
         elif self.phase == "stopping":
             self.deadline = min(self.deadline, deadline)
-            self.hurry = self.hurry or hurry
+            self.without_grace = self.without_grace or without_grace
 
 
 def _by_table(restart: p.RestartPolicy, *, success: bool) -> p.Decision:

@@ -31,12 +31,12 @@ _CAUSES: dict[type[ev.Event], tuple[str, ChildState]] = {
     ev.ChildLostReadiness: ("not ready", ChildState.NOT_READY),
     ev.ChildStopRequested: ("stop", ChildState.STOPPING),
     ev.ChildExited: ("exit", ChildState.WAITING),
-    ev.ChildWaiting: ("wish", ChildState.WAITING),
-    ev.ChildBackingOff: ("wish", ChildState.BACKING_OFF),
-    ev.ChildDone: ("wish", ChildState.DONE),
-    ev.ChildStopped: ("wish", ChildState.STOPPED),
-    ev.ChildQuarantined: ("wish", ChildState.QUARANTINED),
-    ev.ChildRemoved: ("wish", ChildState.REMOVED),
+    ev.ChildWaiting: ("desired state", ChildState.WAITING),
+    ev.ChildBackingOff: ("desired state", ChildState.BACKING_OFF),
+    ev.ChildDone: ("desired state", ChildState.DONE),
+    ev.ChildStopped: ("desired state", ChildState.STOPPED),
+    ev.ChildQuarantined: ("desired state", ChildState.QUARANTINED),
+    ev.ChildRemoved: ("desired state", ChildState.REMOVED),
 }
 
 
@@ -46,12 +46,12 @@ def picture(machine: SupervisionMachine) -> SupervisorSnapshot:
         ChildSnapshot(
             life.name,
             life.path,
-            life.shown,
+            life.reported,
             life.attempt,
-            life.shown_generation,
+            life.reported_generation,
             life.since,
-            life.shown_until,
-            life.shown_reason,
+            life.reported_until,
+            life.reported_reason,
             life.is_unresponsive,
             life.restarts,
             life.last_exit,
@@ -96,7 +96,7 @@ class Referee:
             BrokenRuleError: The answer is wrong.
         """
         raws: list[RawEvent] = []
-        self._settle_the_hopeless()
+        self._settle_requirement_down()
         for order in orders:
             if type(order) is o.Emit:
                 raw = (
@@ -146,7 +146,7 @@ class Referee:
         kid, oracle = self._kid(order), self.oracle
         need(not kid.live, "I1 a second attempt", order)
         if oracle.why_not(kid):
-            self._settle_the_hopeless()
+            self._settle_requirement_down()
         need(not oracle.why_not(kid), "I3 I4 I6 it must not start", order, oracle.why_not(kid))
         need(oracle.wants.exit is None, "started before the exit was told", order)
         kid.begin(self.now)
@@ -164,7 +164,7 @@ class Referee:
         need(kid.live and kid.stage == 0 and not kid.ready, "not the moment to be ready", order)
         need(order.fields == (self.now - kid.started_at,), "seconds", order)
         kid.become_ready(self.now)
-        if kid.doom is None:
+        if kid.stop_cause is None:
             oracle.settle(kid.name)
 
     def _on_not_ready(self, order: o.Emit) -> None:
@@ -177,14 +177,14 @@ class Referee:
         kid, oracle = self._kid(order), self.oracle
         reason, grace = order.fields
         need(kid.live and kid.stage == 0, "asked twice, or nobody there", order)
-        need(kid.doom is not None, "asked, and nobody wanted that", order)
+        need(kid.stop_cause is not None, "asked, and nobody wanted that", order)
         if not self._cut_short:
             why = oracle.why_not_stop(kid)
             need(not why, "I3 stopped before", why, order)
-        hurry = oracle.hurry or kid.no_grace
-        need(grace == (0.0 if hurry else kid.spec.grace), "grace", order)
-        need(reason or kid.doom == "wish", "no reason", order)
-        if kid.doom == "fault":
+        without_grace = oracle.without_grace or kid.without_grace
+        need(grace == (0.0 if without_grace else kid.spec.grace), "grace", order)
+        need(reason or kid.stop_cause == "desired state", "no reason", order)
+        if kid.stop_cause == "fault":
             assert kid.fault is not None
             need(reason == kid.fault.describe(), "which fault", order)
         kid.stage = 1
@@ -200,7 +200,7 @@ class Referee:
         kid, oracle = self._kid(order), self.oracle
         need(kid.live and kid.stage == 1, "cancelled without being asked", order)
         due = kid.step_due <= self.now and (self.woken or kid.spec.grace == 0)
-        need(due or oracle.hurry or kid.no_grace, "I7 cancelled too early", order)
+        need(due or oracle.without_grace or kid.without_grace, "I7 cancelled too early", order)
         kid.stage = 2
         kid.step_due = self.now + oracle.spec.report_after
         self.cancelling.append((kid.name, kid.attempt, order.fields[0]))
@@ -241,12 +241,12 @@ class Referee:
     def _on_supervisor_ready(self, order: o.Emit) -> None:
         oracle = self.oracle
         need(oracle.phase == "starting", "ready twice", order)
-        self._settle_the_hopeless()
+        self._settle_requirement_down()
         late = [
             kid.name
             for kid in oracle.kids.values()
             if not (kid.dynamic or kid.ever_ready)
-            and kid.wish == "up"
+            and kid.desired == "up"
             and oracle.unsettled(kid.name)
         ]
         for name in late:
@@ -339,9 +339,11 @@ class Referee:
         pending = self.starting + self.asking + self.cancelling
         need(not pending, "told, but not done", pending)
         need((self.finished is not None) == self.finish_told, "finish")
-        for kid in [kid for kid in oracle.kids.values() if kid.wish == "removed" and not kid.live]:
+        for kid in [
+            kid for kid in oracle.kids.values() if kid.desired == "removed" and not kid.live
+        ]:
             del oracle.kids[kid.name]
-        self._settle_the_hopeless()
+        self._settle_requirement_down()
         if oracle.rounds:
             oracle.tidy()
         self._nobody_is_stuck()
@@ -359,15 +361,17 @@ class Referee:
         at_once = oracle.spec.report_after == 0  # then it may take one more wake of this instant
         need(not self.woken or at_once or machine.next_deadline > now, "never goes to sleep")
 
-    def _settle_the_hopeless(self) -> None:
+    def _settle_requirement_down(self) -> None:
         """Who has its turn, and waits for a child that is down, keeps nobody waiting."""
         oracle = self.oracle
         for kid in oracle.kids.values():
             if kid.spec.requires and oracle.unsettled(kid.name):  # noqa: SIM102
-                if oracle.waits_for_the_hopeless(kid):
+                if oracle.waits_for_requirement_down(kid):
                     kid.let_go = True
                     excused = not all(why.startswith("requires") for why in oracle.may_wait(kid))
-                    known = any(oracle.is_hopeless(name, sure=True) for name in kid.spec.requires)
+                    known = any(
+                        oracle.requirement_is_down(name, sure=True) for name in kid.spec.requires
+                    )
                     if known and not excused:
                         oracle.settle(kid.name)
 
@@ -377,21 +381,21 @@ class Referee:
             return
         for kid in oracle.kids.values():
             if not kid.live:
-                if kid.wish != "up" or kid.hold is not None:
+                if kid.desired != "up" or kid.backoff_until is not None:
                     continue
                 why = oracle.may_wait(kid)
                 need(why, "STUCK: nothing keeps it from starting", kid.name)
-                names = machine.order.waits_for(machine.children[kid.name])
+                names = machine.ordering.waits_for(machine.children[kid.name])
                 need(names, "waits, and does not say for whom", kid.name, why)
                 need(all(name in oracle.kids for name in names), "waits for a ghost", names)
-            elif kid.stage == 0 and kid.doom is not None:
+            elif kid.stage == 0 and kid.stop_cause is not None:
                 need(
                     oracle.may_wait_to_stop(kid), "STUCK: nothing keeps it from stopping", kid.name
                 )
             elif kid.stage == 1:
                 need(kid.spec.grace > 0, "I7 grace=0, and not cancelled at once", kid.name)
-                need(not oracle.hurry, "I13 no grace any more, and not cancelled", kid.name)
-                need(not kid.no_grace, "5.6 waits for its own end", kid.name)
+                need(not oracle.without_grace, "I13 no grace any more, and not cancelled", kid.name)
+                need(not kid.without_grace, "5.6 waits for its own end", kid.name)
                 need(not self.woken or kid.step_due > self.now, "I7 the grace is over", kid.name)
             elif kid.stage == 2:
                 told = kid.step_due > self.now or not oracle.spec.report_after
@@ -428,12 +432,12 @@ class Referee:
         need(folded == after, "I9 the fold is not the state", _difference(folded, after))
         for child in after.children:
             kid = self.oracle.kids[child.name]
-            want = kid.hold if kid.state == "backing_off" else None
+            want = kid.backoff_until if kid.state == "backing_off" else None
             told = (child.state, child.until, child.attempt, child.generation, child.restarts)
-            truth = (kid.state, want, kid.attempt, kid.shown_generation, kid.restarts)
+            truth = (kid.state, want, kid.attempt, kid.reported_generation, kid.restarts)
             need(told == truth, "I9 the state is not the truth", child.name, told, truth)
             need(child.last_exit == kid.last_exit, "last exit", child.last_exit, kid.last_exit)
-            if kid.wish in {"stopped", "quarantined"} and not kid.live and kid.reason:
+            if kid.desired in {"stopped", "quarantined"} and not kid.live and kid.reason:
                 need(child.reason == kid.reason, "reason", child.reason, kid.reason)
             need(child.unresponsive == (kid.stage == 3), "unresponsive", child)
         return after

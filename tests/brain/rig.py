@@ -99,9 +99,9 @@ class Rig(State):
         """It says that it is not ready any more."""
         self.take(o.LostReadiness(name, self.attempt(name), "tired"))
 
-    def beat(self, name: str, busy: float = -inf) -> None:
+    def heartbeat(self, name: str, busy: float = -inf) -> None:
         """A sign of life; ``busy`` seconds of silence are announced."""
-        self.take(o.Beat(name, self.attempt(name), self.now, self.now + busy))
+        self.take(o.Heartbeat(name, self.attempt(name), self.now, self.now + busy))
 
     def exit(self, name: str, how: TaskExit | None = OK, decision: Decision | None = None) -> None:
         """Its attempt ends."""

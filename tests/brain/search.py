@@ -70,8 +70,8 @@ class State:
             self.late,
             key_of(self.machine, now),
             oracle.phase,
-            oracle.hurry,
-            oracle.said_idle,
+            oracle.without_grace,
+            oracle.idle_reported,
             max(oracle.deadline - now, -1.0),
             [now - t for t in oracle.times],
             sorted([sorted(who) for who in each] for each in oracle.rounds),
@@ -87,19 +87,19 @@ class State:
     def take(self, signal: o.Signal) -> None:
         """Let it happen, and judge the answer."""
         if isinstance(signal, o.Exited) and signal.name in self.oracle.kids:
-            self._check_would_judge(signal)
+            self._check_policy_will_decide(signal)
         self.oracle.hear(signal, self.now)
         orders = self.machine.receive(signal, self.now)
         self.picture = self._judge(self.picture, orders, woken=False)
 
-    def _check_would_judge(self, signal: o.Exited) -> None:
+    def _check_policy_will_decide(self, signal: o.Exited) -> None:
         failed = signal.exit is not None and signal.exit.is_failure
-        told = self.machine.would_judge(signal.name, signal.attempt, failed=failed)
+        told = self.machine.policy_will_decide(signal.name, signal.attempt, failed=failed)
         kid = self.oracle.kids[signal.name]
         current = kid.live and kid.attempt == signal.attempt
-        truth = current and self.oracle.would_judge(kid)
+        truth = current and self.oracle.policy_will_decide(kid)
         truth = truth and not (failed and self.oracle.is_first_start(kid))
-        assert told == truth, ("would_judge", signal.name, told, truth)
+        assert told == truth, ("policy_will_decide", signal.name, told, truth)
 
     def wake(self) -> None:
         """Let the deadlines be dealt with."""
@@ -143,9 +143,9 @@ class State:
             case "unready":
                 return o.LostReadiness(name, attempt, "tired")
             case "beat":
-                return o.Beat(name, attempt, self.now)
+                return o.Heartbeat(name, attempt, self.now)
             case "busy":
-                return o.Beat(name, attempt, self.now, self.now + 2)
+                return o.Heartbeat(name, attempt, self.now, self.now + 2)
             case "extend":
                 return o.StartExtended(name, attempt, self.now + 2)
             case "forfeit":
@@ -183,7 +183,7 @@ _COMMANDS: dict[str, Any] = {
 }
 _SHUTDOWNS = {
     "shutdown": (True, inf),
-    "hurry": (False, inf),
+    "without_grace": (False, inf),
     "within": (True, 1.0),
     "later": (True, 3.0),
 }
@@ -200,7 +200,7 @@ def actions(state: State, shape: Shape) -> Iterator[Action]:
             yield from _words(kid, shape)
             for what in shape.exits:
                 yield (what, name)
-            if shape.decisions and oracle.would_judge(kid):
+            if shape.decisions and oracle.policy_will_decide(kid):
                 for what in ("ok", "fail"):
                     if kid.stage or (what == "fail" and oracle.is_first_start(kid)):
                         continue
@@ -236,7 +236,7 @@ def _words(kid: Kid, shape: Shape) -> Iterator[Action]:
     elif shape.stale:
         yield ("ready", name)
         yield ("unready", name)
-    if shape.forfeits and not kid.no_grace:
+    if shape.forfeits and not kid.without_grace:
         yield ("forfeit", name)
 
 

@@ -105,7 +105,7 @@ def _alone() -> None:
     """One child, and everything that can happen to one."""
     full = {
         "commands": ("stop", "quarantine", "restart", "remove"),
-        "shutdowns": ("shutdown", "hurry", "within"),
+        "shutdowns": ("shutdown", "without_grace", "within"),
         "exits": ("fail", "ok", "fatal"),
         "stale": True,
     }
@@ -158,7 +158,7 @@ def _two(strategy: str, ordering: str) -> None:
         shutdown_deadline=2,
         **how,
     )
-    ways = ("shutdown", "hurry", "within")
+    ways = ("shutdown", "without_grace", "within")
     add(f"deadline, {name}", within, commands=("stop",), shutdowns=ways, late=True)
     shared = supervisor(
         child("a", retry_first_start=True),
@@ -193,7 +193,7 @@ def _three(strategy: str, ordering: str) -> None:
     c = child("c", retry_first_start=True, **_after(ordering, "b"))
     three = supervisor(a, b, c, **how)
     add(f"three, {name}", three, **quiet)
-    ways = ("shutdown", "hurry")
+    ways = ("shutdown", "without_grace")
     add(f"stopping three, {name}", three, commands=("stop",), exits=("ok",), shutdowns=ways)
     a = child("a", explicit=False)
     b = child("b", retry_first_start=True, **_after(ordering, "a"))

@@ -185,7 +185,7 @@ def test_decided_restarts_are_limited_too() -> None:
 
 def test_decide_is_asked_only_where_the_table_would_be() -> None:
     rig = Rig(child("a"), child("b", explicit=False, grace=1))
-    asked = rig.machine.would_judge
+    asked = rig.machine.policy_will_decide
     assert not asked("a", 1, failed=True)  # its first start fails: nobody is asked
     assert asked("a", 1, failed=False)
     assert not asked("a", 2, failed=False)

@@ -33,7 +33,7 @@ def test_sequence_starts_one_after_the_other_as_they_become_ready() -> None:
     assert rig.done() == []
     rig.ready("a")
     assert rig.done() == ["start b#1", "start c#1"]
-    assert rig.machine.order.waits_for(rig.machine.children["d"]) == ("c",)
+    assert rig.machine.ordering.waits_for(rig.machine.children["d"]) == ("c",)
     assert rig.machine.state == "starting"
     rig.ready("c")
     assert rig.done() == ["start d#1"]
@@ -320,7 +320,7 @@ def test_requirement_binds_at_every_start(ordering: str) -> None:
     rig.done()
     rig.crash("b")
     assert rig.done() == []
-    assert rig.machine.order.waits_for(rig.machine.children["b"]) == ("a",)
+    assert rig.machine.ordering.waits_for(rig.machine.children["b"]) == ("a",)
     rig.sleep(5)
     assert rig.done() == ["start a#2"]
     rig.ready("a")
@@ -373,7 +373,7 @@ def test_held_down_requirement_does_not_block_unrelated_ones_in_line() -> None:
         rig.gone("a")
         assert rig.states == {"a": "stopped", "b": "waiting", "c": "waiting", "d": "ready"}
         assert rig.machine.state == "running"
-        waits = rig.machine.order.waits_for
+        waits = rig.machine.ordering.waits_for
         assert waits(rig.machine.children["b"]) == ("a",)
         assert waits(rig.machine.children["c"]) == ("b",)
         rig.restart("a")

@@ -14,7 +14,7 @@ from brain.rig import BOOM, OK
 from brain.shapes import body, child, supervisor
 from trio_supervisor._brain import messages as o
 from trio_supervisor._brain.machine import SupervisionMachine
-from trio_supervisor._brain.ordering import SequenceOrder
+from trio_supervisor._brain.ordering import SequenceOrdering
 from trio_supervisor._specs.policy import Ordering, RestartAfter, RestartLimit
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
@@ -99,14 +99,14 @@ def test_a_chain_behind_a_child_that_is_held_down_is_let_go_at_once() -> None:
 
 def test_heap_of_the_line_stays_bounded_behind_a_stuck_head() -> None:
     bare = Bare(supervisor(child("head"), *many(3)))
-    order = bare.machine.order
-    assert isinstance(order, SequenceOrder)
+    order = bare.machine.ordering
+    assert isinstance(order, SequenceOrdering)
     for number in range(10_000):
         name = f"c{number % 3}"
         bare.take(o.StopChild(name))
         bare.take(o.RestartChild(name))
-    assert len(order._line._entries) <= 2 * 4 + SPARE
-    assert order._line.count == 4
+    assert len(order._start_set._entries) <= 2 * 4 + SPARE
+    assert order._start_set.count == 4
     bare.take(o.BecameReady("head", 1))
     assert bare.started() == 1
 
@@ -114,13 +114,13 @@ def test_heap_of_the_line_stays_bounded_behind_a_stuck_head() -> None:
 def test_heap_of_the_leaving_stays_bounded_behind_a_stuck_tail() -> None:
     children = many(3, explicit=False, grace=inf)
     bare = Bare(supervisor(*children, strategy="one_for_all"))
-    order = bare.machine.order
-    assert isinstance(order, SequenceOrder)
+    order = bare.machine.ordering
+    assert isinstance(order, SequenceOrdering)
     bare.crash("c0")  # c2 never ends
     for _ in range(10_000):
         bare.take(o.RestartChild("c1"))
         bare.take(o.Exited("c1", bare.machine.children["c1"].attempt, OK))
-    assert len(order._leaving._entries) <= 2 * 2 + SPARE
+    assert len(order._stop_set._entries) <= 2 * 2 + SPARE
 
 
 def test_ten_thousand_crashes_with_a_far_start_timeout_leave_no_timers() -> None:
@@ -136,7 +136,7 @@ def test_ten_thousand_heartbeats_leave_no_timers() -> None:
     bare = Bare(supervisor(child("a", explicit=False, stale_after=30)))
     for _ in range(10_000):
         bare.now += 1
-        bare.take(o.Beat("a", 1, bare.now))
+        bare.take(o.Heartbeat("a", 1, bare.now))
         if bare.machine.next_deadline <= bare.now:
             bare.machine.wake(bare.now)
     assert len(bare.machine.timers) <= 2 + SPARE
@@ -195,8 +195,8 @@ def test_children_that_come_and_go_leave_nothing() -> None:
         bare.take(o.Exited(spec.name, 1, OK))
     machine = bare.machine
     assert list(machine.children) == ["a"]
-    assert not machine.order.dynamics
-    assert not machine.order.dynamic_line
+    assert not machine.ordering.dynamics
+    assert not machine.ordering.dynamic_start_set
     assert not machine.children["a"].dependents
     assert not machine.children["a"].watchers
     assert len(machine.timers) <= 2 + SPARE
@@ -208,7 +208,7 @@ def test_static_children_that_are_removed_leave_nothing() -> None:
         for number in range(999):
             bare.take(o.RemoveChild(f"c{number}"))
             bare.take(o.Exited(f"c{number}", 1, OK))
-        order: Any = bare.machine.order
+        order: Any = bare.machine.ordering
         assert len(order._statics) <= 2
         bare.take(o.Shutdown("the end"))
         bare.take(o.Exited("c999", 1, OK))

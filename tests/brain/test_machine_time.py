@@ -101,9 +101,9 @@ def test_silence_is_measured_while_ready() -> None:
     rig.ready("a")
     rig.done()
     rig.sleep(9.5)
-    rig.beat("a")
+    rig.heartbeat("a")
     rig.sleep(9.5)
-    rig.beat("a")
+    rig.heartbeat("a")
     rig.sleep(9.9)
     assert rig.done() == []
     rig.sleep(0.1)
@@ -128,7 +128,7 @@ def test_lost_readiness_disarms_health() -> None:
 def test_announced_silence_is_no_symptom() -> None:
     rig = Rig(child("a", stale_after=10))
     rig.ready("a")
-    rig.beat("a", busy=25)
+    rig.heartbeat("a", busy=25)
     rig.done()
     rig.sleep(24.9)
     assert rig.done() == []
@@ -136,9 +136,9 @@ def test_announced_silence_is_no_symptom() -> None:
     assert rig.done() == ["ask a#1", "cancel a#1"]
     rig = Rig(child("a", stale_after=10))
     rig.ready("a")
-    rig.beat("a", busy=25)
+    rig.heartbeat("a", busy=25)
     rig.sleep(3)
-    rig.beat("a")  # it is not busy any more: the deadline comes nearer
+    rig.heartbeat("a")  # it is not busy any more: the deadline comes nearer
     rig.done()
     rig.sleep(10)
     assert rig.done() == ["ask a#1", "cancel a#1"]
@@ -148,8 +148,8 @@ def test_beat_of_an_old_attempt_is_ignored() -> None:
     rig = Rig(child("a", explicit=False, stale_after=10))
     rig.crash("a")
     rig.sleep(9)
-    rig.take(o.Beat("a", 1, 9.0))
-    rig.take(o.Beat("nobody", 1, 9.0))
+    rig.take(o.Heartbeat("a", 1, 9.0))
+    rig.take(o.Heartbeat("nobody", 1, 9.0))
     rig.done()
     rig.sleep(1)
     assert rig.done() == ["ask a#2", "cancel a#2"]

@@ -20,7 +20,7 @@ from brain.shapes import SHAPES
 from brain.walks import judged, retrace, shape_of, shrink, walk
 from trio_supervisor._brain import on_attempt as signals
 from trio_supervisor._brain.lifecycle import TRANSITIONS, ChildLife
-from trio_supervisor._brain.ordering import Order
+from trio_supervisor._brain.ordering import ChildOrdering
 from trio_supervisor._brain.windows import Window
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def test_walks_through_larger_supervisors(first: int) -> None:
 
 
 def test_a_walk_that_goes_wrong_is_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Order, "_is_barred", _no)
+    monkeypatch.setattr(ChildOrdering, "_barrier_is_closed", _no)
     seed = next(seed for seed in range(200) if walk(seed)[1] is not None)
     done, _ = walk(seed)
     path = shrink(seed, done)
@@ -90,7 +90,10 @@ def test_the_table_of_moves_is_what_happens() -> None:
     assert happened <= TRANSITIONS  # which the referee has checked, too
     never = {(str(start), cause, str(end)) for start, cause, end in TRANSITIONS - happened}
     # These two lie deeper than what is searched here; test_machine_*.py has them.
-    deeper = {("backing_off", "wish", "backing_off"), ("quarantined", "wish", "waiting")}
+    deeper = {
+        ("backing_off", "desired state", "backing_off"),
+        ("quarantined", "desired state", "waiting"),
+    }
     assert never <= deeper
 
 
@@ -196,12 +199,12 @@ def _yes(*_: object) -> bool:
     ("name", "owner", "attribute", "bug"),
     [
         ("alone, backoff", signals, "_running", _everyone),
-        ("alone, limit, escalate", Window, "has_room", _yes),
-        ("two, one_for_all sequence", Order, "_is_barred", _no),
-        ("two, one_for_all graph", Order, "_has_what_it_requires", _yes),
-        ("stopping three, one_for_one sequence", Order, "may_stop", _yes),
-        ("two, one_for_one sequence", Order, "wake_watchers", _no),
-        ("requires, one_for_one graph", Order, "wake_watchers", _no),
+        ("alone, limit, escalate", Window, "admits", _yes),
+        ("two, one_for_all sequence", ChildOrdering, "_barrier_is_closed", _no),
+        ("two, one_for_all graph", ChildOrdering, "_requirements_met", _yes),
+        ("stopping three, one_for_one sequence", ChildOrdering, "may_stop", _yes),
+        ("two, one_for_one sequence", ChildOrdering, "wake_watchers", _no),
+        ("requires, one_for_one graph", ChildOrdering, "wake_watchers", _no),
     ],
     ids=["stale words", "limit", "barrier", "requires", "stop order", "nothing", "watchers"],
 )
@@ -221,7 +224,7 @@ def test_the_search_finds_planted_bugs(
 
 
 def test_a_violation_comes_with_the_shortest_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Order, "_is_barred", _no)
+    monkeypatch.setattr(ChildOrdering, "_barrier_is_closed", _no)
     result = search(SHAPES["two, one_for_all sequence"])
     assert result.path == (("ready", "a"), ("fail", "a"), ("restart", "a"))
     assert "VIOLATION" in str(result)

@@ -61,7 +61,7 @@ def shape_of(seed: int) -> Shape:
         extra=extra,
         commands=("stop", "quarantine", "restart", "remove"),
         exits=("fail", "ok"),
-        shutdowns=("shutdown", "hurry", "within", "later"),
+        shutdowns=("shutdown", "without_grace", "within", "later"),
         decisions=tuple(DECISIONS),
         unready=True,
         extends=True,
@@ -98,7 +98,7 @@ def _child(random: Random, name: str, before: list[ChildSpec[Any]], mode: str) -
 # What ends everything comes seldom, so that walks are long.
 _WEIGHTS = {
     "shutdown": 0.03,
-    "hurry": 0.03,
+    "without_grace": 0.03,
     "within": 0.03,
     "later": 0.03,
     "tick": 3.0,

@@ -279,7 +279,7 @@ def test_budget_waveform() -> None:
     admitted = []
     for number in range(10_000):
         now = number * 0.03
-        if window.has_room(now):
+        if window.admits(now):
             window.charge(now)
             admitted.append(now)
     assert len(admitted) == 200  # the seed's bound is 210

@@ -26,7 +26,7 @@ from trio_supervisor._brain import (
     vitals,
     windows,
 )
-from trio_supervisor._brain.lifecycle import Doom, Wish
+from trio_supervisor._brain.lifecycle import DesiredState, StopCause
 from trio_supervisor.testing import (
     Add,
     Advance,
@@ -123,7 +123,7 @@ def first_violations(examples: int = 300) -> set[str]:
 
 def window_off_by_one(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        windows.Window, "has_room", lambda self, now: self.used(now) <= self.limit.max_restarts
+        windows.Window, "admits", lambda self, now: self.used(now) <= self.limit.max_restarts
     )
 
 
@@ -132,13 +132,13 @@ def window_too_long(patch: pytest.MonkeyPatch) -> None:
 
 
 def nobody_else_in_the_radius(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ordering.Order, "radius", lambda self, child: [child])
+    patch.setattr(ordering.ChildOrdering, "group_of", lambda self, child: [child])
 
 
 def everybody_in_the_radius(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        ordering.Order,
-        "radius",
+        ordering.ChildOrdering,
+        "group_of",
         lambda self, child: (
             [*self._statics_from(None), *self.dynamics] if self.grouped else [child]
         ),
@@ -146,11 +146,11 @@ def everybody_in_the_radius(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_barrier(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ordering.Order, "_is_barred", lambda self, child: False)
+    patch.setattr(ordering.ChildOrdering, "_barrier_is_closed", lambda self, child: False)
     patch.setattr(
-        ordering.Order,
+        ordering.ChildOrdering,
         "may_start",
-        _ignoring(ordering.Order.may_start, "static_leaving", "dynamic_leaving"),
+        _ignoring(ordering.ChildOrdering.may_start, "static_stopping", "dynamic_stopping"),
     )
 
 
@@ -169,11 +169,11 @@ def _ignoring(method: Any, *fields: str) -> Any:
 
 
 def any_stop_order(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ordering.Order, "may_stop", lambda self, child: True)
+    patch.setattr(ordering.ChildOrdering, "may_stop", lambda self, child: True)
 
 
 def any_start_order(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ordering.Order, "_line_blocker", lambda self, child: None)
+    patch.setattr(ordering.ChildOrdering, "_unsettled_predecessor", lambda self, child: None)
 
 
 def requirements_ignored(patch: pytest.MonkeyPatch) -> None:
@@ -197,17 +197,17 @@ def temporary_restarts(patch: pytest.MonkeyPatch) -> None:
 
 
 def policy_beats_the_operator(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(MACHINE, "is_judged", lambda self, child: self.accepts)
+    patch.setattr(MACHINE, "policy_decides", lambda self, child: self.accepts)
 
 
 def no_grace(patch: pytest.MonkeyPatch) -> None:
-    ask = vitals.Vitals.ask
-    patch.setattr(vitals.Vitals, "ask", lambda self, now, grace: ask(self, now, grace / 2))
+    ask = vitals.Vitals.begin_grace
+    patch.setattr(vitals.Vitals, "begin_grace", lambda self, now, grace: ask(self, now, grace / 2))
 
 
 def endless_grace(patch: pytest.MonkeyPatch) -> None:
-    ask = vitals.Vitals.ask
-    patch.setattr(vitals.Vitals, "ask", lambda self, now, grace: ask(self, now, grace + 5))
+    ask = vitals.Vitals.begin_grace
+    patch.setattr(vitals.Vitals, "begin_grace", lambda self, now, grace: ask(self, now, grace + 5))
 
 
 def never_unresponsive(patch: pytest.MonkeyPatch) -> None:
@@ -244,22 +244,30 @@ def their_cancel_is_our_stop(patch: pytest.MonkeyPatch) -> None:
 
 
 def quarantine_is_lost_in_a_group(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(on_exit, "_TAKE_PART", frozenset({Wish.UP, Wish.DONE, Wish.QUARANTINED}))
+    patch.setattr(
+        on_exit,
+        "_RESTARTED_WITH_GROUP",
+        frozenset({DesiredState.UP, DesiredState.DONE, DesiredState.QUARANTINED}),
+    )
 
 
 def stopped_comes_back_with_its_group(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(on_exit, "_TAKE_PART", frozenset({Wish.UP, Wish.DONE, Wish.STOPPED}))
+    patch.setattr(
+        on_exit,
+        "_RESTARTED_WITH_GROUP",
+        frozenset({DesiredState.UP, DesiredState.DONE, DesiredState.STOPPED}),
+    )
 
 
 def fault_overrides_a_wish(patch: pytest.MonkeyPatch) -> None:
-    condemn = MACHINE.condemn
+    mark_for_stopping = MACHINE.mark_for_stopping
 
-    def forgetful(self: Any, child: Any, doom: Doom, reason: str, **options: Any) -> None:
-        condemn(self, child, doom, reason, **options)
+    def forgetful(self: Any, child: Any, cause: StopCause, reason: str, **options: Any) -> None:
+        mark_for_stopping(self, child, cause, reason, **options)
         if child.live:
-            child.condemned = Doom.FAULT
+            child.stop_cause = StopCause.FAULT
 
-    patch.setattr(MACHINE, "condemn", forgetful)
+    patch.setattr(MACHINE, "mark_for_stopping", forgetful)
 
 
 # Found by random trees, commands and schedules within a second or two.

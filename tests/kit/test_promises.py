@@ -276,7 +276,7 @@ def deaf_to_extensions(patch: pytest.MonkeyPatch) -> None:
 
 
 def deaf_to_beats(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(_HANDLERS, messages.Beat, lambda machine, signal, now: None)
+    patch.setitem(_HANDLERS, messages.Heartbeat, lambda machine, signal, now: None)
 
 
 def never_silent(patch: pytest.MonkeyPatch) -> None:
@@ -339,9 +339,9 @@ def test_only_who_waits_for_its_own_end_gives_up_its_grace(monkeypatch: pytest.M
     trace.check()
     tree = SupervisorSpec("app", [spec])
     assert find_violations(tree, trace.events) == ()  # from events alone nobody can tell
-    ask = vitals.Vitals.ask
+    ask = vitals.Vitals.begin_grace
     monkeypatch.setattr(
-        vitals.Vitals, "ask", lambda self, now, grace: ask(self, now, min(grace, 0.5))
+        vitals.Vitals, "begin_grace", lambda self, now, grace: ask(self, now, min(grace, 0.5))
     )
     assert "stop_time" in play(spec, Advance(1), Stop("a"), Advance(9)).fault
 

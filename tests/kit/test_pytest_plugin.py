@@ -32,7 +32,7 @@ def test_by_hand_fails(supervised):
 
 def test_a_broken_promise_is_found_at_teardown(supervised, monkeypatch):
     from trio_supervisor._brain.windows import Window
-    monkeypatch.setattr(Window, "has_room", lambda self, now: False)
+    monkeypatch.setattr(Window, "admits", lambda self, now: False)
     tree = supervised(TREE.replace(children=TREE.children[:1]))
     tree.crash("a")
 

@@ -42,15 +42,15 @@ class Kid:
         self.name = spec.name
         self.body: Behaviour = spec.run  # type: ignore[assignment]
         self.index = index
-        self.wish = "up"
-        self.shown = "up"
-        self.live = self.ready = self.was_ready = self.ever_ready = self.done_well = False
+        self.desired = "up"
+        self.reported = "up"
+        self.live = self.ready = self.was_ready = self.ever_ready = self.done_by_success = False
         self.asked = self.cancelled = self.reported = False
-        self.doom = ""  # "wish" or "fault"
+        self.stop_cause = ""  # "desired state" or "fault"
         self.fault = ""
-        self.urgent = self.pending = self.alone = self.hopeless = False
-        self.hold = -inf
-        self.streak = self.generation = self.attempt = 0
+        self.urgent = self.pending = self.skips_predecessors = self.requirement_down = False
+        self.backoff_until = -inf
+        self.consecutive_failures = self.generation = self.attempt = 0
         self.charges: list[float] = []
         self.started_at = self.ready_at = self.asked_at = self.cancelled_at = 0.0
         self.grace = 0.0
@@ -60,8 +60,8 @@ class Kid:
     def met(self) -> bool:
         """Whether those who require it may start."""
         if self.live:
-            return self.ready and not self.doom
-        return self.wish == "done" and self.done_well
+            return self.ready and not self.stop_cause
+        return self.desired == "done" and self.done_by_success
 
     @property
     def lingers(self) -> float:
@@ -71,8 +71,8 @@ class Kid:
     def happenings(self, report_after: float) -> Iterator[tuple[float, str]]:
         """What comes next by itself, as far as it is known now."""
         if not self.live:
-            if self.wish == "up" and self.hold > -inf:
-                yield self.hold, "release"
+            if self.desired == "up" and self.backoff_until > -inf:
+                yield self.backoff_until, "release"
             return
         body, began = self.body, self.started_at
         if body.attempts < self.attempt:
@@ -94,7 +94,7 @@ class Kid:
             yield self.asked_at + self.grace, "cancel"
         elif self.cancelled and not self.reported:
             yield self.cancelled_at + report_after, "report"
-        elif not self.asked and not self.doom:
+        elif not self.asked and not self.stop_cause:
             if self.spec.is_explicit and not self.was_ready:
                 yield began + self.spec.start_timeout, "fault"
             yield began + self.spec.max_runtime, "fault"
@@ -114,11 +114,11 @@ class Model:
         self.phase = "starting"
         self.cause = ""
         self.deadline = inf
-        self.hurry = False
-        self.line = set(self.kids)  # those in a round that have yet to start in it
-        self.leaving: set[str] = set()  # those that are being stopped in order
+        self.without_grace = False
+        self.start_set = set(self.kids)  # those in a round that have yet to start in it
+        self.stop_set: set[str] = set()  # those that are being stopped in order
         self.charges: list[float] = []
-        self.said_idle = False
+        self.idle_reported = False
         self.settle()
 
     def tell(self, name: str, what: str) -> None:
@@ -158,21 +158,21 @@ class Model:
         if what == "ready":
             self._become_ready(kid)
         elif what == "release":
-            kid.hold = -inf
+            kid.backoff_until = -inf
         elif what == "cancel":
             self._cancel(kid)
         elif what == "report":
             kid.reported = True
             self.tell(kid.name, "ChildUnresponsive")
         elif what == "fault":
-            kid.doom, kid.fault, kid.urgent = "fault", "timed_out", True
+            kid.stop_cause, kid.fault, kid.urgent = "fault", "timed_out", True
         elif kind == "self_cancelled" and kid.dying is None and kid.lingers:
             kid.dying = (self.now + kid.lingers, kind)
         else:
             self._exit(kid, kind)
 
     def _cut_short(self) -> None:
-        self.hurry, self.deadline = True, inf
+        self.without_grace, self.deadline = True, inf
         for kid in self.kids.values():
             if kid.live and not kid.asked:
                 self._ask(kid)
@@ -188,7 +188,7 @@ class Model:
             moved = False
             for kid in list(self.kids.values()):
                 moved |= self._move(kid)
-        if self.phase == "starting" and not self.line:
+        if self.phase == "starting" and not self.start_set:
             self.phase = "running"
             self.tell("", "SupervisorReady")
             self.settle()
@@ -198,23 +198,23 @@ class Model:
 
     def _move(self, kid: Kid) -> bool:
         if kid.live:
-            if kid.doom and not kid.asked and (kid.urgent or not self._stops_before(kid)):
+            if kid.stop_cause and not kid.asked and (kid.urgent or not self._stops_before(kid)):
                 self._ask(kid)
                 return True
             return False
-        if kid.wish == "up":
-            kid.shown = "up"
-            if self.accepts and kid.hold == -inf and self._may_start(kid):
+        if kid.desired == "up":
+            kid.reported = "up"
+            if self.accepts and kid.backoff_until == -inf and self._may_start(kid):
                 self._start(kid)
                 return True
             return False
-        if kid.wish == "removed":
+        if kid.desired == "removed":
             self.tell(kid.name, "ChildRemoved")
             del self.kids[kid.name]
             return True
-        if kid.shown != kid.wish:
-            kid.shown = kid.wish
-            self.tell(kid.name, _RESTS[kid.wish])
+        if kid.reported != kid.desired:
+            kid.reported = kid.desired
+            self.tell(kid.name, _RESTS[kid.desired])
         return False
 
     def _requirers(self, kid: Kid) -> set[str]:
@@ -229,33 +229,35 @@ class Model:
         return self._requirers(kid)
 
     def _stops_before(self, kid: Kid) -> set[str]:
-        return self._after(kid) & self.leaving
+        return self._after(kid) & self.stop_set
 
     def _may_start(self, kid: Kid) -> bool:
-        in_line = kid.name in self.line
-        before = {name for name in self.line if self.kids[name].index < kid.index}
-        if in_line and not kid.alone and self.sequence and before:
+        in_start_set = kid.name in self.start_set
+        before = {name for name in self.start_set if self.kids[name].index < kid.index}
+        if in_start_set and not kid.skips_predecessors and self.sequence and before:
             return False
-        if self.grouped and self.leaving:
+        if self.grouped and self.stop_set:
             if self.spec.strategy == "one_for_all":
                 return False
-            if in_line and (self.sequence or self._stops_before(kid)):
+            if in_start_set and (self.sequence or self._stops_before(kid)):
                 return False
         unmet = [self.kids[name] for name in kid.spec.requires if not self.kids[name].met]
         # Who waits for one that nobody brings back is let go by those behind it.
-        kid.hopeless = any(target.wish != "up" or target.hopeless for target in unmet)
-        if kid.hopeless:
-            self._leave_line(kid)
+        kid.requirement_down = any(
+            target.desired != "up" or target.requirement_down for target in unmet
+        )
+        if kid.requirement_down:
+            self._leave_start_set(kid)
         return not unmet
 
-    def _leave_line(self, kid: Kid) -> None:
-        self.line.discard(kid.name)
-        kid.alone = False
+    def _leave_start_set(self, kid: Kid) -> None:
+        self.start_set.discard(kid.name)
+        kid.skips_predecessors = False
 
     def _start(self, kid: Kid) -> None:
         kid.live, kid.ready, kid.was_ready = True, False, False
         kid.asked = kid.cancelled = kid.reported = kid.urgent = kid.pending = False
-        kid.doom = kid.fault = ""
+        kid.stop_cause = kid.fault = ""
         kid.dying = None
         kid.attempt += 1
         kid.started_at = self.now
@@ -270,12 +272,12 @@ class Model:
         kid.ready = kid.was_ready = kid.ever_ready = True
         kid.ready_at = self.now
         self.tell(kid.name, "ChildReady")
-        if not kid.doom:
-            self._leave_line(kid)
+        if not kid.stop_cause:
+            self._leave_start_set(kid)
 
     def _ask(self, kid: Kid) -> None:
         kid.asked, kid.asked_at = True, self.now
-        kid.grace = 0.0 if self.hurry else kid.spec.grace
+        kid.grace = 0.0 if self.without_grace else kid.spec.grace
         self.tell(kid.name, f"ChildStopRequested {kid.grace:g}")
         if not kid.grace:
             self._cancel(kid)
@@ -290,47 +292,47 @@ class Model:
         if kind == "self_cancelled" and kid.fault:
             kind = kid.fault  # we had ended it before it did so itself
         self.tell(kid.name, f"ChildExited {kind}")
-        judged = kid.wish == "up" and kid.doom != "wish" and self.accepts
+        judged = kid.desired == "up" and kid.stop_cause != "desired state" and self.accepts
         if kid.ready and self.now - kid.ready_at >= kid.spec.backoff.reset_after:
-            kid.streak = 0
+            kid.consecutive_failures = 0
         kid.live = kid.ready = False
-        kid.doom = ""
-        kid.shown = "up"
-        self.leaving.discard(kid.name)
+        kid.stop_cause = ""
+        kid.reported = "up"
+        self.stop_set.discard(kid.name)
         if judged:
             self._judge(kid, kind)
 
     def _judge(self, kid: Kid, kind: str) -> None:
-        well, restart = kind == "succeeded", kid.spec.restart
-        if not (well or kid.ever_ready or kid.generation or kid.spec.retry_first_start):
+        done_by_success, restart = kind == "succeeded", kid.spec.restart
+        if not (done_by_success or kid.ever_ready or kid.generation or kid.spec.retry_first_start):
             self.tell(kid.name, "ExitJudged start_failed")
             self.close("start_failed")
         elif restart == "temporary":
             self.tell(kid.name, "ExitJudged remove")
             self._rest(kid, "removed")
-        elif restart == "transient" and well:
+        elif restart == "transient" and done_by_success:
             self.tell(kid.name, "ExitJudged done")
-            kid.done_well = True
+            kid.done_by_success = True
             self._rest(kid, "done")
         else:
             self._restart(kid)
 
-    def _rest(self, kid: Kid, wish: str) -> None:
-        kid.wish = wish
-        kid.hold, kid.pending = -inf, False
-        self._leave_line(kid)
+    def _rest(self, kid: Kid, desired: str) -> None:
+        kid.desired = desired
+        kid.backoff_until, kid.pending = -inf, False
+        self._leave_start_set(kid)
         mode = self.spec.auto_shutdown
-        counts = wish != "quarantined" and kid.spec.significant
+        counts = desired != "quarantined" and kid.spec.significant
         others = [other for other in self.kids.values() if other is not kid]
-        back = [other for other in others if other.live or other.wish == "up"]
+        back = [other for other in others if other.live or other.desired == "up"]
         if (
             (mode == "any_significant" and counts)
             or (mode == "all_significant" and counts and not any(o.spec.significant for o in back))
             or (mode == "all_done" and not back)
         ):
             self.close("auto_shutdown")
-        elif mode == "never" and not back and not self.said_idle:
-            self.said_idle = True
+        elif mode == "never" and not back and not self.idle_reported:
+            self.idle_reported = True
             self.tell("", "SupervisorIdle")
 
     def _full(self, limit: RestartLimit | None, charges: list[float]) -> bool:
@@ -354,21 +356,21 @@ class Model:
         self.charges.append(self.now)
         self.tell(kid.name, "ExitJudged restart")
         delays = kid.spec.backoff.steps
-        delay = delays[min(kid.streak, len(delays) - 1)]
-        kid.streak += 1
-        radius = self._radius(kid)
-        until = max([self.now + delay, *(member.hold for member in radius)])
-        hold = until if until > self.now else -inf
-        if len(radius) == 1:
-            kid.hold = hold
+        delay = delays[min(kid.consecutive_failures, len(delays) - 1)]
+        kid.consecutive_failures += 1
+        group = self._group_of(kid)
+        until = max([self.now + delay, *(member.backoff_until for member in group)])
+        backoff_until = until if until > self.now else -inf
+        if len(group) == 1:
+            kid.backoff_until = backoff_until
             if self.grouped:
-                kid.alone = False
-                self.line.add(kid.name)
+                kid.skips_predecessors = False
+                self.start_set.add(kid.name)
             return
-        for member in radius:
-            self._recycle(member, kid, hold)
+        for member in group:
+            self._restart_member(member, kid, backoff_until)
 
-    def _radius(self, kid: Kid) -> list[Kid]:
+    def _group_of(self, kid: Kid) -> list[Kid]:
         if self.spec.strategy == "one_for_all":
             return list(self.kids.values())
         names = {kid.name}
@@ -376,31 +378,31 @@ class Model:
             names |= self._after(kid) | self._requirers(kid)
         return [member for member in self.kids.values() if member.name in names]
 
-    def _recycle(self, member: Kid, failed: Kid, hold: float) -> None:
-        if member.wish not in ("up", "done"):
+    def _restart_member(self, member: Kid, failed: Kid, backoff_until: float) -> None:
+        if member.desired not in ("up", "done"):
             if member.live:
-                self.leaving.add(member.name)
+                self.stop_set.add(member.name)
             return
         if member.spec.restart == "temporary" and member.live:
-            self._hold_down(member, "removed", urgent=False)
+            self._take_down(member, "removed", urgent=False)
             return
-        member.wish = "up"
-        member.hold = hold
-        member.pending = member.alone = member.hopeless = False
-        self.line.add(member.name)
+        member.desired = "up"
+        member.backoff_until = backoff_until
+        member.pending = member.skips_predecessors = member.requirement_down = False
+        self.start_set.add(member.name)
         if member.live:
-            member.doom = "wish"
-            self.leaving.add(member.name)
+            member.stop_cause = "desired state"
+            self.stop_set.add(member.name)
 
-    def _hold_down(self, kid: Kid, wish: str, *, urgent: bool) -> None:
-        kid.wish = wish
-        kid.hold, kid.pending = -inf, False
-        self._leave_line(kid)
+    def _take_down(self, kid: Kid, desired: str, *, urgent: bool) -> None:
+        kid.desired = desired
+        kid.backoff_until, kid.pending = -inf, False
+        self._leave_start_set(kid)
         if kid.live:
-            kid.doom = "wish"
+            kid.stop_cause = "desired state"
             kid.urgent |= urgent
             if not urgent:
-                self.leaving.add(kid.name)
+                self.stop_set.add(kid.name)
 
     # ------------------------------------------------------------ wishes
 
@@ -412,7 +414,7 @@ class Model:
         self.deadline = self.now + self.spec.shutdown_deadline
         self.tell("", f"SupervisorStopping {cause}")
         for kid in self.kids.values():
-            self._hold_down(kid, "shutdown" if kid.wish == "up" else kid.wish, urgent=False)
+            self._take_down(kid, "shutdown" if kid.desired == "up" else kid.desired, urgent=False)
 
     def command(self, what: str, name: str) -> None:
         """What an operator, or fate, wants now."""
@@ -427,28 +429,33 @@ class Model:
             self._restart_by_hand(kid)
         elif what == "remove":
             required = any(kid.name in other.spec.requires for other in self.kids.values())
-            if kid.wish != "removed" and not required:
+            if kid.desired != "removed" and not required:
                 self.tell(name, "CommandAccepted remove")
-                self._hold_down(kid, "removed", urgent=True)
-        elif kid.wish in ("up", "done") or (what == "quarantine" and kid.wish == "stopped"):
+                self._take_down(kid, "removed", urgent=True)
+        elif kid.desired in ("up", "done") or (what == "quarantine" and kid.desired == "stopped"):
             self.tell(name, f"CommandAccepted {what}")
-            wish = "stopped" if what == "stop" else "quarantined"
-            self._hold_down(kid, wish, urgent=True)
+            desired = "stopped" if what == "stop" else "quarantined"
+            self._take_down(kid, desired, urgent=True)
         self.settle()
 
     def _restart_by_hand(self, kid: Kid) -> None:
-        if not self.accepts or kid.wish == "removed" or kid.pending:
+        if not self.accepts or kid.desired == "removed" or kid.pending:
             return
         self.tell(kid.name, "CommandAccepted restart")
-        kid.wish, kid.hold, kid.streak, kid.done_well = "up", -inf, 0, False
+        kid.desired, kid.backoff_until, kid.consecutive_failures, kid.done_by_success = (
+            "up",
+            -inf,
+            0,
+            False,
+        )
         kid.pending = True
         kid.generation += 1
         started = self.phase == "running"
-        if kid.name in self.line or not (started or kid.ever_ready):
-            self.line.add(kid.name)
-            kid.alone = started
+        if kid.name in self.start_set or not (started or kid.ever_ready):
+            self.start_set.add(kid.name)
+            kid.skips_predecessors = started
         if kid.live:
-            kid.doom, kid.urgent = "wish", True
+            kid.stop_cause, kid.urgent = "desired state", True
 
 
 def predict(spec: SupervisorSpec, commands: list[tuple[float, str, str]], ends: float) -> Model:

@@ -14,39 +14,41 @@ MUTANTS: Final = (
     Mutant(
         "a backoff goes on when the wish goes down",
         _MACHINE,
-        "            put_on_hold(child, None, self.timers)\n",
+        "            set_backoff(child, None, self.timers)\n",
         "            pass\n",
     ),
     Mutant(
         "who is held down keeps its place in the line",
         _MACHINE,
-        "        self.order.leave_line(child)\n        self.order.wake_dependents(child)\n"
-        "        self.condemn(",
-        "        self.order.wake_dependents(child)\n        self.condemn(",
+        "        self.ordering.leave_start_set(child)\n"
+        "        self.ordering.wake_dependents(child)\n"
+        "        self.mark_for_stopping(",
+        "        self.ordering.wake_dependents(child)\n        self.mark_for_stopping(",
     ),
     Mutant(
         "an operator's wish does not override a fault",
         _MACHINE,
-        "            if child.condemned is not Doom.WISH:\n                child.condemned = doom",
-        "            if child.condemned is None:\n                child.condemned = doom",
+        "            if child.stop_cause is not StopCause.DESIRED_STATE:\n"
+        "                child.stop_cause = cause",
+        "            if child.stop_cause is None:\n                child.stop_cause = cause",
     ),
     Mutant(
         "a stop by hand queues behind a group's stop",
         _MACHINE,
-        "            else child.urgent or self.order.may_stop(child)\n",
-        "            else self.order.may_stop(child)\n",
+        "            else child.urgent or self.ordering.may_stop(child)\n",
+        "            else self.ordering.may_stop(child)\n",
     ),
     Mutant(
         "an exit that we asked for is judged as a failure",
         _MACHINE,
-        "return child.wish is Wish.UP and child.condemned is not Doom.WISH and self.accepts",
-        "return child.wish is Wish.UP and self.accepts",
+        "            and child.stop_cause is not StopCause.DESIRED_STATE\n",
+        "",
     ),
     Mutant(
         "a backoff that ends during the shutdown starts the child",
         _MACHINE,
-        "        return self.accepts and self.order.may_start(child)\n",
-        "        return self.order.may_start(child)\n",
+        "        return self.accepts and self.ordering.may_start(child)\n",
+        "        return self.ordering.may_start(child)\n",
         also=(
             (
                 "            for child in reversed(list(self.children.values())):\n",
@@ -57,28 +59,28 @@ MUTANTS: Final = (
     Mutant(
         "an attempt that has to go lets others start when it is ready",
         _MACHINE,
-        "        if child.condemned is None:\n            if child.in_line:",
-        "        if True:\n            if child.in_line:",
+        "        if child.stop_cause is None:\n            if child.in_start_set:",
+        "        if True:\n            if child.in_start_set:",
     ),
     Mutant(
         "an outer cancel forgets those already asked",
         _MACHINE,
         "            for child in self.children.values():\n"
-        "                if child.live and child.stage is Stage.ASKED:\n"
+        "                if child.live and child.stage is Stage.STOP_REQUESTED:\n"
         "                    self.cancel(child, now)\n",
         "            pass\n",
     ),
     Mutant(
         "an outer cancel still gives grace",
         _MACHINE,
-        "grace = 0.0 if self.hurry or child.no_grace else child.spec.grace",
-        "grace = 0.0 if child.no_grace else child.spec.grace",
+        "grace = 0.0 if self.without_grace or child.without_grace else child.spec.grace",
+        "grace = 0.0 if child.without_grace else child.spec.grace",
     ),
     Mutant(
         "quarantine is taken for a stop when the supervisor ends",
         _MACHINE,
-        "wish = Wish.SHUTDOWN if child.wish is Wish.UP else child.wish",
-        "wish = Wish.SHUTDOWN",
+        "                if desired is DesiredState.UP:\n",
+        "                if True:\n",
     ),
     Mutant(
         "the supervisor finishes with live children",
@@ -89,7 +91,7 @@ MUTANTS: Final = (
     Mutant(
         "an attempt that ended still counts as one that is being waited for",
         _MACHINE,
-        "        if child.leaving:\n            self.order.leave_leaving(child)\n",
+        "        if child.in_stop_set:\n            self.ordering.stop_finished(child)\n",
         "",
     ),
     Mutant(
@@ -107,15 +109,16 @@ MUTANTS: Final = (
     Mutant(
         "those who wait for one that is held down are not told",
         _MACHINE,
-        "        self.order.leave_line(child)\n        self.order.wake_dependents(child)\n"
-        "        self.condemn(",
-        "        self.order.leave_line(child)\n        self.condemn(",
+        "        self.ordering.leave_start_set(child)\n"
+        "        self.ordering.wake_dependents(child)\n"
+        "        self.mark_for_stopping(",
+        "        self.ordering.leave_start_set(child)\n        self.mark_for_stopping(",
     ),
     Mutant(
         "of those who require one that is held down only those are told who wait for it",
         _MACHINE,
-        "        self.order.wake_dependents(child)\n        self.condemn(",
-        "        self.order.wake_watchers(child)\n        self.condemn(",
+        "        self.ordering.wake_dependents(child)\n        self.mark_for_stopping(",
+        "        self.ordering.wake_watchers(child)\n        self.mark_for_stopping(",
     ),
     Mutant(
         "nobody is ever called unresponsive",
@@ -176,7 +179,7 @@ MUTANTS: Final = (
     Mutant(
         "the backoff is never reset",
         _SIGNALS,
-        "        child.streak = 0\n",
+        "        child.consecutive_failures = 0\n",
         "        pass\n",
     ),
     Mutant(
@@ -188,28 +191,28 @@ MUTANTS: Final = (
     Mutant(
         "a heartbeat does not count",
         _SIGNALS,
-        "        child.beat_at = max(child.beat_at, signal.at)\n",
+        "        child.heartbeat_at = max(child.heartbeat_at, signal.at)\n",
         "",
     ),
     Mutant(
         "a fatal exception does not end the supervisor",
         _SIGNALS,
-        "        machine.close(outcome, now, grace=False)\n",
+        "        machine.begin_shutdown(outcome, now, grace=False)\n",
         "        pass\n",
     ),
     Mutant(
         "a fatal exception leaves everybody their grace",
         _SIGNALS,
-        "        machine.close(outcome, now, grace=False)\n",
-        "        machine.close(outcome, now)\n",
+        "        machine.begin_shutdown(outcome, now, grace=False)\n",
+        "        machine.begin_shutdown(outcome, now)\n",
     ),
     Mutant(
         "the late heartbeat of an old attempt is accepted",
         _SIGNALS,
         "    child = _running(machine, signal.name, signal.attempt)\n"
-        "    if child is not None:\n        child.beat_at = max",
+        "    if child is not None:\n        child.heartbeat_at = max",
         "    child = machine.children.get(signal.name)\n"
-        "    if child is not None:\n        child.beat_at = max",
+        "    if child is not None:\n        child.heartbeat_at = max",
     ),
     Mutant(
         "a moment of being ready resets the backoff",

@@ -14,35 +14,37 @@ MUTANTS: Final = (
     Mutant(
         "a removal is overwritten by a later stop",
         _COMMANDS,
-        "    if child is not None and child.wish in (Wish.UP, Wish.DONE):\n"
+        "    if child is not None and child.desired in (DesiredState.UP, DesiredState.DONE):\n"
         '        machine.command_accepted(child, "stop", command.reason)\n',
-        "    if child is not None and child.wish in (Wish.UP, Wish.DONE, Wish.REMOVED):\n"
+        "    if child is not None and child.desired in (DesiredState.UP, DesiredState.DONE, "
+        "DesiredState.REMOVED):\n"
         '        machine.command_accepted(child, "stop", command.reason)\n'
-        "        child.wish = Wish.UP\n",
+        "        child.desired = DesiredState.UP\n",
     ),
     Mutant(
         "a removed child can be restarted",
         _COMMANDS,
-        "    if child.wish is Wish.REMOVED:\n        machine.refuse(CommandRefused("
+        "    if child.desired is DesiredState.REMOVED:\n        machine.refuse(CommandRefused("
         'f"cannot restart {child.path}: it is being removed"))\n        return\n',
         "",
     ),
     Mutant(
         "a restart by hand keeps the backoff",
         _COMMANDS,
-        "    put_on_hold(child, None, machine.timers)\n",
+        "    set_backoff(child, None, machine.timers)\n",
         "    pass\n",
     ),
     Mutant(
         "a restart by hand keeps the count of failures",
         _COMMANDS,
-        "    child.generation += 1\n    child.streak = 0\n",
+        "    child.generation += 1\n    child.consecutive_failures = 0\n",
         "    child.generation += 1\n",
     ),
     Mutant(
         "a restart by hand in the first start jumps the line",
         _COMMANDS,
-        "    if child.in_line or not (machine.is_started or child.ever_ready or child.dynamic):\n",
+        "    if child.in_start_set or not (machine.is_started or child.ever_ready or "
+        "child.dynamic):\n",
         "    if False:\n",
     ),
     Mutant(
@@ -54,8 +56,9 @@ MUTANTS: Final = (
     Mutant(
         "a stop undoes a quarantine",
         _COMMANDS,
-        "child is not None and child.wish in (Wish.UP, Wish.DONE):",
-        "child is not None and child.wish in (Wish.UP, Wish.DONE, Wish.QUARANTINED):",
+        "child is not None and child.desired in (DesiredState.UP, DesiredState.DONE):",
+        "child is not None and child.desired in (DesiredState.UP, DesiredState.DONE, "
+        "DesiredState.QUARANTINED):",
     ),
     Mutant(
         "children can be added without limit",
@@ -66,8 +69,9 @@ MUTANTS: Final = (
     Mutant(
         "a restart by hand does not undo a stop",
         _COMMANDS,
-        "    child.wish = Wish.UP\n    child.reason",
-        "    if child.wish is not Wish.STOPPED:\n        child.wish = Wish.UP\n    child.reason",
+        "    child.desired = DesiredState.UP\n    child.reason",
+        "    if child.desired is not DesiredState.STOPPED:\n"
+        "        child.desired = DesiredState.UP\n    child.reason",
     ),
     Mutant(
         "a restart that is under way is begun once more",
@@ -87,19 +91,19 @@ MUTANTS: Final = (
     Mutant(
         "a requirement is met by one that was ready once",
         _LIFE,
-        "            return self.ready and self.condemned is None\n",
+        "            return self.ready and self.stop_cause is None\n",
         "            return self.was_ready\n",
     ),
     Mutant(
         "a requirement is met by any child that is done",
         _LIFE,
-        "        return self.wish is Wish.DONE and self.done_well\n",
-        "        return self.wish is Wish.DONE\n",
+        "        return self.desired is DesiredState.DONE and self.done_by_success\n",
+        "        return self.desired is DesiredState.DONE\n",
     ),
     Mutant(
         "a requirement is met by one that has to go",
         _LIFE,
-        "            return self.ready and self.condemned is None\n",
+        "            return self.ready and self.stop_cause is None\n",
         "            return self.ready\n",
     ),
 )

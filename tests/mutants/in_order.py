@@ -12,8 +12,9 @@ MUTANTS: Final = (
     Mutant(
         "a group restart starts before the old scopes have closed",
         _ORDER,
-        "        if self._is_barred(child):\n            self._barred[child] = None\n",
-        "        if False:\n            self._barred[child] = None\n",
+        "        if self._barrier_is_closed(child):\n"
+        "            self._waiting_for_barrier[child] = None\n",
+        "        if False:\n            self._waiting_for_barrier[child] = None\n",
     ),
     Mutant(
         "children of a sequence stop in any order",
@@ -24,13 +25,13 @@ MUTANTS: Final = (
     Mutant(
         "children of a sequence stop in the order of their start",
         _ORDER,
-        'self._leaving = IndexHeap("leaving", last_first=True)',
-        'self._leaving = IndexHeap("leaving", last_first=False)',
+        'self._stop_set = IndexHeap("in_stop_set", last_first=True)',
+        'self._stop_set = IndexHeap("in_stop_set", last_first=False)',
     ),
     Mutant(
         "children of a graph stop before those that require them",
         _ORDER,
-        "        return child.drain == 0\n",
+        "        return child.dependents_stopping == 0\n",
         "        return True\n",
     ),
     Mutant(
@@ -42,7 +43,7 @@ MUTANTS: Final = (
     Mutant(
         "requirements are not waited for",
         _ORDER,
-        "return not child.requires or self._has_what_it_requires(child)",
+        "return not child.requires or self._requirements_met(child)",
         "return True",
     ),
     Mutant(
@@ -78,32 +79,33 @@ MUTANTS: Final = (
     Mutant(
         "the next in line is not woken",
         _ORDER,
-        "            self._leave_static_line(child)\n            self._wake_line()\n",
-        "            self._leave_static_line(child)\n",
+        "            self._static_leaves_start_set(child)\n            self._wake_start_set()\n",
+        "            self._static_leaves_start_set(child)\n",
     ),
     Mutant(
         "the next to stop is not woken",
         _ORDER,
-        "        self._leaving.count -= 1\n        self._wake_leaving()\n",
-        "        self._leaving.count -= 1\n",
+        "        self._stop_set.count -= 1\n        self._wake_stop_set()\n",
+        "        self._stop_set.count -= 1\n",
     ),
     Mutant(
         "statics are not told that the last added child is gone",
         _ORDER,
-        "        if child.dynamic and not self.dynamic_leaving:\n"
-        "            self._wake_leaving()\n",
+        "        if child.dynamic and not self.dynamic_stopping:\n"
+        "            self._wake_stop_set()\n",
         "",
     ),
     Mutant(
         "the barrier opens, and nobody behind it is told",
         _ORDER,
-        "            self.todo.extend(self._barred)\n",
+        "            self.todo.extend(self._waiting_for_barrier)\n",
         "",
     ),
     Mutant(
         "drained requirements are not told further",
         _ORDER,
-        "                if not required.leaving and (before == 0 or required.drain == 0):\n"
+        "                if not required.in_stop_set and (before == 0 or "
+        "required.dependents_stopping == 0):\n"
         "                    stack.append(required)\n",
         "",
     ),
@@ -116,19 +118,19 @@ MUTANTS: Final = (
     Mutant(
         "a child restarted by hand waits for its predecessors",
         _ORDER,
-        "        if not child.in_line or child.alone:\n            return None\n",
-        "        if not child.in_line:\n            return None\n",
+        "        if not child.in_start_set or child.skips_predecessors:\n            return None\n",
+        "        if not child.in_start_set:\n            return None\n",
     ),
     Mutant(
         "whoever waits for one that is held down holds up everybody behind",
         _ORDER,
-        "            self.leave_line(child)\n        return missing is None",
+        "            self.leave_start_set(child)\n        return missing is None",
         "            pass\n        return missing is None",
     ),
     Mutant(
         "children added later stop after the declared ones",
         _ORDER,
-        "return child.dynamic or (not self.dynamic_leaving and self._static_may_stop(child))",
+        "return child.dynamic or (not self.dynamic_stopping and self._static_may_stop(child))",
         "return child.dynamic or self._static_may_stop(child)",
     ),
     Mutant(
@@ -140,7 +142,7 @@ MUTANTS: Final = (
     Mutant(
         "in a graph, one starts while those that require it are leaving",
         _ORDER,
-        "        return child.drain > 0\n",
+        "        return child.dependents_stopping > 0\n",
         "        return False\n",
     ),
     Mutant(
@@ -152,7 +154,7 @@ MUTANTS: Final = (
     Mutant(
         "in a graph, children added later do not wait for the declared ones",
         _ORDER,
-        "        return next(iter(self._line), None) if child.dynamic else child\n",
+        "        return next(iter(self._start_set), None) if child.dynamic else child\n",
         "        return child\n",
     ),
 )

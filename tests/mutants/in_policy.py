@@ -63,7 +63,7 @@ MUTANTS: Final = (
         "a group restart is charged for each member",
         _JUDGE,
         "        machine.window.charge(now)\n    if child.window",
-        "        for _ in machine.order.radius(child):\n            machine.window.charge(now)\n"
+        "        for _ in machine.ordering.group(child):\n            machine.window.charge(now)\n"
         "    if child.window",
     ),
     Mutant(
@@ -88,10 +88,10 @@ MUTANTS: Final = (
     Mutant(
         "the shared window is asked and charged first",
         _JUDGE,
-        "        if not child.window.has_room(now):\n            _refuse(",
-        "        if not child.window.has_room(now):\n"
+        "        if not child.window.admits(now):\n            _apply_child_limit(",
+        "        if not child.window.admits(now):\n"
         "            if machine.window is not None:\n                machine.window.charge(now)\n"
-        "            _refuse(",
+        "            _apply_child_limit(",
     ),
     Mutant(
         "a child at its limit is quarantined, whatever was declared",
@@ -114,39 +114,40 @@ MUTANTS: Final = (
     Mutant(
         "the backoff does not grow",
         _JUDGE,
-        "    child.streak += 1\n",
+        "    child.consecutive_failures += 1\n",
         "",
     ),
     Mutant(
         "the backoff begins with its second step",
         _JUDGE,
-        "child.spec.backoff.delay(child.streak, machine.random)",
-        "child.spec.backoff.delay(child.streak + 1, machine.random)",
+        "child.spec.backoff.delay(child.consecutive_failures, machine.random)",
+        "child.spec.backoff.delay(child.consecutive_failures + 1, machine.random)",
     ),
     Mutant(
         "a group does not wait for its longest backoff",
         _JUDGE,
-        "        if member.hold is not None and member.hold.until > until:\n",
+        "        if member.backoff is not None and member.backoff.until > until:\n",
         "        if False:\n",
     ),
     Mutant(
         "only the failing child backs off, its group does not",
         _JUDGE,
-        "        put_on_hold(member, hold, machine.timers)\n",
-        "        put_on_hold(member, hold if member is failed else None, machine.timers)\n",
+        "        set_backoff(member, backoff, machine.timers)\n",
+        "        set_backoff(member, backoff if member is failed else None, machine.timers)\n",
     ),
     Mutant(
         "the timer of a hold is not armed",
         _JUDGE,
-        "        machine.timers.arm(hold, until)\n",
+        "        machine.timers.arm(backoff, until)\n",
         "        pass\n",
     ),
     Mutant(
         "siblings are started again without having been stopped",
         _JUDGE,
-        "        machine.order.join_line(member)\n"
-        "        machine.condemn(member, Doom.WISH, reason, ordered=True)\n",
-        "        machine.order.join_line(member)\n",
+        "        machine.ordering.join_start_set(member)\n"
+        "        machine.mark_for_stopping(member, StopCause.DESIRED_STATE, reason, "
+        "in_order=True)\n",
+        "        machine.ordering.join_start_set(member)\n",
     ),
     Mutant(
         "a temporary member of a group is restarted",
@@ -157,14 +158,15 @@ MUTANTS: Final = (
     Mutant(
         "a group restart brings back who is held down",
         _JUDGE,
-        "_TAKE_PART = frozenset({Wish.UP, Wish.DONE})",
-        "_TAKE_PART = frozenset({Wish.UP, Wish.DONE, Wish.STOPPED, Wish.QUARANTINED})",
+        "_RESTARTED_WITH_GROUP = frozenset({DesiredState.UP, DesiredState.DONE})",
+        "_RESTARTED_WITH_GROUP = frozenset({DesiredState.UP, DesiredState.DONE, "
+        "DesiredState.STOPPED, DesiredState.QUARANTINED})",
     ),
     Mutant(
         "a group restart leaves out who is done",
         _JUDGE,
-        "_TAKE_PART = frozenset({Wish.UP, Wish.DONE})",
-        "_TAKE_PART = frozenset({Wish.UP})",
+        "_RESTARTED_WITH_GROUP = frozenset({DesiredState.UP, DesiredState.DONE})",
+        "_RESTARTED_WITH_GROUP = frozenset({DesiredState.UP})",
     ),
     Mutant(
         "a significant exit is missed",
@@ -175,16 +177,16 @@ MUTANTS: Final = (
     Mutant(
         "the first significant exit counts as the last",
         _JUDGE,
-        "            other.comes_back for other in machine.significant if other is not child\n",
+        "            other.is_active for other in machine.significant if other is not child\n",
         "            False for other in machine.significant if other is not child\n",
     ),
     Mutant(
         "a quarantined significant child ends the supervisor",
         _JUDGE,
-        "    machine.hold_down(child, Wish.QUARANTINED, window.describe())\n"
-        "    _ended(machine, child, now, counts=False)\n",
-        "    machine.hold_down(child, Wish.QUARANTINED, window.describe())\n"
-        "    _ended(machine, child, now, counts=True)\n",
+        "    machine.take_down(child, DesiredState.QUARANTINED, window.describe())\n"
+        "    _after_rest(machine, child, now, counts=False)\n",
+        "    machine.take_down(child, DesiredState.QUARANTINED, window.describe())\n"
+        "    _after_rest(machine, child, now, counts=True)\n",
     ),
     Mutant(
         "a supervisor whose children are all done goes on",
@@ -195,7 +197,7 @@ MUTANTS: Final = (
     Mutant(
         "being idle is said again and again",
         _JUDGE,
-        "        and not machine.said_idle\n",
+        "        and not machine.idle_reported\n",
         "",
     ),
     Mutant(
@@ -219,8 +221,8 @@ MUTANTS: Final = (
     Mutant(
         "a hold that a later failure inherits never ends",
         _JUDGE,
-        "        machine.timers.arm(hold, until)\n",
-        "        machine.timers.arm(hold, until if until == now + delay else float('inf'))\n",
+        "        machine.timers.arm(backoff, until)\n",
+        "        machine.timers.arm(backoff, until if until == now + delay else float('inf'))\n",
     ),
     Mutant(
         "the jitter is the same for everybody",
@@ -249,13 +251,13 @@ MUTANTS: Final = (
     Mutant(
         "a decision to end the tree restarts the child",
         _JUDGE,
-        'reason = decision.reason or f"{child.path} asked for it"\n        machine.close(',
+        'reason = decision.reason or f"{child.path} asked for it"\n        machine.begin_shutdown(',
         'reason = decision.reason or f"{child.path} asked for it"\n        id(',
     ),
     Mutant(
         "a limit that is reached is not told",
         _JUDGE,
-        '_emit_verdict(machine, child, "quarantine", "limit", signal, window=window)',
+        '_emit_decision(machine, child, "quarantine", "limit", signal, window=window)',
         "pass",
     ),
     Mutant(
@@ -267,7 +269,7 @@ MUTANTS: Final = (
     Mutant(
         "a failed start_child keeps its name",
         _JUDGE,
-        "wish = Wish.STOPPED if child.dependents else Wish.REMOVED",
-        "wish = Wish.STOPPED",
+        "desired = DesiredState.STOPPED if child.dependents else DesiredState.REMOVED",
+        "desired = DesiredState.STOPPED",
     ),
 )

@@ -91,7 +91,7 @@ MUTANTS: Final = (
     Mutant(
         "decide is asked although a wish decides",
         "_runtime.collector",
-        "        if not self.machine.would_judge(attempt.name, attempt.number, "
+        "        if not self.machine.policy_will_decide(attempt.name, attempt.number, "
         "failed=how.is_failure):\n            return\n",
         "",
     ),
@@ -223,8 +223,8 @@ MUTANTS: Final = (
     Mutant(
         "a backoff that grows longer is not told",
         "_brain.outbox",
-        "        if state is child.shown and until == child.shown_until:\n",
-        "        if state is child.shown:\n",
+        "        if state is child.reported and until == child.reported_until:\n",
+        "        if state is child.reported:\n",
     ),
     Mutant(
         "a cancel is not told",

@@ -15,13 +15,13 @@ MUTANTS: Final = (
     Mutant(
         "nobody is ever cancelled after its grace",
         _OVERDUE,
-        "    if child.stage is Stage.ASKED:\n        machine.cancel(child, now)\n",
-        "    if child.stage is Stage.ASKED:\n        pass\n",
+        "    if child.stage is Stage.STOP_REQUESTED:\n        machine.cancel(child, now)\n",
+        "    if child.stage is Stage.STOP_REQUESTED:\n        pass\n",
     ),
     Mutant(
         "at the shutdown deadline those already asked are forgotten",
         _OVERDUE,
-        "        elif child.live and child.stage is Stage.ASKED:\n"
+        "        elif child.live and child.stage is Stage.STOP_REQUESTED:\n"
         "            machine.cancel(child, now)\n",
         "",
     ),
@@ -35,8 +35,8 @@ MUTANTS: Final = (
     Mutant(
         "a hold that ends lets only one of the group go on",
         _OVERDUE,
-        "            child.hold = None\n            machine.todo.append(child)\n",
-        "            child.hold = None\n            machine.todo.append(child)\n"
+        "            child.backoff = None\n            machine.todo.append(child)\n",
+        "            child.backoff = None\n            machine.todo.append(child)\n"
         "            break\n",
     ),
     Mutant(
@@ -69,20 +69,20 @@ MUTANTS: Final = (
     Mutant(
         "the start timeout goes on after being ready",
         _VITALS,
-        "        self.ready_at = self.beat_at = now\n        self.start_due = inf\n",
-        "        self.ready_at = self.beat_at = now\n",
+        "        self.ready_at = self.heartbeat_at = now\n        self.start_due = inf\n",
+        "        self.ready_at = self.heartbeat_at = now\n",
     ),
     Mutant(
         "silence counts from the start, not from being ready",
         _VITALS,
-        "        self.ready_at = self.beat_at = now\n",
+        "        self.ready_at = self.heartbeat_at = now\n",
         "        self.ready_at = now\n",
     ),
     Mutant(
         "the run time is counted from being ready",
         _VITALS,
-        "        self.ready_at = self.beat_at = now\n        self.start_due = inf\n",
-        "        self.ready_at = self.beat_at = now\n        self.start_due = inf\n"
+        "        self.ready_at = self.heartbeat_at = now\n        self.start_due = inf\n",
+        "        self.ready_at = self.heartbeat_at = now\n        self.start_due = inf\n"
         "        self.run_due += now - self.started_at\n",
     ),
     Mutant(
@@ -106,7 +106,7 @@ MUTANTS: Final = (
     Mutant(
         "announced silence is a symptom all the same",
         _VITALS,
-        "return max(self.beat_at + spec.stale_after, self.busy_until)",
-        "return self.beat_at + spec.stale_after",
+        "return max(self.heartbeat_at + spec.stale_after, self.busy_until)",
+        "return self.heartbeat_at + spec.stale_after",
     ),
 )

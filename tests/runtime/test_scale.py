@@ -81,7 +81,7 @@ def test_ten_thousand_dynamic_children_come_and_go() -> None:
             assert not shell.slots
             assert not shell.watched
             assert not shell.machine.children
-            assert not shell.machine.order.dynamics
+            assert not shell.machine.ordering.dynamics
             assert len(shell.machine.timers) < 200
 
     run_virtual(main)

@@ -103,7 +103,7 @@ class LoneRun:
         attempt = self.attempt
         reason = as_reason(reason)
         now = trio.current_time()
-        self._vitals.ask(now, attempt.spec.grace)
+        self._vitals.begin_grace(now, attempt.spec.grace)
         attempt.request_stop(reason, now + attempt.spec.grace)
         if attempt.spec.grace > 0:
             self._rearm()
@@ -145,7 +145,7 @@ class LoneRun:
         if self.done.is_set():
             return
         vitals, attempt, now = self._vitals, self.attempt, trio.current_time()
-        if vitals.stage is Stage.ASKED and vitals.step_due <= now:
+        if vitals.stage is Stage.STOP_REQUESTED and vitals.step_due <= now:
             self.cut("the grace after the stop request is over")
         fault = vitals.fault(attempt.spec, now)
         if fault is not None:
@@ -176,7 +176,7 @@ class LoneRun:
     def post_beat(self, attempt: Attempt) -> None:
         attempt.beat_noted = False
         assert attempt.beat_at is not None
-        self._vitals.beat_at = attempt.beat_at
+        self._vitals.heartbeat_at = attempt.beat_at
         if self._heartbeats is not None:
             self._heartbeats.put(_heartbeat(attempt))
 

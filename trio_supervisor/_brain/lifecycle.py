@@ -21,12 +21,12 @@ from trio_supervisor._brain.vitals import Stage, Vitals
 from trio_supervisor._events.snapshot import ChildState
 
 if TYPE_CHECKING:
-    from trio_supervisor._brain.windows import Hold, Window
+    from trio_supervisor._brain.windows import SharedBackoff, Window
     from trio_supervisor._events.exits import TaskExit
     from trio_supervisor._specs.supervisor import ChildSpec
 
 
-class Wish(StrEnum):
+class DesiredState(StrEnum):
     """Where a child should be."""
 
     UP = "up"
@@ -37,10 +37,10 @@ class Wish(StrEnum):
     REMOVED = "removed"
 
 
-class Doom(Enum):
+class StopCause(Enum):
     """Who wants the live attempt to end."""
 
-    WISH = "wish"
+    DESIRED_STATE = "desired_state"
     FAULT = "fault"
 
 
@@ -48,12 +48,12 @@ class Situation(IntEnum):
     """Everything about one child that the rule looks at."""
 
     RUNNING = 0
-    CONDEMNED = 1
-    ENDING = 2
-    HELD = 3
-    WANTED = 4
-    RESTING = 5
-    UNWANTED = 6
+    MARKED = 1
+    STOPPING = 2
+    BACKING_OFF = 3
+    WAITING = 4
+    AT_REST = 5
+    REMOVED = 6
 
 
 class Gate(Enum):
@@ -76,12 +76,12 @@ class Step(Enum):
 
 RULE: dict[Situation, tuple[Gate, Step]] = {
     Situation.RUNNING: (Gate.NONE, Step.NOTHING),
-    Situation.CONDEMNED: (Gate.TURN_TO_STOP, Step.REQUEST_STOP),
-    Situation.ENDING: (Gate.NONE, Step.NOTHING),  # time moves it on, see `Vitals`
-    Situation.HELD: (Gate.NONE, Step.NOTHING),  # until the hold is released
-    Situation.WANTED: (Gate.TURN_TO_START, Step.START),
-    Situation.RESTING: (Gate.NONE, Step.REST),
-    Situation.UNWANTED: (Gate.NONE, Step.FORGET),
+    Situation.MARKED: (Gate.TURN_TO_STOP, Step.REQUEST_STOP),
+    Situation.STOPPING: (Gate.NONE, Step.NOTHING),  # time moves it on, see `Vitals`
+    Situation.BACKING_OFF: (Gate.NONE, Step.NOTHING),  # until the hold is released
+    Situation.WAITING: (Gate.TURN_TO_START, Step.START),
+    Situation.AT_REST: (Gate.NONE, Step.REST),
+    Situation.REMOVED: (Gate.NONE, Step.FORGET),
 }
 
 _LIVE = (
@@ -106,7 +106,7 @@ _DOWN = tuple(
         ChildState.QUARANTINED: ("waiting", "removed"),
     }.items()
     for end in map(ChildState, ends)
-    for cause in ("wish",)
+    for cause in ("desired state",)
 )
 _START = tuple(
     (state, "start", ChildState.STARTING)
@@ -121,11 +121,11 @@ _START = tuple(
 TRANSITIONS: frozenset[tuple[ChildState, str, ChildState]] = frozenset(_LIVE + _DOWN + _START)
 
 _RESTING_STATE = {
-    Wish.DONE: ChildState.DONE,
-    Wish.STOPPED: ChildState.STOPPED,
-    Wish.SHUTDOWN: ChildState.STOPPED,
-    Wish.QUARANTINED: ChildState.QUARANTINED,
-    Wish.REMOVED: ChildState.REMOVED,
+    DesiredState.DONE: ChildState.DONE,
+    DesiredState.STOPPED: ChildState.STOPPED,
+    DesiredState.SHUTDOWN: ChildState.STOPPED,
+    DesiredState.QUARANTINED: ChildState.QUARANTINED,
+    DesiredState.REMOVED: ChildState.REMOVED,
 }
 
 
@@ -133,47 +133,47 @@ class ChildLife(Vitals):
     """All that the machine knows of one child."""
 
     __slots__ = (
-        "alone",
         "attempt",
-        "condemned",
+        "backoff",
+        "consecutive_failures",
         "dependents",
-        "done_well",
-        "drain",
+        "dependents_stopping",
+        "desired",
+        "done_by_success",
         "dynamic",
         "ever_ready",
         "fault_exit",
         "first_start",
         "generation",
         "gone",
-        "hold",
-        "hopeless",
-        "in_line",
-        "in_rest",
+        "in_start_set",
+        "in_static_round",
+        "in_stop_set",
         "index",
         "last_exit",
-        "leaving",
         "live",
         "name",
-        "no_grace",
         "path",
         "queued",
         "reason",
+        "reported",
+        "reported_generation",
+        "reported_reason",
+        "reported_until",
+        "requirement_down",
         "requires",
         "restart_pending",
         "restarts",
-        "shown",
-        "shown_generation",
-        "shown_reason",
-        "shown_until",
         "since",
+        "skips_predecessors",
         "spec",
+        "stop_cause",
         "stop_reason",
-        "streak",
         "urgent",
         "wake_at",
         "watchers",
         "window",
-        "wish",
+        "without_grace",
     )
 
     def __init__(
@@ -192,35 +192,37 @@ class ChildLife(Vitals):
         self.index = index
         self.dynamic = dynamic
         self.first_start = FirstStart.ORDINARY if spec.retry_first_start else first_start
-        self.wish = Wish.UP
+        self.desired = DesiredState.UP
         self.reason = ""  # of the wish
         self.live = False
-        self.condemned: Doom | None = None
+        self.stop_cause: StopCause | None = None
         self.stop_reason = ""  # why the live attempt is condemned
         self.fault_exit: TaskExit | None = None
         self.urgent = False  # does not queue behind others who leave
-        self.no_grace = False
-        self.leaving = False  # its attempt is being stopped in order
-        self.in_line = False  # takes part in a round and is not settled yet
-        self.in_rest = False  # added later, and in a round with declared children
-        self.alone = False  # restarted by hand: does not wait for its predecessors
-        self.hopeless = False  # waits for one that is held down, or that waits for such a one
-        self.hold: Hold | None = None
+        self.without_grace = False
+        self.in_stop_set = False  # its attempt is being stopped in order
+        self.in_start_set = False  # takes part in a round and is not settled yet
+        self.in_static_round = False  # added later, and in a round with declared children
+        self.skips_predecessors = False  # restarted by hand: does not wait for its predecessors
+        self.requirement_down = (
+            False  # waits for one that is held down, or that waits for such a one
+        )
+        self.backoff: SharedBackoff | None = None
         self.attempt = self.generation = 0
         self.restart_pending = False
-        self.streak = self.restarts = 0
-        self.ever_ready = self.done_well = self.gone = False
+        self.consecutive_failures = self.restarts = 0
+        self.ever_ready = self.done_by_success = self.gone = False
         self.window: Window | None = None
         self.wake_at = self.queued = inf
-        self.drain = 0  # direct dependents that are leaving or undrained themselves
+        self.dependents_stopping = 0  # direct dependents that are leaving or undrained themselves
         self.requires: tuple[ChildLife, ...] = ()
         self.dependents: dict[ChildLife, None] | None = None
         self.watchers: dict[ChildLife, None] | None = None
         self.last_exit = ""
-        self.shown = ChildState.WAITING
-        self.shown_until: float | None = None
-        self.shown_reason = ""
-        self.shown_generation = 0
+        self.reported = ChildState.WAITING
+        self.reported_until: float | None = None
+        self.reported_reason = ""
+        self.reported_generation = 0
         self.since = now
 
     @property
@@ -228,11 +230,11 @@ class ChildLife(Vitals):
         """Where the child is, as the rule sees it."""
         if self.live:
             if self.stage:
-                return Situation.ENDING
-            return Situation.RUNNING if self.condemned is None else Situation.CONDEMNED
-        if self.wish is Wish.UP:
-            return Situation.WANTED if self.hold is None else Situation.HELD
-        return Situation.UNWANTED if self.wish is Wish.REMOVED else Situation.RESTING
+                return Situation.STOPPING
+            return Situation.RUNNING if self.stop_cause is None else Situation.MARKED
+        if self.desired is DesiredState.UP:
+            return Situation.WAITING if self.backoff is None else Situation.BACKING_OFF
+        return Situation.REMOVED if self.desired is DesiredState.REMOVED else Situation.AT_REST
 
     @property
     def state(self) -> ChildState:
@@ -243,21 +245,21 @@ class ChildLife(Vitals):
             if self.ready:
                 return ChildState.READY
             return ChildState.NOT_READY if self.was_ready else ChildState.STARTING
-        if self.wish is Wish.UP:
-            return ChildState.WAITING if self.hold is None else ChildState.BACKING_OFF
-        return _RESTING_STATE[self.wish]
+        if self.desired is DesiredState.UP:
+            return ChildState.WAITING if self.backoff is None else ChildState.BACKING_OFF
+        return _RESTING_STATE[self.desired]
 
     @property
     def is_met(self) -> bool:
         """Whether those who require this child may start."""
         if self.live:
-            return self.ready and self.condemned is None
-        return self.wish is Wish.DONE and self.done_well
+            return self.ready and self.stop_cause is None
+        return self.desired is DesiredState.DONE and self.done_by_success
 
     @property
-    def comes_back(self) -> bool:
+    def is_active(self) -> bool:
         """Whether it is alive, or will be without anybody's help."""
-        return self.live or self.wish is Wish.UP
+        return self.live or self.desired is DesiredState.UP
 
     @property
     def is_unresponsive(self) -> bool:

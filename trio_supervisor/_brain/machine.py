@@ -32,12 +32,12 @@ from typing import TYPE_CHECKING, Any
 
 from trio_supervisor._brain import messages as o
 from trio_supervisor._brain import on_attempt, on_command, on_deadline
-from trio_supervisor._brain.lifecycle import RULE, ChildLife, Doom, Gate, Step, Wish
-from trio_supervisor._brain.ordering import GraphOrder, Order, SequenceOrder
-from trio_supervisor._brain.outbox import Teller
+from trio_supervisor._brain.lifecycle import RULE, ChildLife, DesiredState, Gate, Step, StopCause
+from trio_supervisor._brain.ordering import ChildOrdering, GraphOrdering, SequenceOrdering
+from trio_supervisor._brain.outbox import Outbox
 from trio_supervisor._brain.timers import DeadlineHeap
 from trio_supervisor._brain.vitals import Stage
-from trio_supervisor._brain.windows import Window, put_on_hold
+from trio_supervisor._brain.windows import Window, set_backoff
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.snapshot import ChildState, SupervisorState
 from trio_supervisor._specs.policy import Ordering, ReadinessPolicy
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 _IMMEDIATE = ReadinessPolicy.IMMEDIATE
 
 
-class Closing:
+class ShutdownDeadline:
     """The deadline of the whole shutdown; it stands when it has passed."""
 
     __slots__ = ("deadline", "queued", "wake_at")
@@ -61,7 +61,7 @@ class Closing:
         self.queued = inf
 
 
-class SupervisionMachine(Teller):
+class SupervisionMachine(Outbox):
     """One supervisor's decisions.
 
     Args:
@@ -80,8 +80,8 @@ class SupervisionMachine(Teller):
         self.outcome: o.Outcome | None = None
         self.children: dict[str, ChildLife] = {}
         self.todo: deque[ChildLife] = deque()
-        kind = SequenceOrder if spec.ordering is Ordering.SEQUENCE else GraphOrder
-        self.order: Order = kind(spec.strategy, self.todo)
+        kind = SequenceOrdering if spec.ordering is Ordering.SEQUENCE else GraphOrdering
+        self.ordering: ChildOrdering = kind(spec.strategy, self.todo)
         self.timers = DeadlineHeap()
         self.window = None if spec.restart_limit is None else Window(spec.restart_limit)
         self.significant: dict[ChildLife, None] = {}
@@ -89,9 +89,9 @@ class SupervisionMachine(Teller):
         self.unresponsive = 0
         self.is_started = False
         self._next_index = 0
-        self.hurry = False
-        self._closing = Closing()
-        self._closing_since = 0.0
+        self.without_grace = False
+        self._shutdown_deadline = ShutdownDeadline()
+        self._stopping_since = 0.0
 
     # ------------------------------------------------------------ the outside
 
@@ -102,22 +102,24 @@ class SupervisionMachine(Teller):
             ev.SupervisorStarted, self.path, 0, tuple(spec.name for spec in self.spec.children)
         )
         first = o.FirstStart.FAILS_TREE
-        declared = [self.adopt(spec, first, now, dynamic=False) for spec in self.spec.children]
+        declared = [
+            self.create_child(spec, first, now, dynamic=False) for spec in self.spec.children
+        ]
         for child in declared:  # in a graph, those that it requires may come after it
-            self.enlist(child)
-            self.order.join_line(child)
-        return self._settle(now)
+            self.place(child)
+            self.ordering.join_start_set(child)
+        return self._reconcile(now)
 
     def receive(self, signal: o.Signal, now: float) -> list[o.Order]:
         """Take note of ``signal``; returns what is to be done, in order."""
         _HANDLERS[type(signal)](self, signal, now)
-        return self._settle(now)
+        return self._reconcile(now)
 
     def wake(self, now: float) -> list[o.Order]:
         """Deal with every deadline that has passed at ``now``."""
         while (thing := self.timers.pop_due(now)) is not None:
-            on_deadline.deal_with(self, thing, now)
-        return self._settle(now)
+            on_deadline.handle(self, thing, now)
+        return self._reconcile(now)
 
     @property
     def next_deadline(self) -> float:
@@ -135,22 +137,24 @@ class SupervisionMachine(Teller):
     @property
     def is_idle(self) -> bool:
         """Whether nobody is alive and nobody comes back without help."""
-        return not self.live and not any(child.wish is Wish.UP for child in self.children.values())
+        return not self.live and not any(
+            child.desired is DesiredState.UP for child in self.children.values()
+        )
 
-    def would_judge(self, name: str, attempt: int, *, failed: bool) -> bool:
+    def policy_will_decide(self, name: str, attempt: int, *, failed: bool) -> bool:
         """Whether the restart table (or `decide`) will be asked about this exit."""
         child = self.children.get(name)
         if child is None or not child.live or child.attempt != attempt:
             return False
-        return self.is_judged(child) and not (failed and self.is_first_start(child))
+        return self.policy_decides(child) and not (failed and self.is_first_start(child))
 
     # ------------------------------------------------------------ the rule
 
-    def _settle(self, now: float) -> list[o.Order]:
+    def _reconcile(self, now: float) -> list[o.Order]:
         todo = self.todo
         while todo:
-            self._move(todo.popleft(), now)
-        if self.state is SupervisorState.STARTING and not self.order.has_static_line():
+            self._reconcile_child(todo.popleft(), now)
+        if self.state is SupervisorState.STARTING and not self.ordering.has_unsettled_static():
             self.is_started = True
             self._enter(SupervisorState.RUNNING, now)
             self._emit(ev.SupervisorReady, self.path, 0)
@@ -159,7 +163,7 @@ class SupervisionMachine(Teller):
         orders, self._orders = self._orders, []
         return orders
 
-    def _move(self, child: ChildLife, now: float) -> None:
+    def _reconcile_child(self, child: ChildLife, now: float) -> None:
         """Move ``child`` from where it is towards where it should be."""
         if child.gone:
             return
@@ -167,22 +171,22 @@ class SupervisionMachine(Teller):
         if gate is Gate.NONE or (
             self._may_start(child)
             if gate is Gate.TURN_TO_START
-            else child.urgent or self.order.may_stop(child)
+            else child.urgent or self.ordering.may_stop(child)
         ):
             if step is Step.START:
                 self._start(child, now)
             elif step is Step.REQUEST_STOP:
                 self.request_stop(child, now)
             elif step is not Step.NOTHING:
-                self.order.leave_line(child)
+                self.ordering.leave_start_set(child)
                 if step is Step.FORGET:
                     self._forget(child)
         state = child.state
-        if child.shown is not state or state is ChildState.BACKING_OFF:
-            self.show(child, state, now)
+        if child.reported is not state or state is ChildState.BACKING_OFF:
+            self.report_state(child, state, now)
 
     def _may_start(self, child: ChildLife) -> bool:
-        return self.accepts and self.order.may_start(child)
+        return self.accepts and self.ordering.may_start(child)
 
     def _start(self, child: ChildLife, now: float) -> None:
         child.live = True
@@ -190,12 +194,12 @@ class SupervisionMachine(Teller):
         child.restart_pending = False
         child.begin(child.spec, now)
         self.live += 1
-        child.shown_generation = child.generation
+        child.reported_generation = child.generation
         self._emit(ev.ChildStarted, child.path, child.attempt, child.generation)
         if child.spec.readiness is _IMMEDIATE:
             self.become_ready(child, now)
         else:
-            self.enter_child(child, ChildState.STARTING, now)
+            self.set_reported(child, ChildState.STARTING, now)
             self.rearm(child)
         self._orders.append(o.StartAttempt(child.name, child.attempt, child.generation))
 
@@ -204,39 +208,39 @@ class SupervisionMachine(Teller):
         child.become_ready(now)
         child.ever_ready = True
         self.rearm(child)
-        self.enter_child(child, ChildState.READY, now)
+        self.set_reported(child, ChildState.READY, now)
         self._emit(ev.ChildReady, child.path, child.attempt, now - child.started_at)
         # An attempt that has to go all the same is nothing to rely on.
-        if child.condemned is None:
-            if child.in_line:
-                self.order.leave_line(child)
+        if child.stop_cause is None:
+            if child.in_start_set:
+                self.ordering.leave_start_set(child)
             if child.watchers:
-                self.order.wake_watchers(child)
+                self.ordering.wake_watchers(child)
 
     def request_stop(self, child: ChildLife, now: float) -> None:
         """Ask the live attempt to end; without grace that is followed by the cancel."""
-        grace = 0.0 if self.hurry or child.no_grace else child.spec.grace
-        child.ask(now, grace)
-        self.enter_child(child, ChildState.STOPPING, now, child.stop_reason)
+        grace = 0.0 if self.without_grace or child.without_grace else child.spec.grace
+        child.begin_grace(now, grace)
+        self.set_reported(child, ChildState.STOPPING, now, child.stop_reason)
         self._emit(ev.ChildStopRequested, child.path, child.attempt, child.stop_reason, grace)
         if grace > 0:
-            self._order_stop(child, o.RequestStop)
+            self._emit_stop(child, o.RequestStop)
             self.timers.arm(child, child.step_due)
         else:
             self._note_cancel(child, now)
-            self._order_stop(child, o.StopAtOnce)
+            self._emit_stop(child, o.StopAtOnce)
 
-    def _order_stop(self, child: ChildLife, order: type[o.RequestStop]) -> None:
-        deadline, fault = self._closing.deadline, child.fault_exit
+    def _emit_stop(self, child: ChildLife, order: type[o.RequestStop]) -> None:
+        deadline, fault = self._shutdown_deadline.deadline, child.fault_exit
         self._orders.append(order(child.name, child.attempt, child.stop_reason, deadline, fault))
 
     def _set_deadline(self, deadline: float) -> None:
-        self._closing.deadline = deadline
-        self.timers.arm(self._closing, deadline)
+        self._shutdown_deadline.deadline = deadline
+        self.timers.arm(self._shutdown_deadline, deadline)
         # Nested supervisors that were asked to stop before there was this deadline get to know.
         for child in self.children.values() if deadline < inf else ():
             if child.spec.supervisor is not None and child.live and child.stage:
-                self._order_stop(child, o.RequestStop)
+                self._emit_stop(child, o.RequestStop)
 
     def _note_cancel(self, child: ChildLife, now: float) -> None:
         child.cancel(now, self.spec.report_after)
@@ -249,7 +253,7 @@ class SupervisionMachine(Teller):
         self._orders.append(o.CancelAttempt(child.name, child.attempt, child.stop_reason))
 
     def _forget(self, child: ChildLife) -> None:
-        self.order.drop(child)
+        self.ordering.drop(child)
         child.gone = True
         self.timers.arm(child, inf)
         self.significant.pop(child, None)
@@ -257,7 +261,7 @@ class SupervisionMachine(Teller):
 
     # ------------------------------------------------------------ what changes wishes
 
-    def adopt(
+    def create_child(
         self, spec: ChildSpec[Any], first_start: o.FirstStart, now: float, *, dynamic: bool
     ) -> ChildLife:
         """A new child, which should be up; `enlist` it once all that it requires exist."""
@@ -272,74 +276,77 @@ class SupervisionMachine(Teller):
         self.todo.append(child)
         return child
 
-    def enlist(self, child: ChildLife) -> None:
+    def place(self, child: ChildLife) -> None:
         """Give a new child its place in the order."""
-        self.order.add(child, tuple(self.children[name] for name in child.spec.requires))
+        self.ordering.add(child, tuple(self.children[name] for name in child.spec.requires))
 
-    def condemn(
+    def mark_for_stopping(
         self,
         child: ChildLife,
-        doom: Doom,
+        cause: StopCause,
         reason: str,
         *,
         urgent: bool = False,
-        ordered: bool = False,
+        in_order: bool = False,
     ) -> None:
         """The live attempt, if there is one, has to end."""
         if child.live:
-            if child.condemned is not Doom.WISH:
-                child.condemned = doom
+            if child.stop_cause is not StopCause.DESIRED_STATE:
+                child.stop_cause = cause
                 child.stop_reason = reason
             if child.wake_at != inf and child.stage is Stage.RUNNING:
                 self.timers.arm(child, inf)  # no start or health timeout for who has to go anyway
             child.urgent |= urgent
-            if ordered:
-                self.order.join_leaving(child)
-                if not (child.urgent or self.order.may_stop(child)):
+            if in_order:
+                self.ordering.begin_stop(child)
+                if not (child.urgent or self.ordering.may_stop(child)):
                     return  # the order looks at it when its turn has come
         self.todo.append(child)
 
-    def hold_down(
+    def take_down(
         self,
         child: ChildLife,
-        wish: Wish,
+        desired: DesiredState,
         reason: str,
         *,
         urgent: bool = False,
-        ordered: bool = False,
+        in_order: bool = False,
     ) -> None:
         """It should be down; a removal is never taken back."""
-        if child.wish is not Wish.REMOVED:
-            child.wish = wish
+        if child.desired is not DesiredState.REMOVED:
+            child.desired = desired
             child.reason = reason
-        if child.hold is not None:
-            put_on_hold(child, None, self.timers)
+        if child.backoff is not None:
+            set_backoff(child, None, self.timers)
         child.restart_pending = False
-        self.order.leave_line(child)
-        self.order.wake_dependents(child)
-        self.condemn(child, Doom.WISH, reason, urgent=urgent, ordered=ordered)
+        self.ordering.leave_start_set(child)
+        self.ordering.wake_dependents(child)
+        self.mark_for_stopping(
+            child, StopCause.DESIRED_STATE, reason, urgent=urgent, in_order=in_order
+        )
 
-    def close(
+    def begin_shutdown(
         self, outcome: o.Outcome, now: float, *, grace: bool = True, deadline: float = inf
     ) -> None:
         """All of them should be down, in order; ``deadline`` is absolute."""
         if self.accepts:
             self.outcome = outcome
-            self._closing_since = now
+            self._stopping_since = now
             self._enter(SupervisorState.STOPPING, now, outcome.reason)
             self._set_deadline(min(now + self.spec.shutdown_deadline, deadline))
             self._orders.append(o.Stopping(outcome))
             self._emit(ev.SupervisorStopping, self.path, 0, outcome.kind.value, outcome.reason)
             for child in reversed(list(self.children.values())):
-                wish = Wish.SHUTDOWN if child.wish is Wish.UP else child.wish
-                reason = outcome.reason if child.wish is Wish.UP else child.reason
-                self.hold_down(child, wish, reason, ordered=True)
-        elif deadline < self._closing.deadline and self.state is SupervisorState.STOPPING:
+                desired, reason = child.desired, child.reason
+                if desired is DesiredState.UP:
+                    desired, reason = DesiredState.SHUTDOWN, outcome.reason
+                self.take_down(child, desired, reason, in_order=True)
+        elif deadline < self._shutdown_deadline.deadline and self.state is SupervisorState.STOPPING:
             self._set_deadline(deadline)
-        if not grace and not self.hurry:
-            self.hurry = True
+        if not grace and not self.without_grace:
+            self.without_grace = True
             for child in self.children.values():
-                if child.live and child.stage is Stage.ASKED:
+                if child.live and child.stage is Stage.STOP_REQUESTED:
                     self.cancel(child, now)
 
     # ------------------------------------------------------------ time
@@ -350,21 +357,21 @@ class SupervisionMachine(Teller):
         if due != child.wake_at:
             self.timers.arm(child, due)
 
-    def attempt_is_gone(self, child: ChildLife, now: float, detail: str) -> None:
+    def attempt_ended(self, child: ChildLife, now: float, detail: str) -> None:
         """Clear everything that belonged to the attempt."""
         child.live = False
         child.ready = child.was_ready = False
         child.stage = Stage.RUNNING
-        child.condemned = child.fault_exit = None
-        child.urgent = child.no_grace = False
+        child.stop_cause = child.fault_exit = None
+        child.urgent = child.without_grace = False
         child.stop_reason = ""
         child.last_exit = detail
         self.live -= 1
         if child.wake_at != inf:
             self.timers.arm(child, inf)
-        if child.leaving:
-            self.order.leave_leaving(child)
-        self.enter_child(child, ChildState.WAITING, now)
+        if child.in_stop_set:
+            self.ordering.stop_finished(child)
+        self.set_reported(child, ChildState.WAITING, now)
         self.todo.append(child)
 
     def _enter(self, state: SupervisorState, now: float, reason: str = "") -> None:
@@ -376,8 +383,8 @@ class SupervisionMachine(Teller):
         outcome = self.outcome
         assert outcome is not None  # a supervisor stops only by `close`
         self._enter(SupervisorState.FINISHED, now, outcome.reason)
-        self.timers.arm(self._closing, inf)
-        seconds = now - self._closing_since
+        self.timers.arm(self._shutdown_deadline, inf)
+        seconds = now - self._stopping_since
         self._emit(
             ev.SupervisorFinished,
             self.path,
@@ -389,9 +396,13 @@ class SupervisionMachine(Teller):
         )
         self._orders.append(o.Finish(outcome))
 
-    def is_judged(self, child: ChildLife) -> bool:
+    def policy_decides(self, child: ChildLife) -> bool:
         """Whether an exit now would be followed by a decision, and not by a wish."""
-        return child.wish is Wish.UP and child.condemned is not Doom.WISH and self.accepts
+        return (
+            child.desired is DesiredState.UP
+            and child.stop_cause is not StopCause.DESIRED_STATE
+            and self.accepts
+        )
 
     @staticmethod
     def is_first_start(child: ChildLife) -> bool:
@@ -406,7 +417,7 @@ class SupervisionMachine(Teller):
 _HANDLERS: dict[type, Callable[[SupervisionMachine, Any, float], None]] = {
     o.BecameReady: on_attempt.became_ready,
     o.LostReadiness: on_attempt.lost_readiness,
-    o.Beat: on_attempt.beat,
+    o.Heartbeat: on_attempt.heartbeat,
     o.StartExtended: on_attempt.start_extended,
     o.GraceForfeited: on_attempt.grace_forfeited,
     o.Exited: on_attempt.exited,

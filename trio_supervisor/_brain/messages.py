@@ -32,7 +32,7 @@ class LostReadiness(Note):
     reason: str
 
 
-class Beat(Note):
+class Heartbeat(Note):
     """A sign of life, made at ``at``; ``busy_until`` announces silence."""
 
     name: str
@@ -145,7 +145,7 @@ Command = AddChild | StopChild | QuarantineChild | RestartChild | RemoveChild
 Signal = (
     BecameReady
     | LostReadiness
-    | Beat
+    | Heartbeat
     | StartExtended
     | GraceForfeited
     | Exited

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_supervisor._brain import messages as o
-from trio_supervisor._brain.on_exit import judge
+from trio_supervisor._brain.on_exit import apply_policy
 from trio_supervisor._brain.vitals import Stage
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.snapshot import ChildState
@@ -42,17 +42,17 @@ def lost_readiness(machine: SupervisionMachine, signal: o.LostReadiness, now: fl
         forget_failures_if_stable(child, now)
         child.ready = False
         machine.rearm(child)
-        machine.enter_child(child, ChildState.NOT_READY, now, signal.reason)
+        machine.set_reported(child, ChildState.NOT_READY, now, signal.reason)
         machine.emit(child, ev.ChildLostReadiness, signal.reason)
 
 
-def beat(machine: SupervisionMachine, signal: o.Beat, now: float) -> None:
+def heartbeat(machine: SupervisionMachine, signal: o.Heartbeat, now: float) -> None:
     """A sign of life; the deadline over silence is looked at when due, unless it came nearer."""
     child = _running(machine, signal.name, signal.attempt)
     if child is not None:
-        child.beat_at = max(child.beat_at, signal.at)
+        child.heartbeat_at = max(child.heartbeat_at, signal.at)
         child.busy_until = signal.busy_until
-        if child.condemned is None and child.due(child.spec) < child.wake_at:
+        if child.stop_cause is None and child.due(child.spec) < child.wake_at:
             machine.rearm(child)
 
 
@@ -67,8 +67,8 @@ def grace_forfeited(machine: SupervisionMachine, signal: o.GraceForfeited, now: 
     """The attempt waits for its own end: no grace for it."""
     child = machine.children.get(signal.name)
     if child is not None and child.live and child.attempt == signal.attempt:
-        child.no_grace = not signal.taken_back
-        if child.no_grace and child.stage is Stage.ASKED:
+        child.without_grace = not signal.taken_back
+        if child.without_grace and child.stage is Stage.STOP_REQUESTED:
             machine.cancel(child, now)
 
 
@@ -77,24 +77,24 @@ def exited(machine: SupervisionMachine, signal: o.Exited, now: float) -> None:
     child = machine.children.get(signal.name)
     if child is None or not child.live or child.attempt != signal.attempt:
         return
-    judged = machine.is_judged(child)
-    if child.streak and child.ready:
+    judged = machine.policy_decides(child)
+    if child.consecutive_failures and child.ready:
         forget_failures_if_stable(child, now)
     kind = "fatal" if signal.exit is None else signal.exit.kind
     machine.emit(
         child, ev.ChildExited, kind, signal.detail, now - child.started_at, signal.stop_reason
     )
-    machine.attempt_is_gone(child, now, signal.detail)
+    machine.attempt_ended(child, now, signal.detail)
     if signal.exit is None:
         outcome = o.Outcome(
             o.OutcomeKind.FATAL, f"{child.path} {signal.detail}", child.name, child.attempt
         )
-        machine.close(outcome, now, grace=False)
+        machine.begin_shutdown(outcome, now, grace=False)
     elif judged:
-        judge(machine, child, signal, signal.exit, now)
+        apply_policy(machine, child, signal, signal.exit, now)
 
 
 def forget_failures_if_stable(child: ChildLife, now: float) -> None:
     """Having been ready for long enough starts the backoff anew."""
     if now - child.ready_at >= child.spec.backoff.reset_after:
-        child.streak = 0
+        child.consecutive_failures = 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_supervisor._brain import messages as o
-from trio_supervisor._brain.lifecycle import ChildLife, Doom, Wish
-from trio_supervisor._brain.windows import put_on_hold
+from trio_supervisor._brain.lifecycle import ChildLife, DesiredState, StopCause
+from trio_supervisor._brain.windows import set_backoff
 from trio_supervisor._errors import (
     ChildAlreadyExists,
     ChildNotFound,
@@ -33,8 +33,8 @@ def _find(machine: SupervisionMachine, name: str) -> ChildLife | None:
 
 def _names(machine: SupervisionMachine) -> str:
     names = sorted(machine.children)
-    shown = ", ".join(names[:10]) or "none"
-    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
+    listed = ", ".join(names[:10]) or "none"
+    return listed if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
 
 
 def _refuse_if_closed(machine: SupervisionMachine, what: str) -> bool:
@@ -47,9 +47,9 @@ def _refuse_if_closed(machine: SupervisionMachine, what: str) -> bool:
 def stop_child(machine: SupervisionMachine, command: o.StopChild, now: float) -> None:
     """Held down until restarted by hand; who is held down already stays as it is."""
     child = _find(machine, command.name)
-    if child is not None and child.wish in (Wish.UP, Wish.DONE):
+    if child is not None and child.desired in (DesiredState.UP, DesiredState.DONE):
         machine.command_accepted(child, "stop", command.reason, command.by)
-        machine.hold_down(child, Wish.STOPPED, command.reason, urgent=True)
+        machine.take_down(child, DesiredState.STOPPED, command.reason, urgent=True)
     elif child is not None:
         machine.command_had_no_effect(child, "stop", command.reason, command.by)
 
@@ -57,9 +57,13 @@ def stop_child(machine: SupervisionMachine, command: o.StopChild, now: float) ->
 def quarantine_child(machine: SupervisionMachine, command: o.QuarantineChild, now: float) -> None:
     """Like a stop, and visibly so."""
     child = _find(machine, command.name)
-    if child is not None and child.wish in (Wish.UP, Wish.DONE, Wish.STOPPED):
+    if child is not None and child.desired in (
+        DesiredState.UP,
+        DesiredState.DONE,
+        DesiredState.STOPPED,
+    ):
         machine.command_accepted(child, "quarantine", command.reason, command.by)
-        machine.hold_down(child, Wish.QUARANTINED, command.reason, urgent=True)
+        machine.take_down(child, DesiredState.QUARANTINED, command.reason, urgent=True)
     elif child is not None:
         machine.command_had_no_effect(child, "quarantine", command.reason, command.by)
 
@@ -69,7 +73,7 @@ def remove_child(machine: SupervisionMachine, command: o.RemoveChild, now: float
     child = _find(machine, command.name)
     if child is None:
         return
-    if child.wish is Wish.REMOVED:
+    if child.desired is DesiredState.REMOVED:
         machine.command_had_no_effect(child, "remove", command.reason, command.by)
         return
     if child.dependents:
@@ -77,7 +81,7 @@ def remove_child(machine: SupervisionMachine, command: o.RemoveChild, now: float
         machine.refuse(CommandRefused(f"cannot remove {child.path}: it is required by {names}"))
         return
     machine.command_accepted(child, "remove", command.reason, command.by)
-    machine.hold_down(child, Wish.REMOVED, command.reason, urgent=True)
+    machine.take_down(child, DesiredState.REMOVED, command.reason, urgent=True)
 
 
 def restart_child(machine: SupervisionMachine, command: o.RestartChild, now: float) -> None:
@@ -85,27 +89,27 @@ def restart_child(machine: SupervisionMachine, command: o.RestartChild, now: flo
     child = _find(machine, command.name)
     if child is None or _refuse_if_closed(machine, f"restart {command.name}"):
         return
-    if child.wish is Wish.REMOVED:
+    if child.desired is DesiredState.REMOVED:
         machine.refuse(CommandRefused(f"cannot restart {child.path}: it is being removed"))
         return
     if child.restart_pending:  # the restart that is under way is the one that was asked for
         machine.command_had_no_effect(child, "restart", command.reason, command.by)
         return
     machine.command_accepted(child, "restart", command.reason, command.by)
-    child.wish = Wish.UP
+    child.desired = DesiredState.UP
     child.reason = ""
     child.restart_pending = True
     child.generation += 1
-    child.streak = 0
-    put_on_hold(child, None, machine.timers)
-    child.done_well = False
-    if child.in_line or not (machine.is_started or child.ever_ready or child.dynamic):
+    child.consecutive_failures = 0
+    set_backoff(child, None, machine.timers)
+    child.done_by_success = False
+    if child.in_start_set or not (machine.is_started or child.ever_ready or child.dynamic):
         # It takes part in a round, so those after it go on waiting for it. It waits for those
         # before it only in the first start; later a restart by hand is a round of one.
-        machine.order.join_line(child)
-        child.alone = machine.is_started
-    machine.order.wake_watchers(child)  # what it was given up for may be no more
-    machine.condemn(child, Doom.WISH, command.reason, urgent=True)
+        machine.ordering.join_start_set(child)
+        child.skips_predecessors = machine.is_started
+    machine.ordering.wake_watchers(child)  # what it was given up for may be no more
+    machine.mark_for_stopping(child, StopCause.DESIRED_STATE, command.reason, urgent=True)
 
 
 def add_child(machine: SupervisionMachine, command: o.AddChild, now: float) -> None:
@@ -114,7 +118,7 @@ def add_child(machine: SupervisionMachine, command: o.AddChild, now: float) -> N
     if error is not None:
         machine.refuse(error)
         return
-    machine.enlist(machine.adopt(command.spec, command.first_start, now, dynamic=True))
+    machine.place(machine.create_child(command.spec, command.first_start, now, dynamic=True))
 
 
 def reason_to_refuse(machine: SupervisionMachine, spec: ChildSpec[Any]) -> Exception | None:
@@ -136,9 +140,11 @@ def reason_to_refuse(machine: SupervisionMachine, spec: ChildSpec[Any]) -> Excep
         check_child_of(spec, machine.spec, required)
     except SpecError as error:
         return error
-    leaving = [name for name in spec.requires if machine.children[name].wish is Wish.REMOVED]
-    if leaving:
-        return CommandRefused(f"cannot start {spec.name}: {', '.join(leaving)} is being removed")
+    removing = [
+        name for name in spec.requires if machine.children[name].desired is DesiredState.REMOVED
+    ]
+    if removing:
+        return CommandRefused(f"cannot start {spec.name}: {', '.join(removing)} is being removed")
     return None
 
 
@@ -146,6 +152,6 @@ def shutdown(machine: SupervisionMachine, command: o.Shutdown, now: float) -> No
     """Everybody down, in order."""
     kind = command.kind or o.OutcomeKind.SHUTDOWN
     machine.shutdown_accepted(command.reason, command.by)
-    machine.close(
+    machine.begin_shutdown(
         o.Outcome(kind, command.reason), now, grace=command.grace, deadline=command.deadline
     )

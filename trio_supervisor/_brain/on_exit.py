@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_supervisor._brain import messages as o
-from trio_supervisor._brain.lifecycle import ChildLife, Doom, Wish
-from trio_supervisor._brain.windows import REMOVE, TABLE, Hold, Window, put_on_hold
+from trio_supervisor._brain.lifecycle import ChildLife, DesiredState, StopCause
+from trio_supervisor._brain.windows import REMOVE, TABLE, SharedBackoff, Window, set_backoff
 from trio_supervisor._events import events as ev
 from trio_supervisor._specs.policy import (
     INHERIT,
@@ -34,7 +34,7 @@ _ACTIONS = {
 }
 
 
-def judge(
+def apply_policy(
     machine: SupervisionMachine, child: ChildLife, signal: o.Exited, how: TaskExit, now: float
 ) -> None:
     """Decide what follows from an exit that no wish explains."""
@@ -53,34 +53,42 @@ def judge(
     if isinstance(decision, DoNotRestart) and child.spec.restart is RestartPolicy.TEMPORARY:
         decision = REMOVE
     action = decision if isinstance(decision, str) else _ACTIONS[type(decision)]
-    _emit_verdict(machine, child, action, source, signal)
+    _emit_decision(machine, child, action, source, signal)
     if isinstance(decision, Escalate):
         reason = decision.reason or f"{child.path} {signal.detail}"
-        machine.close(o.Outcome(o.OutcomeKind.ESCALATED, reason, child.name, child.attempt), now)
+        machine.begin_shutdown(
+            o.Outcome(o.OutcomeKind.ESCALATED, reason, child.name, child.attempt), now
+        )
     elif isinstance(decision, ShutdownTree):
         reason = decision.reason or f"{child.path} asked for it"
-        machine.close(o.Outcome(o.OutcomeKind.SHUTDOWN, reason, child.name, child.attempt), now)
+        machine.begin_shutdown(
+            o.Outcome(o.OutcomeKind.SHUTDOWN, reason, child.name, child.attempt), now
+        )
     elif isinstance(decision, Quarantine):
-        machine.hold_down(child, Wish.QUARANTINED, decision.reason or signal.detail)
-        _ended(machine, child, now, counts=False)
+        machine.take_down(child, DesiredState.QUARANTINED, decision.reason or signal.detail)
+        _after_rest(machine, child, now, counts=False)
     else:
-        child.done_well = how.is_success
-        machine.hold_down(child, Wish.REMOVED if decision == REMOVE else Wish.DONE, "")
-        _ended(machine, child, now, counts=True)
+        child.done_by_success = how.is_success
+        machine.take_down(
+            child, DesiredState.REMOVED if decision == REMOVE else DesiredState.DONE, ""
+        )
+        _after_rest(machine, child, now, counts=True)
 
 
 def _fail_first_start(
     machine: SupervisionMachine, child: ChildLife, signal: o.Exited, now: float
 ) -> None:
-    _emit_verdict(machine, child, "start_failed", "first_start", signal)
+    _emit_decision(machine, child, "start_failed", "first_start", signal)
     if child.first_start is o.FirstStart.FAILS_TREE:
         reason = f"{child.path} failed to start: {signal.detail}"
-        machine.close(o.Outcome(o.OutcomeKind.START_FAILED, reason, child.name, child.attempt), now)
+        machine.begin_shutdown(
+            o.Outcome(o.OutcomeKind.START_FAILED, reason, child.name, child.attempt), now
+        )
         return
     machine.fail_start(child)
     # Somebody who requires it may have been added meanwhile: then name and reason stay.
-    wish = Wish.STOPPED if child.dependents else Wish.REMOVED
-    machine.hold_down(child, wish, f"failed to start: {signal.detail}")
+    desired = DesiredState.STOPPED if child.dependents else DesiredState.REMOVED
+    machine.take_down(child, desired, f"failed to start: {signal.detail}")
 
 
 def _restart(
@@ -95,31 +103,31 @@ def _restart(
     if limit is not None:
         if child.window is None:
             child.window = Window(limit)
-        if not child.window.has_room(now):
-            _refuse(machine, child, signal, now, child.window)
+        if not child.window.admits(now):
+            _apply_child_limit(machine, child, signal, now, child.window)
             return
     if machine.window is not None:
-        if not machine.window.has_room(now):
-            _give_up(machine, child, signal, now, machine.window)
+        if not machine.window.admits(now):
+            _escalate_at_limit(machine, child, signal, now, machine.window)
             return
         machine.window.charge(now)
     if child.window is not None:
         child.window.charge(now)
     if delay is None:
-        delay = child.spec.backoff.delay(child.streak, machine.random)
-    child.streak += 1
+        delay = child.spec.backoff.delay(child.consecutive_failures, machine.random)
+    child.consecutive_failures += 1
     child.restarts += 1
-    radius = machine.order.radius(child)
+    group = machine.ordering.group_of(child)
     until = now + delay
-    for member in radius:
-        if member.hold is not None and member.hold.until > until:
-            until = member.hold.until
-    hold = None
+    for member in group:
+        if member.backoff is not None and member.backoff.until > until:
+            until = member.backoff.until
+    backoff = None
     if until > now:
-        hold = Hold(until, radius)
-        machine.timers.arm(hold, until)
-    also = tuple([m.name for m in radius if m is not child and m.wish in _TAKE_PART])
-    _emit_verdict(
+        backoff = SharedBackoff(until, group)
+        machine.timers.arm(backoff, until)
+    also = tuple([m.name for m in group if m is not child and m.desired in _RESTARTED_WITH_GROUP])
+    _emit_decision(
         machine,
         child,
         "restart",
@@ -129,46 +137,46 @@ def _restart(
         window=child.window or machine.window,
         also=also,
     )
-    if len(radius) == 1:
-        put_on_hold(child, hold, machine.timers)
-        if machine.order.grouped:
-            child.alone = False
-            machine.order.join_line(child)
+    if len(group) == 1:
+        set_backoff(child, backoff, machine.timers)
+        if machine.ordering.grouped:
+            child.skips_predecessors = False
+            machine.ordering.join_start_set(child)
         return
     reason = f"restarts with {child.name}"
-    for member in radius:
-        _recycle(machine, member, child, hold, reason)
+    for member in group:
+        _restart_member(machine, member, child, backoff, reason)
 
 
-_TAKE_PART = frozenset({Wish.UP, Wish.DONE})
+_RESTARTED_WITH_GROUP = frozenset({DesiredState.UP, DesiredState.DONE})
 
 
-def _recycle(
+def _restart_member(
     machine: SupervisionMachine,
     member: ChildLife,
     failed: ChildLife,
-    hold: Hold | None,
+    backoff: SharedBackoff | None,
     reason: str,
 ) -> None:
     """Let a member of the radius share the fate of the one that failed."""
     temporary = member.spec.restart is RestartPolicy.TEMPORARY and member is not failed
-    if member.wish not in _TAKE_PART:
+    if member.desired not in _RESTARTED_WITH_GROUP:
         # Held down: it stays so. But while it is still ending, the others wait for it.
         if member.live:
-            machine.condemn(member, Doom.WISH, reason, ordered=True)
+            machine.mark_for_stopping(member, StopCause.DESIRED_STATE, reason, in_order=True)
     elif temporary and member.live:
-        machine.hold_down(member, Wish.REMOVED, reason, ordered=True)
+        machine.take_down(member, DesiredState.REMOVED, reason, in_order=True)
     else:
-        if member.wish is Wish.DONE:
-            machine.order.wake_watchers(member)
-        member.wish = Wish.UP
-        put_on_hold(member, hold, machine.timers)
+        if member.desired is DesiredState.DONE:
+            machine.ordering.wake_watchers(member)
+        member.desired = DesiredState.UP
+        set_backoff(member, backoff, machine.timers)
         # Policy's affair again: a restart by hand from now on is a new one.
-        member.alone = member.restart_pending = member.hopeless = False
-        machine.order.join_line(member)
-        machine.condemn(member, Doom.WISH, reason, ordered=True)
+        member.skips_predecessors = member.restart_pending = member.requirement_down = False
+        machine.ordering.join_start_set(member)
+        machine.mark_for_stopping(member, StopCause.DESIRED_STATE, reason, in_order=True)
     if not failed.dynamic:
-        machine.order.join_rest(member)
+        machine.ordering.join_static_round(member)
 
 
 def child_limit(machine: SupervisionMachine, child: ChildLife) -> RestartLimit | None:
@@ -177,26 +185,26 @@ def child_limit(machine: SupervisionMachine, child: ChildLife) -> RestartLimit |
     return machine.spec.child_restart_limit if limit is INHERIT else limit
 
 
-def _refuse(
+def _apply_child_limit(
     machine: SupervisionMachine, child: ChildLife, signal: o.Exited, now: float, window: Window
 ) -> None:
     if child.spec.on_limit is OnLimit.ESCALATE:
-        _give_up(machine, child, signal, now, window)
+        _escalate_at_limit(machine, child, signal, now, window)
         return
-    _emit_verdict(machine, child, "quarantine", "limit", signal, window=window)
-    machine.hold_down(child, Wish.QUARANTINED, window.describe())
-    _ended(machine, child, now, counts=False)
+    _emit_decision(machine, child, "quarantine", "limit", signal, window=window)
+    machine.take_down(child, DesiredState.QUARANTINED, window.describe())
+    _after_rest(machine, child, now, counts=False)
 
 
-def _give_up(
+def _escalate_at_limit(
     machine: SupervisionMachine, child: ChildLife, signal: o.Exited, now: float, window: Window
 ) -> None:
-    _emit_verdict(machine, child, "escalate", "limit", signal, window=window)
+    _emit_decision(machine, child, "escalate", "limit", signal, window=window)
     reason = f"{child.path} gave up: {window.describe()}; last: {signal.detail}"
-    machine.close(o.Outcome(o.OutcomeKind.LIMIT, reason, child.name, child.attempt), now)
+    machine.begin_shutdown(o.Outcome(o.OutcomeKind.LIMIT, reason, child.name, child.attempt), now)
 
 
-def _ended(machine: SupervisionMachine, child: ChildLife, now: float, *, counts: bool) -> None:
+def _after_rest(machine: SupervisionMachine, child: ChildLife, now: float, *, counts: bool) -> None:
     """A child came to rest by itself; EEP-56 says whether the supervisor has a reason to go on."""
     mode = machine.spec.auto_shutdown
     reason = ""
@@ -204,25 +212,25 @@ def _ended(machine: SupervisionMachine, child: ChildLife, now: float, *, counts:
         if mode is AutoShutdown.ANY_SIGNIFICANT:
             reason = f"significant child {child.name} ended"
         elif mode is AutoShutdown.ALL_SIGNIFICANT and not any(
-            other.comes_back for other in machine.significant if other is not child
+            other.is_active for other in machine.significant if other is not child
         ):
             reason = "all significant children ended"
     if mode is AutoShutdown.ALL_DONE and machine.is_idle:
         reason = "all children are done"
     if reason:
-        machine.close(
+        machine.begin_shutdown(
             o.Outcome(o.OutcomeKind.AUTO_SHUTDOWN, reason, child.name, child.attempt), now
         )
     elif (
         mode is AutoShutdown.NEVER
-        and not machine.said_idle
+        and not machine.idle_reported
         and not child.dynamic
         and machine.is_idle
     ):
-        machine.say_idle()
+        machine.report_idle()
 
 
-def _emit_verdict(
+def _emit_decision(
     machine: SupervisionMachine,
     child: ChildLife,
     action: str,
@@ -239,7 +247,7 @@ def _emit_verdict(
         action,
         source,
         delay,
-        0 if window is None else len(window.times),  # `has_room` has just looked
+        0 if window is None else len(window.times),  # `admits` has just looked
         None if window is None else window.limit.max_restarts,
         0.0 if window is None else window.limit.within,
         also,

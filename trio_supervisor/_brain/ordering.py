@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from trio_supervisor._brain.index_heap import IndexHeap
-from trio_supervisor._brain.lifecycle import Wish
+from trio_supervisor._brain.lifecycle import DesiredState
 from trio_supervisor._specs.policy import SupervisionStrategy
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trio_supervisor._brain.lifecycle import ChildLife
 
 
-class Order(ABC):
+class ChildOrdering(ABC):
     """What both orderings have in common: requirements, children added later, the barrier."""
 
     def __init__(self, strategy: SupervisionStrategy, todo: deque[ChildLife]) -> None:
@@ -32,10 +32,12 @@ class Order(ABC):
         self.grouped = strategy is not SupervisionStrategy.ONE_FOR_ONE
         self.together = strategy is SupervisionStrategy.ONE_FOR_ALL
         self.dynamics: dict[ChildLife, None] = {}
-        self.dynamic_line: dict[ChildLife, None] = {}
-        self.static_leaving = self.dynamic_leaving = 0
-        self.rest_leaving = 0  # of the latter, those that leave because of a declared child
-        self._barred: dict[ChildLife, None] = {}
+        self.dynamic_start_set: dict[ChildLife, None] = {}
+        self.static_stopping = self.dynamic_stopping = 0
+        self.static_round_stopping = (
+            0  # of the latter, those that leave because of a declared child
+        )
+        self._waiting_for_barrier: dict[ChildLife, None] = {}
 
     # ------------------------------------------------------------ who exists
 
@@ -59,13 +61,13 @@ class Order(ABC):
             if required.watchers is not None:
                 required.watchers.pop(child, None)
         child.requires = ()
-        self._barred.pop(child, None)
+        self._waiting_for_barrier.pop(child, None)
         if child.dynamic:
             self.dynamics.pop(child, None)
         else:
             self._drop_static(child)
 
-    def radius(self, child: ChildLife) -> list[ChildLife]:
+    def group_of(self, child: ChildLife) -> list[ChildLife]:
         """Those who share the fate of ``child`` under the strategy, in order of starting."""
         if not self.grouped:
             return [child]
@@ -91,97 +93,107 @@ class Order(ABC):
     def may_start(self, child: ChildLife) -> bool:
         """Whether it is the child's turn; if not, it is looked at again when that may change."""
         if (
-            not child.in_line
+            not child.in_start_set
             and not child.requires
-            and not self.static_leaving
-            and not self.dynamic_leaving
+            and not self.static_stopping
+            and not self.dynamic_stopping
         ):
             return True
-        if self._line_blocker(child) is not None:
+        if self._unsettled_predecessor(child) is not None:
             return False
-        if self._is_barred(child):
-            self._barred[child] = None
+        if self._barrier_is_closed(child):
+            self._waiting_for_barrier[child] = None
             return False
-        return not child.requires or self._has_what_it_requires(child)
+        return not child.requires or self._requirements_met(child)
 
-    def _has_what_it_requires(self, child: ChildLife) -> bool:
+    def _requirements_met(self, child: ChildLife) -> bool:
         missing: ChildLife | None = None
-        hopeless = False
+        requirement_down = False
         for required in child.requires:
             if not required.is_met:
-                hopeless = required.wish is not Wish.UP or required.hopeless
-                if hopeless or missing is None:
+                requirement_down = (
+                    required.desired is not DesiredState.UP or required.requirement_down
+                )
+                if requirement_down or missing is None:
                     missing = required
-                if hopeless:
+                if requirement_down:
                     break
         if missing is not None:
             # One watch is enough: when that one passes, all are looked at again.
             if missing.watchers is None:
                 missing.watchers = {}
             missing.watchers[child] = None
-        if hopeless is not child.hopeless:
-            child.hopeless = hopeless
+        if requirement_down is not child.requirement_down:
+            child.requirement_down = requirement_down
             self.wake_dependents(child)
-        if hopeless:
+        if requirement_down:
             # It comes back by somebody's hand or never; those behind it do not wait for that.
-            self.leave_line(child)
+            self.leave_start_set(child)
         return missing is None
 
     def waits_for(self, child: ChildLife) -> tuple[str, ...]:
         """The names of those that keep a waiting child from starting."""
-        blocker = self._line_blocker(child)
+        blocker = self._unsettled_predecessor(child)
         if blocker is not None:
             return (blocker.name,)
-        if self._is_barred(child):
-            return tuple(member.name for member in self.leaving())
+        if self._barrier_is_closed(child):
+            return tuple(member.name for member in self.stop_set())
         return tuple(required.name for required in child.requires if not required.is_met)
 
-    def _line_blocker(self, child: ChildLife) -> ChildLife | None:
-        if not child.in_line or child.alone:
+    def _unsettled_predecessor(self, child: ChildLife) -> ChildLife | None:
+        if not child.in_start_set or child.skips_predecessors:
             return None
-        first = self.first_static_in_line(child)
+        first = self.first_unsettled_static(child)
         return None if first is child else first
 
-    def _is_barred(self, child: ChildLife) -> bool:
-        if not self.grouped or not (self.static_leaving or self.dynamic_leaving):
+    def _barrier_is_closed(self, child: ChildLife) -> bool:
+        if not self.grouped or not (self.static_stopping or self.dynamic_stopping):
             return False
-        if not child.in_line:
+        if not child.in_start_set:
             return False  # new here, or restarted by hand: in nobody's round
         if self.together:
             return True
         if child.dynamic:
-            return bool(self.static_leaving or child.drain or (child.in_rest and self.rest_leaving))
-        return self.dynamic_leaving > 0 or self._static_is_barred(child)
+            return bool(
+                self.static_stopping
+                or child.dependents_stopping
+                or (child.in_static_round and self.static_round_stopping)
+            )
+        return self.dynamic_stopping > 0 or self._static_barrier_is_closed(child)
 
-    def join_rest(self, child: ChildLife) -> None:
+    def join_static_round(self, child: ChildLife) -> None:
         """A child that was added later shares the round of a declared one."""
-        if child.dynamic and not child.in_rest and (child.in_line or child.leaving):
-            child.in_rest = True
-            self.rest_leaving += child.leaving
+        if (
+            child.dynamic
+            and not child.in_static_round
+            and (child.in_start_set or child.in_stop_set)
+        ):
+            child.in_static_round = True
+            self.static_round_stopping += child.in_stop_set
 
-    def join_line(self, child: ChildLife) -> None:
+    def join_start_set(self, child: ChildLife) -> None:
         """It takes part in starting; it is not settled."""
-        if not child.in_line:
-            child.in_line = True
+        if not child.in_start_set:
+            child.in_start_set = True
             if child.dynamic:
-                self.dynamic_line[child] = None
+                self.dynamic_start_set[child] = None
             else:
-                self._join_static_line(child)
+                self._static_joins_start_set(child)
 
-    def leave_line(self, child: ChildLife) -> None:
+    def leave_start_set(self, child: ChildLife) -> None:
         """It is settled, or out of the round: the next ones have their turn."""
-        if not child.in_line:
+        if not child.in_start_set:
             return
-        child.in_line = child.alone = False
+        child.in_start_set = child.skips_predecessors = False
         if child.dynamic:
-            del self.dynamic_line[child]
-            child.in_rest = child.in_rest and child.leaving
+            del self.dynamic_start_set[child]
+            child.in_static_round = child.in_static_round and child.in_stop_set
         else:
-            self._leave_static_line(child)
-            self._wake_line()
+            self._static_leaves_start_set(child)
+            self._wake_start_set()
 
     @abstractmethod
-    def _wake_line(self) -> None: ...
+    def _wake_start_set(self) -> None: ...
 
     def wake_watchers(self, child: ChildLife) -> None:
         """Those who wait for ``child`` look again."""
@@ -193,74 +205,78 @@ class Order(ABC):
         """Those who require ``child`` and are not alive look again, whomever they wait for now."""
         child.watchers = None  # who require it, too
         for dependent in child.dependents or ():
-            if not dependent.live and dependent.wish is Wish.UP:
+            if not dependent.live and dependent.desired is DesiredState.UP:
                 self.todo.append(dependent)
 
     # ------------------------------------------------------------ stopping
 
     def may_stop(self, child: ChildLife) -> bool:
         """Whether nobody who comes after it in its round is still leaving."""
-        return child.dynamic or (not self.dynamic_leaving and self._static_may_stop(child))
+        return child.dynamic or (not self.dynamic_stopping and self._static_may_stop(child))
 
-    def join_leaving(self, child: ChildLife) -> None:
+    def begin_stop(self, child: ChildLife) -> None:
         """Its attempt is to be stopped in order."""
-        if child.leaving:
+        if child.in_stop_set:
             return
-        child.leaving = True
+        child.in_stop_set = True
         if child.dynamic:
-            self.dynamic_leaving += 1
-            self.rest_leaving += child.in_rest
+            self.dynamic_stopping += 1
+            self.static_round_stopping += child.in_static_round
         else:
-            self.static_leaving += 1
-            self._static_joins_leaving(child)
-        if child.requires and child.drain == 0:
-            self._drain(child, +1)
+            self.static_stopping += 1
+            self._static_joins_stop_set(child)
+        if child.requires and child.dependents_stopping == 0:
+            self._count_stopping(child, +1)
 
-    def leave_leaving(self, child: ChildLife) -> None:
+    def stop_finished(self, child: ChildLife) -> None:
         """The attempt of a child that is leaving is gone."""
-        child.leaving = False
-        if child.requires and child.drain == 0:
-            self._drain(child, -1)
+        child.in_stop_set = False
+        if child.requires and child.dependents_stopping == 0:
+            self._count_stopping(child, -1)
         if child.dynamic:
-            self.dynamic_leaving -= 1
-            self.rest_leaving -= child.in_rest
-            opened = not self.dynamic_leaving or (child.in_rest and not self.rest_leaving)
-            child.in_rest = child.in_rest and child.in_line
+            self.dynamic_stopping -= 1
+            self.static_round_stopping -= child.in_static_round
+            barrier_opened = not self.dynamic_stopping or (
+                child.in_static_round and not self.static_round_stopping
+            )
+            child.in_static_round = child.in_static_round and child.in_start_set
         else:
-            self.static_leaving -= 1
-            self._static_leaves_leaving(child)
-            opened = not self.static_leaving
-        if child.dynamic and not self.dynamic_leaving:
-            self._wake_leaving()
-        if opened and not (self.together and (self.static_leaving or self.dynamic_leaving)):
-            self.todo.extend(self._barred)
-            self._barred.clear()
+            self.static_stopping -= 1
+            self._static_leaves_stop_set(child)
+            barrier_opened = not self.static_stopping
+        if child.dynamic and not self.dynamic_stopping:
+            self._wake_stop_set()
+        if barrier_opened and not (
+            self.together and (self.static_stopping or self.dynamic_stopping)
+        ):
+            self.todo.extend(self._waiting_for_barrier)
+            self._waiting_for_barrier.clear()
 
-    def _drain(self, child: ChildLife, by: int) -> None:
+    def _count_stopping(self, child: ChildLife, by: int) -> None:
         """``child`` began (+1) or ceased (-1) to be leaving or undrained: tell what it requires."""
         stack = [child]
         while stack:
             for required in stack.pop().requires:
-                before = required.drain
-                required.drain += by
-                if not required.leaving and (before == 0 or required.drain == 0):
+                before = required.dependents_stopping
+                required.dependents_stopping += by
+                if not required.in_stop_set and (before == 0 or required.dependents_stopping == 0):
                     stack.append(required)
-                if required.drain == 0:
+                if required.dependents_stopping == 0:
                     self.todo.append(required)
 
     # ------------------------------------------------------------ for the two orderings
 
     @abstractmethod
-    def first_static_in_line(self, child: ChildLife) -> ChildLife | None:
+    def first_unsettled_static(self, child: ChildLife) -> ChildLife | None:
         """The static child that ``child`` would have to wait for, or itself."""
 
     @abstractmethod
-    def has_static_line(self) -> bool:
+    def has_unsettled_static(self) -> bool:
         """Whether a declared child is not settled yet."""
 
-    def leaving(self) -> list[ChildLife]:
+    def stop_set(self) -> list[ChildLife]:
         """All who are being stopped in order."""
-        return [m for m in (*self._statics_from(None), *self.dynamics) if m.leaving]
+        return [m for m in (*self._statics_from(None), *self.dynamics) if m.in_stop_set]
 
     @abstractmethod
     def _statics_from(self, child: ChildLife | None) -> list[ChildLife]: ...
@@ -272,44 +288,44 @@ class Order(ABC):
     def _drop_static(self, child: ChildLife) -> None: ...
 
     @abstractmethod
-    def _static_is_barred(self, child: ChildLife) -> bool: ...
+    def _static_barrier_is_closed(self, child: ChildLife) -> bool: ...
 
     @abstractmethod
     def _static_may_stop(self, child: ChildLife) -> bool: ...
 
     @abstractmethod
-    def _join_static_line(self, child: ChildLife) -> None: ...
+    def _static_joins_start_set(self, child: ChildLife) -> None: ...
 
     @abstractmethod
-    def _leave_static_line(self, child: ChildLife) -> None: ...
+    def _static_leaves_start_set(self, child: ChildLife) -> None: ...
 
     @abstractmethod
-    def _static_joins_leaving(self, child: ChildLife) -> None: ...
+    def _static_joins_stop_set(self, child: ChildLife) -> None: ...
 
     @abstractmethod
-    def _static_leaves_leaving(self, child: ChildLife) -> None: ...
+    def _static_leaves_stop_set(self, child: ChildLife) -> None: ...
 
     @abstractmethod
-    def _wake_leaving(self) -> None: ...
+    def _wake_stop_set(self) -> None: ...
 
 
-class SequenceOrder(Order):
+class SequenceOrdering(ChildOrdering):
     """Declared children one after the other: each waits for those declared before it."""
 
     def __init__(self, strategy: SupervisionStrategy, todo: deque[ChildLife]) -> None:
         super().__init__(strategy, todo)
         self._statics: list[ChildLife] = []
         self._gone = 0
-        self._line = IndexHeap("in_line", last_first=False)
-        self._leaving = IndexHeap("leaving", last_first=True)
+        self._start_set = IndexHeap("in_start_set", last_first=False)
+        self._stop_set = IndexHeap("in_stop_set", last_first=True)
 
-    def first_static_in_line(self, child: ChildLife) -> ChildLife | None:
+    def first_unsettled_static(self, child: ChildLife) -> ChildLife | None:
         """The head of the line, whoever asks."""
-        return self._line.head()
+        return self._start_set.head()
 
-    def has_static_line(self) -> bool:
+    def has_unsettled_static(self) -> bool:
         """Whether a declared child is not settled yet."""
-        return self._line.count > 0
+        return self._start_set.count > 0
 
     def _statics_from(self, child: ChildLife | None) -> list[ChildLife]:
         found = []
@@ -331,55 +347,55 @@ class SequenceOrder(Order):
             self._statics = [member for member in self._statics if not member.gone]
             self._gone = 0
 
-    def _static_is_barred(self, child: ChildLife) -> bool:
-        return self.static_leaving > 0
+    def _static_barrier_is_closed(self, child: ChildLife) -> bool:
+        return self.static_stopping > 0
 
     def _static_may_stop(self, child: ChildLife) -> bool:
-        last = self._leaving.head()
+        last = self._stop_set.head()
         return last is None or last is child
 
-    def _join_static_line(self, child: ChildLife) -> None:
-        self._line.add(child)
+    def _static_joins_start_set(self, child: ChildLife) -> None:
+        self._start_set.add(child)
 
-    def _leave_static_line(self, child: ChildLife) -> None:
-        self._line.count -= 1
+    def _static_leaves_start_set(self, child: ChildLife) -> None:
+        self._start_set.count -= 1
 
-    def _wake_line(self) -> None:
-        head = self._line.head()
+    def _wake_start_set(self) -> None:
+        head = self._start_set.head()
         if head is not None:
             self.todo.append(head)
         else:
-            self.todo.extend(self.dynamic_line)
+            self.todo.extend(self.dynamic_start_set)
 
-    def _static_joins_leaving(self, child: ChildLife) -> None:
-        self._leaving.add(child)
+    def _static_joins_stop_set(self, child: ChildLife) -> None:
+        self._stop_set.add(child)
 
-    def _static_leaves_leaving(self, child: ChildLife) -> None:
-        self._leaving.count -= 1
-        self._wake_leaving()
+    def _static_leaves_stop_set(self, child: ChildLife) -> None:
+        self._stop_set.count -= 1
+        self._wake_stop_set()
 
-    def _wake_leaving(self) -> None:
-        last = self._leaving.head()
+    def _wake_stop_set(self) -> None:
+        last = self._stop_set.head()
         if last is not None:
             self.todo.append(last)
 
 
-class GraphOrder(Order):
+class GraphOrdering(ChildOrdering):
     """Declared children wait for what they require, and for nothing else."""
 
     def __init__(self, strategy: SupervisionStrategy, todo: deque[ChildLife]) -> None:
         super().__init__(strategy, todo)
         self._statics: dict[ChildLife, None] = {}
-        self._line: dict[ChildLife, None] = {}
-        self._leaving: dict[ChildLife, None] = {}
+        self._start_set: dict[ChildLife, None] = {}
+        self._stop_set: dict[ChildLife, None] = {}
 
-    def first_static_in_line(self, child: ChildLife) -> ChildLife | None:
+    def first_unsettled_static(self, child: ChildLife) -> ChildLife | None:
         """Independent children start concurrently; those added later come after all of them."""
-        return next(iter(self._line), None) if child.dynamic else child
+        return next(iter(self._start_set), None) if child.dynamic else child
 
-    def has_static_line(self) -> bool:
+    def has_unsettled_static(self) -> bool:
         """Whether a declared child is not settled yet."""
-        return bool(self._line)
+        return bool(self._start_set)
 
     def _statics_from(self, child: ChildLife | None) -> list[ChildLife]:
         if child is None:
@@ -393,27 +409,27 @@ class GraphOrder(Order):
         child.gone = True
         del self._statics[child]
 
-    def _static_is_barred(self, child: ChildLife) -> bool:
-        return child.drain > 0
+    def _static_barrier_is_closed(self, child: ChildLife) -> bool:
+        return child.dependents_stopping > 0
 
     def _static_may_stop(self, child: ChildLife) -> bool:
-        return child.drain == 0
+        return child.dependents_stopping == 0
 
-    def _join_static_line(self, child: ChildLife) -> None:
-        self._line[child] = None
+    def _static_joins_start_set(self, child: ChildLife) -> None:
+        self._start_set[child] = None
 
-    def _leave_static_line(self, child: ChildLife) -> None:
-        del self._line[child]
+    def _static_leaves_start_set(self, child: ChildLife) -> None:
+        del self._start_set[child]
 
-    def _wake_line(self) -> None:
-        if not self._line:
-            self.todo.extend(self.dynamic_line)
+    def _wake_start_set(self) -> None:
+        if not self._start_set:
+            self.todo.extend(self.dynamic_start_set)
 
-    def _static_joins_leaving(self, child: ChildLife) -> None:
-        self._leaving[child] = None
+    def _static_joins_stop_set(self, child: ChildLife) -> None:
+        self._stop_set[child] = None
 
-    def _static_leaves_leaving(self, child: ChildLife) -> None:
-        del self._leaving[child]
+    def _static_leaves_stop_set(self, child: ChildLife) -> None:
+        del self._stop_set[child]
 
-    def _wake_leaving(self) -> None:
-        self.todo.extend(self._leaving)
+    def _wake_stop_set(self) -> None:
+        self.todo.extend(self._stop_set)

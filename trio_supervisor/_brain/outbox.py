@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from trio_supervisor._brain.lifecycle import ChildLife
 
 
-class Teller:
+class Outbox:
     """Collects the orders of one step of a machine."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.said_idle = False
+        self.idle_reported = False
         self._orders: list[o.Order] = []
 
     def emit(self, child: ChildLife, event: type[ev.Event], *fields: object) -> None:
@@ -47,9 +47,9 @@ class Teller:
         if by:
             self._emit(ev.CommandAccepted, self.path, 0, "shutdown", reason, *by)
 
-    def say_idle(self) -> None:
+    def report_idle(self) -> None:
         """Nothing is left to do, and nothing was declared to end the supervisor: said once."""
-        self.said_idle = True
+        self.idle_reported = True
         self._emit(ev.SupervisorIdle, self.path, 0)
 
     def refuse(self, error: Exception) -> None:
@@ -67,23 +67,23 @@ class Teller:
     def _emit(self, event: type[ev.Event], path: str, attempt: int, *fields: object) -> None:
         self._orders.append(o.Emit(event, path, attempt, fields))
 
-    def enter_child(
+    def set_reported(
         self, child: ChildLife, state: ChildState, now: float, reason: str = ""
     ) -> None:
         """The child's state, as the event that follows tells it."""
-        child.shown = state
+        child.reported = state
         child.since = now
-        child.shown_reason = reason
-        child.shown_until = None
+        child.reported_reason = reason
+        child.reported_until = None
 
-    def show(self, child: ChildLife, state: ChildState, now: float) -> None:
+    def report_state(self, child: ChildLife, state: ChildState, now: float) -> None:
         """Record ``state``, the child's, if no event of its own has told it yet."""
-        until = child.hold.until if child.hold is not None and not child.live else None
-        if state is child.shown and until == child.shown_until:
+        until = child.backoff.until if child.backoff is not None and not child.live else None
+        if state is child.reported and until == child.reported_until:
             return
         reason = child.reason if state in (ChildState.STOPPED, ChildState.QUARANTINED) else ""
-        self.enter_child(child, state, now, reason)
-        child.shown_until = until
+        self.set_reported(child, state, now, reason)
+        child.reported_until = until
         if until is not None:
             self.emit(child, ev.ChildBackingOff, until)
         elif state in _STATE_EVENTS_WITH_REASON:

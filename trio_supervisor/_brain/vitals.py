@@ -21,7 +21,7 @@ class Stage(IntEnum):
     """How far the ending of a live attempt has got."""
 
     RUNNING = 0
-    ASKED = 1
+    STOP_REQUESTED = 1
     CANCELLED = 2
     UNRESPONSIVE = 3
 
@@ -30,8 +30,8 @@ class Vitals:
     """The times that matter to one attempt; all in seconds of the owner's clock."""
 
     __slots__ = (
-        "beat_at",
         "busy_until",
+        "heartbeat_at",
         "ready",
         "ready_at",
         "run_due",
@@ -45,7 +45,7 @@ class Vitals:
     def __init__(self) -> None:
         self.stage = Stage.RUNNING
         self.ready = self.was_ready = False
-        self.started_at = self.ready_at = self.beat_at = 0.0
+        self.started_at = self.ready_at = self.heartbeat_at = 0.0
         self.start_due = self.run_due = self.step_due = inf
         self.busy_until = -inf
 
@@ -62,7 +62,7 @@ class Vitals:
     def become_ready(self, now: float) -> None:
         """Being ready counts as a sign of life, and arms the watch over silence."""
         self.ready = self.was_ready = True
-        self.ready_at = self.beat_at = now
+        self.ready_at = self.heartbeat_at = now
         self.start_due = inf
 
     def extend_start(self, until: float) -> None:
@@ -70,9 +70,9 @@ class Vitals:
         if not self.was_ready and until > self.start_due:
             self.start_due = until
 
-    def ask(self, now: float, grace: float) -> None:
+    def begin_grace(self, now: float, grace: float) -> None:
         """The stop was requested; after ``grace`` seconds comes the cancel."""
-        self.stage = Stage.ASKED
+        self.stage = Stage.STOP_REQUESTED
         self.step_due = now + grace
 
     def cancel(self, now: float, report_after: float) -> None:
@@ -80,7 +80,7 @@ class Vitals:
         self.stage = Stage.CANCELLED
         self.step_due = now + report_after
 
-    def give_up_waiting(self) -> None:
+    def become_unresponsive(self) -> None:
         """Named unresponsive: nothing is left to do but to wait."""
         self.stage = Stage.UNRESPONSIVE
         self.step_due = inf
@@ -103,9 +103,9 @@ class Vitals:
         if self.run_due <= now:
             return TimedOut("run", spec.max_runtime)
         if self.ready and spec.stale_after < inf and self._silent_at(spec) <= now:
-            return Unhealthy(now - self.beat_at)
+            return Unhealthy(now - self.heartbeat_at)
         return None
 
     def _silent_at(self, spec: ChildSpec[object]) -> float:
         # Silence that was announced (`busy`) is no symptom until it lasts longer than announced.
-        return max(self.beat_at + spec.stale_after, self.busy_until)
+        return max(self.heartbeat_at + spec.stale_after, self.busy_until)

@@ -43,7 +43,7 @@ class Window:
             times.popleft()
         return len(times)
 
-    def has_room(self, now: float) -> bool:
+    def admits(self, now: float) -> bool:
         """Whether one more restart may be admitted at ``now``."""
         return self.used(now) < self.limit.max_restarts
 
@@ -57,7 +57,7 @@ class Window:
         self.times.append(now)
 
 
-class Hold:
+class SharedBackoff:
     """A backoff that a whole radius shares: one time, one deadline, released together."""
 
     __slots__ = ("members", "queued", "until", "waiting", "wake_at")
@@ -70,13 +70,13 @@ class Hold:
         self.queued = inf
 
 
-def put_on_hold(child: ChildLife, hold: Hold | None, timers: DeadlineHeap) -> None:
+def set_backoff(child: ChildLife, backoff: SharedBackoff | None, timers: DeadlineHeap) -> None:
     """Let ``child`` wait for ``hold`` and no other one; what nobody waits for is called off."""
-    old = child.hold
-    child.hold = hold
+    old = child.backoff
+    child.backoff = backoff
     if old is not None:
         old.waiting -= 1
         if not old.waiting:
             timers.arm(old, inf)
-    if hold is not None:
-        hold.waiting += 1
+    if backoff is not None:
+        backoff.waiting += 1

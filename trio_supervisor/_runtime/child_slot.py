@@ -112,7 +112,7 @@ class Slot:
         """The child as it is."""
         life = self.life
         closed = self.shell.is_over or life.gone  # nothing will change any more
-        return View(life.state, life.attempt, life.shown_generation, life.live, closed)
+        return View(life.state, life.attempt, life.reported_generation, life.live, closed)
 
     @enable_ki_protection  # an interrupt would leave those who wait and what they wait for at odds
     async def wait(self, condition: Callable[[View], bool]) -> View:

@@ -186,7 +186,7 @@ class ReportCollector(ABC):
         attempt.beat_noted = False
         at = attempt.started_at if attempt.beat_at is None else attempt.beat_at
         until = max(attempt.busy, default=-inf) if attempt.busy else -inf
-        self.feed(o.Beat(attempt.name, attempt.number, at, until), now)
+        self.feed(o.Heartbeat(attempt.name, attempt.number, at, until), now)
 
     def _take_extend(self, subject: tuple[Attempt, float], now: float) -> None:
         attempt, until = subject
@@ -214,7 +214,7 @@ class ReportCollector(ABC):
 
     def _ask(self, attempt: Attempt, how: TaskExit, signal: o.Exited) -> None:
         """Let the child's `decide` have its say, where the table would be used."""
-        if not self.machine.would_judge(attempt.name, attempt.number, failed=how.is_failure):
+        if not self.machine.policy_will_decide(attempt.name, attempt.number, failed=how.is_failure):
             return
         decide = attempt.spec.decide
         assert decide is not None

@@ -81,7 +81,7 @@ class ChildHandle(Generic[T_co]):
         slot = self._slot
         if slot.life.state is not ChildState.WAITING or not slot.shell.machine.accepts:
             return ()
-        return slot.shell.machine.order.waits_for(slot.life)
+        return slot.shell.machine.ordering.waits_for(slot.life)
 
     @property
     def attempt(self) -> int:

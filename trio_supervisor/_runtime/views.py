@@ -47,21 +47,21 @@ def _now() -> tuple[float, float] | tuple[()]:
 
 def _child_snapshot(shell: Shell, slot: Slot) -> ChildSnapshot:
     life = slot.life
-    waits = life.shown is ChildState.WAITING and shell.machine.accepts
+    waits = life.reported is ChildState.WAITING and shell.machine.accepts
     return ChildSnapshot(
         name=life.name,
         path=life.path,
-        state=life.shown,
+        state=life.reported,
         attempt=life.attempt,
-        generation=life.shown_generation,
+        generation=life.reported_generation,
         since=life.since,
-        until=life.shown_until,
-        reason=life.shown_reason,
+        until=life.reported_until,
+        reason=life.reported_reason,
         unresponsive=life.is_unresponsive,
         restarts=life.restarts,
         last_exit=life.last_exit,
         supervisor=None if slot.nested is None else snapshot_of(slot.nested),
-        waiting_for=shell.machine.order.waits_for(life) if waits else (),
+        waiting_for=shell.machine.ordering.waits_for(life) if waits else (),
     )
 
 
@@ -74,7 +74,7 @@ def error_of(shell: Shell, outcome: o.Outcome) -> SupervisorError:
     error: SupervisorError
     if outcome.kind is o.OutcomeKind.LIMIT:
         window = slot.life.window
-        own = window is not None and not window.has_room(trio.current_time())
+        own = window is not None and not window.admits(trio.current_time())
         limit = window.limit if own and window is not None else shell.spec.restart_limit
         error = RestartLimitExceeded(outcome.reason, path=path, limit=limit, reports=reports)
         if causes := [cause for cause in error.exceptions if isinstance(cause, Exception)]:
