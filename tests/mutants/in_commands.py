@@ -15,10 +15,10 @@ MUTANTS: Final = (
         "a removal is overwritten by a later stop",
         _COMMANDS,
         "    if child is not None and child.desired in (DesiredState.UP, DesiredState.DONE):\n"
-        '        machine.command_accepted(child, "stop", command.reason)\n',
+        '        machine.command_accepted(child, "stop", command.reason, command.by)\n',
         "    if child is not None and child.desired in (DesiredState.UP, DesiredState.DONE, "
         "DesiredState.REMOVED):\n"
-        '        machine.command_accepted(child, "stop", command.reason)\n'
+        '        machine.command_accepted(child, "stop", command.reason, command.by)\n'
         "        child.desired = DesiredState.UP\n",
     ),
     Mutant(
@@ -76,9 +76,8 @@ MUTANTS: Final = (
     Mutant(
         "a restart that is under way is begun once more",
         _COMMANDS,
-        "    if child.restart_pending:\n        return  # the restart that is under way is the one "
-        "that was asked for\n",
-        "",
+        "    if child.restart_pending:  #",
+        "    if False:  #",
     ),
     Mutant(
         "a restart by hand is charged",

@@ -34,7 +34,7 @@ def _find(machine: SupervisionMachine, name: str) -> ChildLife | None:
 def _names(machine: SupervisionMachine) -> str:
     names = sorted(machine.children)
     listed = ", ".join(names[:10]) or "none"
-    return listed if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
+    return listed if len(names) <= 10 else f"{listed} and {len(names) - 10} more"
 
 
 def _refuse_if_closed(machine: SupervisionMachine, what: str) -> bool:
