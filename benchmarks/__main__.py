@@ -1,10 +1,12 @@
-"""``python -m benchmarks [--quick] [--json FILE] [NAME...]``: measure, compare, print a table."""
+"""``python -m benchmarks [--quick] [--no-time] [--json FILE] [NAME...]``: measure and compare."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,11 +15,14 @@ from typing import TYPE_CHECKING
 
 from benchmarks import report
 from benchmarks.cases import CLOSELY, ROWS, Row, Run, run, smaller
+from benchmarks.instructions import instructions, missing
+from benchmarks.progress import Progress
 
 if TYPE_CHECKING:
+    from benchmarks.instructions import Count
     from benchmarks.measure import Result
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 TIMEOUT = 600
 ROUNDS = f"how often each is measured (default: 5), and {CLOSELY} times as often if its bar is 1"
@@ -30,6 +35,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help=ROUNDS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
     parser.add_argument("--peers", type=Path, default=PEERS_PYTHON, metavar="PYTHON")
+    parser.add_argument("--no-time", action="store_true", help="count instructions only")
+    parser.add_argument("--no-instructions", action="store_true", help="measure time only")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     parser.add_argument("name", nargs="*", help="measure only what has this in its name")
     options = parser.parse_args()
@@ -41,14 +48,17 @@ def main() -> None:
         return
     if options.quick:
         rows = [_hurried(row) for row in rows]
-    rows = _without_missing_peers(rows, options.peers)
     rounds = options.rounds or (1 if options.quick else 5)
     closely = not options.quick
-    results = measure(rows, rounds, options.peers, closely=closely)
-    print("\n".join(report.table(rows, results)))
+    counts = {} if options.no_instructions else count_all(rows, _pythons(options.peers))
+    times: dict[Run, list[Result]] = {}
+    if not options.no_time:
+        rows = _without_missing_peers(rows, options.peers)
+        times = measure(rows, rounds, options.peers, closely=closely)
+    print("\n".join(report.table(rows, times, counts)))
     print(f"\n{report.heading(rounds, closely=closely)}.\n\n{report.FLOOR}")
     if options.json is not None:
-        text = json.dumps(list(report.entries(rows, results)), indent=1)
+        text = json.dumps(list(report.entries(rows, times, counts)), indent=1)
         options.json.write_text(text + "\n", encoding="utf-8")
 
 
@@ -58,8 +68,42 @@ def _is_wanted(row: Row, names: list[str]) -> bool:
 
 def _hurried(row: Row) -> Row:
     return replace(
-        row, ours=smaller(row.ours), floor=None if row.floor is None else smaller(row.floor)
+        row,
+        ours=smaller(row.ours),
+        floor=None if row.floor is None else smaller(row.floor),
+        counts=None,  # a count needs its sizes to be exact
     )
+
+
+def _pythons(peers: Path) -> dict[str, str]:
+    """Return this Python and that of the peers, each by its version."""
+    found = {platform.python_version(): sys.executable}
+    code = "import platform, trio_util; print(platform.python_version())"
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run([peers, "-c", code], capture_output=True, text=True, check=True)
+        found.setdefault(done.stdout.strip(), str(peers))
+    return found
+
+
+def count_all(rows: list[Row], pythons: dict[str, str]) -> dict[str, dict[Count, float]]:
+    """Return, per Python, the instructions of one operation of every program that is counted."""
+    wanted = dict.fromkeys(each for row in rows if row.counts for each in row.counts)
+    why = missing()
+    if not wanted or why:
+        if wanted:
+            print(f"instructions are not counted: {why}", file=sys.stderr)
+        return {}
+    found: dict[str, dict[Count, float]] = {version: {} for version in pythons}
+    progress = Progress(len(wanted) * len(pythons))
+    for version, python in pythons.items():
+        for each in wanted:
+            progress.step(f"instructions of {each.program} under {version}")
+            try:
+                found[version][each] = instructions(each, python)
+            except (RuntimeError, subprocess.SubprocessError) as error:
+                print(f"not counted: {error}", file=sys.stderr)
+    progress.end()
+    return found
 
 
 def measure(rows: list[Row], rounds: int, peers: Path, *, closely: bool) -> dict[Run, list[Result]]:
@@ -71,14 +115,15 @@ def measure(rows: list[Row], rounds: int, peers: Path, *, closely: bool) -> dict
                 most[each] = max(most.get(each, 0), row.rounds_of(rounds, closely=closely))
     results: dict[Run, list[Result]] = {each: [] for each in most}
     last = max(most.values(), default=0)
+    progress = Progress(sum(most.values()))
     for number in range(last):
         for each, limit in most.items():
             if number < limit:
-                _tell(f"round {number + 1}/{last}: {each.program} {each.count:,}")
+                progress.step(f"round {number + 1} of {last}: {each.program} {each.count:,}")
                 found = measured(each, peers)
                 if found is not None:
                     results[each].append(found)
-    _tell("")
+    progress.end()
     return results
 
 
@@ -111,11 +156,6 @@ def _without_missing_peers(rows: list[Row], peers: Path) -> list[Row]:
     for name in sorted(name for name, is_missing in found.items() if is_missing):
         print(f"{name} is skipped: it is not installed for {peers}", file=sys.stderr)
     return [row for row in rows if not row.peer or not found[row.peer]]
-
-
-def _tell(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

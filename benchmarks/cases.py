@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from benchmarks.instructions import Count, count
+
 QUICK: Final = 20  # by how much smaller everything is with --quick
 NOISE: Final = 1.05
 
@@ -35,6 +37,9 @@ class Row:
         against: What that run is, for the table.
         unit: Of the numbers, each divided by ``scale``.
         bar: The highest ratio (or, without a floor, number) that is allowed, if there is a limit.
+        counts: How the instructions of both are counted. Where they are, the bar is that of the
+            ratio of instructions, which does not depend on what else the machine does.
+        time_bar: The highest ratio of times, where that is limited as well.
         rounds: How often it is measured at most.
         peer: Whose environment it needs, if any.
     """
@@ -47,12 +52,14 @@ class Row:
     unit: str = "us"
     scale: float = 1.0
     bar: float | None = None
+    counts: tuple[Count, Count] | None = None
+    time_bar: float | None = None
     rounds: int = 99
     peer: str = field(default="", compare=False)
 
     def rounds_of(self, rounds: int, *, closely: bool) -> int:
         """How often it is measured; ``closely``: more often where noise could decide."""
-        near = closely and self.bar == 1.0 and self.floor is not None
+        near = closely and 1.0 in {self.bar, self.time_bar} and self.floor is not None
         return min(self.rounds, CLOSELY * rounds if near else rounds)
 
 
@@ -60,18 +67,32 @@ def run(program: str, count: int, *, here: bool = True, **options: Any) -> Run:
     return Run(program, count, tuple(sorted(options.items())), here)
 
 
+def counted(
+    ours: Run, floor: Run, small: int, large: int, *, without: dict[str, Any] | None = None
+) -> tuple[Count, Count]:
+    """Return how the instructions of two programs are counted, at the same sizes."""
+    one, other = (
+        count(each.program, small, large, without=without, **dict(each.options))
+        for each in (ours, floor)
+    )
+    return one, other
+
+
 def _restarts() -> list[Row]:
     here = run("ours:restart", 5000)
     hand = run("floors:restart", 5000)
     none = run("ours:restart", 3000)
     rows = [
-        Row("restart", here, floor=hand, bar=1.0),
+        Row("restart", here, floor=hand, bar=0.85, counts=counted(here, hand, 500, 2000)),
         Row("restart, wall time", here, "wall", floor=hand),
         Row(
             "restart of a child that fails at once",
             run("ours:restart_at_once", 5000),
             floor=run("floors:restart_at_once", 5000),
             bar=1.0,
+            counts=counted(
+                run("ours:restart_at_once", 5000), run("floors:restart_at_once", 5000), 500, 2000
+            ),
         ),
         Row(
             "restart, logs formatted",
@@ -86,10 +107,28 @@ def _restarts() -> list[Row]:
             run("ours:restart", 3000, subscribers=count),
             floor=none,
             against="without",
+            bar=bar,
+            counts=counted(run("ours:restart", 3000, subscribers=count), none, 500, 1500),
         )
-        for count in (1, 10)
+        for count, bar in ((1, 1.2), (10, 2.2))
     ]
     return rows
+
+
+def _pool() -> list[Row]:
+    """Short-lived children under a pool: one child per connection, the hot path of embedding."""
+    return [
+        Row(
+            f"a short-lived child, {how}",
+            run("ours:pool", 5000, wait=wait),
+            floor=run("floors:pool", 5000, wait=wait),
+            bar=1.45,
+            counts=counted(
+                run("ours:pool", 0, wait=wait), run("floors:pool", 0, wait=wait), 500, 2500
+            ),
+        )
+        for how, wait in (("`start_child_soon`", False), ("`await start_child`", True))
+    ]
 
 
 def _scaling() -> list[Row]:
@@ -129,6 +168,22 @@ def _scaling() -> list[Row]:
     ]
 
 
+def _limits(what: str, size: int, program: str, ordering: str) -> dict[str, Any]:
+    """Return the bars of a row about many children, and how its instructions are counted."""
+    if what == "memory" or size > 10_000:
+        return {"bar": 1.0 if size == 10_000 else None}
+    if size == 10_000:
+        return {"time_bar": 1.0}
+    until: dict[str, Any] = {} if what == "stop" else {"until": "up"}
+    without = {"until": "up" if what == "stop" else "declared"}
+    ours, floor = run(f"ours:{program}", 0, **until), run("floors:children", 0, **until)
+    stop = {"sequence": 1.35, "graph": 1.15}[ordering]
+    return {
+        "bar": stop if what == "stop" else 1.0,
+        "counts": counted(ours, floor, 200, 1000, without=without),
+    }
+
+
 def _children() -> list[Row]:
     rows = []
     for size in (1000, 10_000, 100_000):
@@ -142,7 +197,7 @@ def _children() -> list[Row]:
                         key,
                         floor,
                         unit="bytes" if what == "memory" else "us",
-                        bar=1.0 if size == 10_000 else None,
+                        **_limits(what, size, program, ordering),
                         rounds=2 if size == 100_000 else 99,
                     )
                 )
@@ -187,7 +242,16 @@ def _groups() -> list[Row]:
 def _words() -> list[Row]:
     beats = 200_000
     return [
-        Row("heartbeat(), watched", run("ours:heartbeats", beats), bar=1.0),
+        Row(
+            "heartbeat(), watched",
+            run("ours:heartbeats", beats),
+            floor=run("floors:current_time", beats),
+            against="`trio.current_time()`",
+            bar=2.0,
+            counts=counted(
+                run("ours:heartbeats", 0), run("floors:current_time", 0), 20_000, 100_000
+            ),
+        ),
         Row("heartbeat(), not watched", run("ours:heartbeats", beats, watched=False)),
         Row("not_ready() and ready()", run("ours:readiness", 5000)),
         Row(
@@ -202,6 +266,8 @@ def _words() -> list[Row]:
             floor=run("floors:nested", 40),
             unit="ms",
             scale=1000,
+            bar=1.9,
+            counts=counted(run("ours:nested", 0), run("floors:nested", 0), 10, 40),
         ),
     ]
 
@@ -221,7 +287,7 @@ def _imports() -> list[Row]:
         )
         for what, program, bar in (
             ("trio, trio_supervisor", "trio_supervisor", 1.25),
-            ("what it takes to open a tree", "to_open_a_tree", None),
+            ("what it takes to open a tree", "to_open_a_tree", 1.25),
             ("every public name", "everything", None),
         )
     ]
@@ -254,6 +320,7 @@ def _peers() -> list[Row]:
 
 ROWS: Final = [
     *_restarts(),
+    *_pool(),
     *_children(),
     *_scaling(),
     *_groups(),

@@ -78,12 +78,13 @@ def restart_logged(count: int) -> Result:
     return restart(count, log=True)
 
 
-def children(count: int) -> Result:
+def children(count: int, *, until: str = "") -> Result:
     """Start children that wait for ever, cancel them all with one call, read their reports."""
-    census = Census(count)
+    census = Census(count, until)
 
     async def main() -> None:
         send, receive = trio.open_memory_channel[Any](inf)
+        census.declared()
         async with trio.open_nursery() as group:
             for _ in range(count):
                 group.start_soon(attempt, idle, send)
@@ -118,6 +119,43 @@ def children_unreported(count: int) -> Result:
 
     trio.run(main)
     return census.result
+
+
+def pool(count: int, *, wait: bool = False, batch: int = 100) -> Result:
+    """Short-lived attempts, each with its report: a batch at once, or (``wait``) one by one."""
+    at_once = 1 if wait else batch
+
+    async def body() -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def main() -> None:
+        send, receive = trio.open_memory_channel[Any](inf)
+        async with trio.open_nursery() as group:
+            for _ in range(0, count, at_once):
+                for _ in range(at_once):
+                    group.start_soon(attempt, body, send)
+                for _ in range(at_once):
+                    await receive.receive()
+
+    watch = Watch()
+    trio.run(main)
+    return watch.per(count)
+
+
+def current_time(count: int) -> Result:
+    """What `trio.current_time` costs, for a call that has to ask it."""
+    result: Result = {}
+
+    async def main() -> None:
+        watch = Watch()
+        for _ in range(count // 1000):
+            for _ in range(1000):
+                trio.current_time()
+            await trio.lowlevel.checkpoint()
+        result.update(watch.per(count // 1000 * 1000))
+
+    trio.run(main)
+    return result
 
 
 def group_restart(count: int, rounds: int = 3) -> Result:

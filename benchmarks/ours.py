@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import trio
 import trio.testing
 
-from benchmarks.measure import Attempts, BoomError, Census, Result, Watch, format_logs, sink_logs
+from benchmarks.measure import (
+    Attempts,
+    BoomError,
+    Census,
+    Result,
+    Watch,
+    format_logs,
+    sink_logs,
+)
 from trio_supervisor import (
     BackoffPolicy,
     ChildContext,
@@ -23,6 +31,23 @@ if TYPE_CHECKING:
 
 NO_BACKOFF = BackoffPolicy.delays(0)
 NO_LIMIT = RestartLimit(10**9, within=3600)
+
+
+class Crowd:
+    """A batch of short-lived children, and the moment at which the last of them has ended."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.begin()
+
+    def begin(self) -> None:
+        self._left = self._size
+        self.gone = trio.Event()
+
+    def one_less(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self.gone.set()
 
 
 async def idle(child: ChildContext) -> None:
@@ -103,10 +128,19 @@ def restart_logged(count: int) -> Result:
     return restart(count, log=True)
 
 
-def children(count: int, *, ordering: Any = "sequence", collector: str = "as it is") -> Result:
-    """Declare and start children that wait for ever, then stop them in order, with a report."""
+def children(
+    count: int, *, ordering: Any = "sequence", collector: str = "as it is", until: str = ""
+) -> Result:
+    """Declare and start children that wait for ever, then stop them in order, with a report.
+
+    Args:
+        count: How many.
+        ordering: Of the supervisor.
+        collector: Garbage collector: ``"as it is"``, ``"freeze"`` when all are up, or ``"off"``.
+        until: End the process when the children are ``"declared"`` or ``"up"``.
+    """
     sink_logs()
-    census = Census(count)
+    census = Census(count, until)
 
     async def main() -> None:
         specs = [ChildSpec(f"c{number}", idle) for number in range(count)]
@@ -128,8 +162,8 @@ def children(count: int, *, ordering: Any = "sequence", collector: str = "as it 
     return census.result
 
 
-def children_in_graph(count: int) -> Result:
-    return children(count, ordering="graph")
+def children_in_graph(count: int, *, until: str = "") -> Result:
+    return children(count, ordering="graph", until=until)
 
 
 def children_dynamic(count: int) -> Result:
@@ -147,6 +181,39 @@ def children_dynamic(count: int) -> Result:
 
     trio.run(main)
     return census.result
+
+
+def pool(count: int, *, wait: bool = False, batch: int = 100) -> Result:
+    """Short-lived children under a pool, each from its start until it is forgotten.
+
+    Args:
+        count: How many; rounded up to whole batches.
+        wait: Whether each is started with ``await start_child``, one after the other, instead of
+            with ``start_child_soon``, a batch at a time.
+        batch: How many are started before the next batch waits for all of them.
+    """
+    sink_logs()
+    crowd = Crowd(batch)
+
+    async def body(child: ChildContext) -> None:
+        await trio.lowlevel.checkpoint()
+        crowd.one_less()
+
+    async def main() -> None:
+        async with open_supervisor() as supervisor:
+            for first in range(0, count, batch):
+                crowd.begin()
+                for number in range(first, first + batch):
+                    spec = ChildSpec(f"c{number}", body, restart="temporary")
+                    if wait:
+                        await supervisor.start_child(spec)
+                    else:
+                        supervisor.start_child_soon(spec)
+                await crowd.gone.wait()
+
+    watch = Watch()
+    trio.run(main)
+    return watch.per(count)
 
 
 def group_restart(count: int, strategy: Any, rounds: int = 3) -> Result:
