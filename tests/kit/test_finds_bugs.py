@@ -33,7 +33,7 @@ from trio_supervisor.testing import (
     Behaviour,
     CancelItself,
     Crash,
-    Quarantine,
+    QuarantineChild,
     Stop,
     commands,
     exercise,
@@ -111,7 +111,7 @@ def first_violations(examples: int = 300) -> set[str]:
     def search(case: tuple[SupervisorSpec, list[LifecycleCommand]], schedule: list[int]) -> None:
         trace = simulate(exercise, *case, schedule=schedule)
         if not trace.ok:
-            found.update(trace.fault)
+            found.update(trace.signature)
             raise Found
 
     try:
@@ -314,7 +314,7 @@ STORIES: list[tuple[Callable[[pytest.MonkeyPatch], None], str, list[LifecycleCom
     (
         quarantine_is_lost_in_a_group,
         "one_for_all",
-        [Advance(2), Quarantine("d"), Advance(2), Crash("a"), Advance(20)],
+        [Advance(2), QuarantineChild("d"), Advance(2), Crash("a"), Advance(20)],
         "radius",
     ),
     (
@@ -340,7 +340,7 @@ def test_the_oracle_sees_it(story: Any, monkeypatch: pytest.MonkeyPatch) -> None
     tree = rich_tree(strategy, "sequence")
     simulate(exercise, tree, told).check()
     bug(monkeypatch)
-    assert invariant in simulate(exercise, tree, told).fault
+    assert invariant in simulate(exercise, tree, told).signature
 
 
 def test_without_a_bug_nothing_is_found() -> None:

@@ -14,10 +14,10 @@ from trio_supervisor.testing import (
     AtOnce,
     Behaviour,
     Crash,
-    Quarantine,
+    QuarantineChild,
     Remove,
     RestartByHand,
-    ShutDown,
+    ShutDownTree,
     Stop,
     exercise,
     find_violations,
@@ -81,7 +81,7 @@ def chain(ordering: Any = "sequence", strategy: Any = "one_for_one") -> Supervis
 
 
 @pytest.mark.parametrize("ordering", ["sequence", "graph"])
-@pytest.mark.parametrize("down", [Stop("a"), Quarantine("a")], ids=["stopped", "quarantined"])
+@pytest.mark.parametrize("down", [Stop("a"), QuarantineChild("a")], ids=["stopped", "quarantined"])
 def test_nobody_waits_for_a_chain_whose_beginning_is_held_down(ordering: Any, down: Any) -> None:
     trace = play(chain(ordering), Advance(1), down, Advance(5))
     (ready,) = [event for event in trace.events if isinstance(event, ev.SupervisorReady)]
@@ -111,7 +111,7 @@ def test_who_was_let_go_stays_out_of_its_round(strategy: Any, schedule: list[int
         ],
         strategy=strategy,
     )
-    for pair in ([Stop("a"), RestartByHand("a")], [Quarantine("a"), RestartByHand("a")]):
+    for pair in ([Stop("a"), RestartByHand("a")], [QuarantineChild("a"), RestartByHand("a")]):
         for more in ([], [Crash("b")], [Crash("a")]):
             told = [Advance(1), AtOnce((*pair, *more)), Advance(1), AtOnce((*more, *pair))]
             simulate(exercise, spec, [*told, Advance(9)], schedule=schedule).check()
@@ -291,4 +291,4 @@ def test_nobody_has_grace_in_a_shutdown_without_it_whoever_asks() -> None:
             ChildSpec("b", Behaviour(at_cancel="shield", cancel_takes=2), grace=9),
         ],
     )
-    play(spec, Advance(1), AtOnce((ShutDown(grace=False), Remove("a"))), Advance(5))
+    play(spec, Advance(1), AtOnce((ShutDownTree(grace=False), Remove("a"))), Advance(5))

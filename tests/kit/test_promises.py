@@ -37,7 +37,7 @@ from trio_supervisor.testing import (
     InvariantViolated,
     Pilot,
     RestartByHand,
-    ShutDown,
+    ShutDownTree,
     SimulatedInterrupt,
     Stop,
     as_code,
@@ -90,8 +90,8 @@ def test_a_start_may_be_extended() -> None:
         (Stop("."), "ChildStopped"),
         (RestartByHand("b"), "CommandAccepted"),
         (Add(ChildSpec("new", Behaviour())), "ChildAdded"),
-        (ShutDown(), "SupervisorStopping"),
-        (ShutDown(grace=False), "SupervisorStopping"),
+        (ShutDownTree(), "SupervisorStopping"),
+        (ShutDownTree(grace=False), "SupervisorStopping"),
     ],
     ids=repr,
 )
@@ -103,7 +103,11 @@ def test_a_body_gives_commands_to_its_own_supervisor(gives: Any, expected: str) 
     (first, *_) = [one for one in trace.events if type(one).__name__ == expected]
     assert first.time == 1
     names = {"Behaviour": Behaviour, "Stop": Stop, "RestartByHand": RestartByHand, "Add": Add}
-    names |= {"ChildSpec": ChildSpec, "SupervisorSpec": SupervisorSpec, "ShutDown": ShutDown}
+    names |= {
+        "ChildSpec": ChildSpec,
+        "SupervisorSpec": SupervisorSpec,
+        "ShutDownTree": ShutDownTree,
+    }
     assert eval(as_code(spec), dict(names)) == spec
 
 
@@ -158,7 +162,7 @@ def test_an_interrupt_and_a_cancellation_come_out() -> None:
     cancelled.check()
     assert cancelled.result is None
     assert cancelled.seconds == 1
-    hurried = play(GRACEFUL, Advance(1), AtOnce((ShutDown(), Stop("a"))), CancelTree())
+    hurried = play(GRACEFUL, Advance(1), AtOnce((ShutDownTree(), Stop("a"))), CancelTree())
     hurried.check()
     assert hurried.seconds == 1
 
@@ -177,7 +181,9 @@ def test_a_cancellation_reaches_each_supervisor_in_its_turn() -> None:
     play(SupervisorSpec("app", [group, stubborn]), Advance(2), CancelTree(), Advance(1)).check()
 
 
-@pytest.mark.parametrize("end", [Interrupt("a"), CancelTree(), ShutDown(), ShutDown(grace=False)])
+@pytest.mark.parametrize(
+    "end", [Interrupt("a"), CancelTree(), ShutDownTree(), ShutDownTree(grace=False)]
+)
 def test_a_pilot_whose_tree_has_ended_is_not_open(end: LifecycleCommand) -> None:
     with Pilot(GRACEFUL) as pilot:
         pilot.apply(end)
@@ -322,7 +328,7 @@ def test_a_broken_promise_is_seen(story: Any, monkeypatch: pytest.MonkeyPatch) -
     bug, spec, told, invariant = story
     play(spec, *told).check()
     bug(monkeypatch)
-    assert invariant in play(spec, *told).fault
+    assert invariant in play(spec, *told).signature
 
 
 def test_a_pilot_sees_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +349,7 @@ def test_only_who_waits_for_its_own_end_gives_up_its_grace(monkeypatch: pytest.M
     monkeypatch.setattr(
         vitals.Vitals, "begin_grace", lambda self, now, grace: ask(self, now, min(grace, 0.5))
     )
-    assert "stop_time" in play(spec, Advance(1), Stop("a"), Advance(9)).fault
+    assert "stop_time" in play(spec, Advance(1), Stop("a"), Advance(9)).signature
 
 
 def test_what_is_run_by_hand_is_watched_too() -> None:

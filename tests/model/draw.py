@@ -94,7 +94,7 @@ def case_of(seed: int) -> Case:
     return draw_case(Random(f"case {seed}"))
 
 
-_OPERATORS: Final[tuple[Any, ...]] = (kit.Stop, kit.RestartByHand, kit.Quarantine, kit.Remove)
+_OPERATORS: Final[tuple[Any, ...]] = (kit.Stop, kit.RestartByHand, kit.QuarantineChild, kit.Remove)
 _KINDS: Final[tuple[Any, ...]] = (*[kit.Crash] * 3, *_OPERATORS, kit.RestartByHand)
 
 # ---------------------------------------------------------------- bodies
@@ -147,13 +147,13 @@ def draw_given(random: Random) -> tuple[kit.Command, ...]:
     """What a body tells its own supervisor."""
     given: list[kit.Command] = []
     for _ in range(random.choice((1, 1, 2))):
-        kind = random.choice((*_OPERATORS, *_OPERATORS, kit.Add, kit.ShutDown))
+        kind = random.choice((*_OPERATORS, *_OPERATORS, kit.Add, kit.ShutDownTree))
         if kind is kit.Add:
             restart: Any = random.choice(("permanent", "temporary"))
             new = ChildSpec("y", kit.Behaviour(ends_at=random.choice((1, inf))), restart=restart)
             given.append(kit.Add(new, wait=random.random() < 0.6))
-        elif kind is kit.ShutDown:
-            given.append(kit.ShutDown(grace=random.random() < 0.5))
+        elif kind is kit.ShutDownTree:
+            given.append(kit.ShutDownTree(grace=random.random() < 0.5))
         else:
             given.append(kind(random.choice((".", ".", "a", "b", "c", "y"))))
     return tuple(given)
@@ -283,7 +283,7 @@ def draw_commands(random: Random, spec: SupervisorSpec) -> list[kit.Command]:
 
 def _draw_command(random: Random, paths: Sequence[str], added: Sequence[str]) -> kit.Command:
     if random.random() < 0.02:
-        return random.choice((kit.CancelTree(), kit.ShutDown(), kit.ShutDown(grace=False)))
+        return random.choice((kit.CancelTree(), kit.ShutDownTree(), kit.ShutDownTree(grace=False)))
     path = random.choice((*paths, *added)) if paths or added else "nobody"
     if random.random() < 0.02:
         return kit.Interrupt(path)

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from trio_supervisor.testing._drive.behaviour import (
-    Behaviour,
-    SimulatedCrash,
-    SimulatedInterrupt,
-    by_attempt,
-)
-from trio_supervisor.testing._drive.code import as_code
+from trio_supervisor.testing._drive.behaviour import Behaviour, by_attempt
 from trio_supervisor.testing._drive.commands import (
     Add,
     Advance,
@@ -17,17 +11,20 @@ from trio_supervisor.testing._drive.commands import (
     Command,
     Crash,
     Interrupt,
-    Quarantine,
+    QuarantineChild,
     Remove,
     RestartByHand,
-    ShutDown,
+    ShutDownTree,
     Stop,
 )
-from trio_supervisor.testing._drive.decides import decides
-from trio_supervisor.testing._drive.rig import Rig, open_rig, paths_of, settle
+from trio_supervisor.testing._drive.rig import Rig, open_rig, paths_of
+from trio_supervisor.testing._run.simulate import simulate
+from trio_supervisor.testing._run.trace import Trace
+from trio_supervisor.testing._script.code import as_code
+from trio_supervisor.testing._script.decides import decides
+from trio_supervisor.testing._script.failures import SimulatedCrash, SimulatedInterrupt
 from trio_supervisor.testing._sim.schedule import shrink_schedule
-from trio_supervisor.testing._sim.simulate import simulate
-from trio_supervisor.testing._sim.trace import Trace
+from trio_supervisor.testing._sim.tasks import settle
 
 __all__ = [
     "Add",
@@ -38,11 +35,11 @@ __all__ = [
     "Command",
     "Crash",
     "Interrupt",
-    "Quarantine",
+    "QuarantineChild",
     "Remove",
     "RestartByHand",
     "Rig",
-    "ShutDown",
+    "ShutDownTree",
     "SimulatedCrash",
     "SimulatedInterrupt",
     "Stop",

@@ -29,7 +29,7 @@ _KINDS: Final[dict[str, Any]] = {
     "crash": kit.Crash,
     "stop": kit.Stop,
     "restart": kit.RestartByHand,
-    "quarantine": kit.Quarantine,
+    "quarantine": kit.QuarantineChild,
     "remove": kit.Remove,
 }
 

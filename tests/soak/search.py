@@ -43,7 +43,7 @@ class Found:
     trace: Trace[str]
 
     def __str__(self) -> str:
-        lines = [f"case {self.seed}: {', '.join(self.trace.fault)}", str(self.case)]
+        lines = [f"case {self.seed}: {', '.join(self.trace.signature)}", str(self.case)]
         lines += [f"  error: {self.trace.error!r}"] if self.trace.error is not None else []
         lines += [violation.render() for violation in self.trace.violations]
         return "\n".join(lines)

@@ -1,7 +1,16 @@
-"""Testing supervision trees: yours, with the tools that this library itself is tested with.
+"""Test your supervision trees with the tools that this library itself is tested with.
 
-Runs are deterministic: virtual time, and a schedule that can be drawn, replayed and shrunk. See
-``docs/testing.md`` for a way from "my service" to a found race.
+Runs are deterministic: virtual time, and a schedule that can be drawn, replayed and shrunk.
+``docs/testing.md`` leads from "my service" to a race that was found. The rooms, each of which
+imports only from rooms above it:
+
+    _errors      what the kit raises
+    _sim/        Trio under control: schedules, tasks, and the private names of Trio
+    _script/     bodies, decisions and failures from a script; specs as code
+    _oracle/     watches trees, and checks the promises against the events
+    _run/        runs a scenario once, often, in every order, with a fault at every checkpoint
+    _drive/      drives a tree by commands: `Rig`, `Pilot`, `ChildProbe`
+    strategies, machine, pytest_plugin
 
 Names are imported when they are first used: Hypothesis only for `LifecycleMachine` and the
 strategies, pytest only by its plugin.
@@ -14,13 +23,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trio_supervisor.testing._drive.behaviour import Behaviour as Behaviour
     from trio_supervisor.testing._drive.behaviour import ByAttempt as ByAttempt
-    from trio_supervisor.testing._drive.behaviour import SimulatedCrash as SimulatedCrash
-    from trio_supervisor.testing._drive.behaviour import SimulatedInterrupt as SimulatedInterrupt
     from trio_supervisor.testing._drive.behaviour import by_attempt as by_attempt
-    from trio_supervisor.testing._drive.bodies import with_bodies as with_bodies
     from trio_supervisor.testing._drive.child_probe import ChildProbe as ChildProbe
     from trio_supervisor.testing._drive.child_probe import open_child_context as open_child_context
-    from trio_supervisor.testing._drive.code import as_code as as_code
     from trio_supervisor.testing._drive.commands import Add as Add
     from trio_supervisor.testing._drive.commands import Advance as Advance
     from trio_supervisor.testing._drive.commands import AtOnce as AtOnce
@@ -30,39 +35,43 @@ if TYPE_CHECKING:
     from trio_supervisor.testing._drive.commands import Fail as Fail
     from trio_supervisor.testing._drive.commands import Interrupt as Interrupt
     from trio_supervisor.testing._drive.commands import LifecycleCommand as LifecycleCommand
-    from trio_supervisor.testing._drive.commands import Quarantine as Quarantine
+    from trio_supervisor.testing._drive.commands import QuarantineChild as QuarantineChild
     from trio_supervisor.testing._drive.commands import Remove as Remove
     from trio_supervisor.testing._drive.commands import RestartByHand as RestartByHand
-    from trio_supervisor.testing._drive.commands import ShutDown as ShutDown
+    from trio_supervisor.testing._drive.commands import ShutDownTree as ShutDownTree
     from trio_supervisor.testing._drive.commands import Stop as Stop
-    from trio_supervisor.testing._drive.decides import Decides as Decides
-    from trio_supervisor.testing._drive.decides import decides as decides
     from trio_supervisor.testing._drive.pilot import Pilot as Pilot
     from trio_supervisor.testing._drive.rig import Rig as Rig
     from trio_supervisor.testing._drive.rig import exercise as exercise
     from trio_supervisor.testing._drive.rig import open_rig as open_rig
-    from trio_supervisor.testing._errors import InvariantViolated as InvariantViolated
     from trio_supervisor.testing._errors import LiveLock as LiveLock
     from trio_supervisor.testing._errors import Stuck as Stuck
     from trio_supervisor.testing._errors import TaskLeftBehind as TaskLeftBehind
     from trio_supervisor.testing._errors import TrioMoved as TrioMoved
-    from trio_supervisor.testing._oracle.oracle import INVARIANTS as INVARIANTS
-    from trio_supervisor.testing._oracle.oracle import Violation as Violation
     from trio_supervisor.testing._oracle.oracle import check_trace as check_trace
     from trio_supervisor.testing._oracle.oracle import find_violations as find_violations
     from trio_supervisor.testing._oracle.predict import Failure as Failure
     from trio_supervisor.testing._oracle.predict import Prediction as Prediction
     from trio_supervisor.testing._oracle.predict import predict as predict
-    from trio_supervisor.testing._sim.explore import Exploration as Exploration
-    from trio_supervisor.testing._sim.explore import explore as explore
-    from trio_supervisor.testing._sim.faults import FaultPoint as FaultPoint
-    from trio_supervisor.testing._sim.faults import FaultRuns as FaultRuns
-    from trio_supervisor.testing._sim.faults import crash_everywhere as crash_everywhere
+    from trio_supervisor.testing._oracle.violation import INVARIANTS as INVARIANTS
+    from trio_supervisor.testing._oracle.violation import InvariantViolated as InvariantViolated
+    from trio_supervisor.testing._oracle.violation import Violation as Violation
+    from trio_supervisor.testing._run.explore import Exploration as Exploration
+    from trio_supervisor.testing._run.explore import explore as explore
+    from trio_supervisor.testing._run.faults import FaultPoint as FaultPoint
+    from trio_supervisor.testing._run.faults import FaultRuns as FaultRuns
+    from trio_supervisor.testing._run.faults import crash_everywhere as crash_everywhere
+    from trio_supervisor.testing._run.simulate import search as search
+    from trio_supervisor.testing._run.simulate import simulate as simulate
+    from trio_supervisor.testing._run.trace import Trace as Trace
+    from trio_supervisor.testing._run.trace import TreeTrace as TreeTrace
+    from trio_supervisor.testing._script.bodies import with_bodies as with_bodies
+    from trio_supervisor.testing._script.code import as_code as as_code
+    from trio_supervisor.testing._script.decides import Decides as Decides
+    from trio_supervisor.testing._script.decides import decides as decides
+    from trio_supervisor.testing._script.failures import SimulatedCrash as SimulatedCrash
+    from trio_supervisor.testing._script.failures import SimulatedInterrupt as SimulatedInterrupt
     from trio_supervisor.testing._sim.schedule import shrink_schedule as shrink_schedule
-    from trio_supervisor.testing._sim.simulate import search as search
-    from trio_supervisor.testing._sim.simulate import simulate as simulate
-    from trio_supervisor.testing._sim.trace import Trace as Trace
-    from trio_supervisor.testing._sim.trace import TreeTrace as TreeTrace
     from trio_supervisor.testing.machine import LifecycleMachine as LifecycleMachine
     from trio_supervisor.testing.strategies import backoffs as backoffs
     from trio_supervisor.testing.strategies import child_behaviours as child_behaviours

@@ -1,4 +1,4 @@
-"""A Hypothesis state machine over a supervision tree: subclass it, say which tree, and test.
+"""A Hypothesis state machine over a supervision tree: subclass it, name the tree, and test.
 
 Importing this imports Hypothesis.
 """
@@ -32,7 +32,7 @@ def _commands(machine: LifecycleMachine) -> st.SearchStrategy[list[LifecycleComm
         command.Crash,
         command.Stop,
         command.RestartByHand,
-        command.Quarantine,
+        command.QuarantineChild,
         command.Remove,
     )
     return st.lists(st.one_of(*(st.builds(kind, path) for kind in kinds)), min_size=2, max_size=3)
@@ -101,7 +101,7 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @property
     def is_open(self) -> bool:
-        """Whether the tree runs."""
+        """True while the tree runs."""
         return self.pilot is not None and self.pilot.is_open
 
     @property
@@ -111,114 +111,114 @@ class LifecycleMachine(RuleBasedStateMachine):
         return self.pilot.supervisor
 
     def state(self, path: str) -> str:
-        """Where a child is now; the empty string if there is none of that path."""
+        """Return a child's state; the empty string if there is no child of that path."""
         assert self.pilot is not None
         return self.pilot.state(path) if path in self.pilot.paths() else ""
 
     def paths(self) -> list[str]:
-        """The paths of all children that there are now, below the root."""
+        """Return the paths of all children that there are now, counted from the root."""
         return [] if self.pilot is None else self.pilot.paths()
 
     # ------------------------------------------------------------ rules
 
     @initialize(schedule=schedules())
     def open(self, schedule: list[int]) -> None:
-        """The tree is opened."""
+        """Open the tree."""
         self.pilot = Pilot(self.spec, schedule=schedule, max_steps=self.max_steps)
 
     @precondition(_has_ended)
     @rule(schedule=schedules())
     def open_again(self, schedule: list[int]) -> None:
-        """The tree has given up, and is opened once more."""
+        """Open the tree again after it has ended."""
         self._pilot.close()
         self.open(schedule)
 
     @precondition(_is_open)
     @rule(seconds=st.runner().flatmap(lambda machine: st.sampled_from(machine.seconds)))
     def advance(self, seconds: float) -> None:
-        """Time passes."""
+        """Let time pass."""
         self._pilot.advance(seconds)
 
     @precondition(_has_children)
     @rule(path=_PATH)
     def crash(self, path: str) -> None:
-        """A child raises something undeclared."""
+        """Make a child crash."""
         self._pilot.crash(path)
 
     @precondition(_has_children)
     @rule(path=_PATH)
     def cancel_itself(self, path: str) -> None:
-        """A child cancels its own nursery."""
+        """Make a child cancel its own nursery."""
         self._pilot.apply(command.CancelItself(path))
 
     @precondition(_has_children)
     @rule(path=_PATH)
     def stop(self, path: str) -> None:
-        """An operator stops a child."""
+        """Stop a child by command."""
         self._pilot.stop(path)
 
     @precondition(_has_children)
     @rule(path=_PATH)
     def restart(self, path: str) -> None:
-        """An operator restarts a child."""
+        """Restart a child by command."""
         self._pilot.restart(path)
 
     @precondition(_has_children)
     @rule(path=_PATH)
     def quarantine(self, path: str) -> None:
-        """An operator quarantines a child."""
+        """Quarantine a child by command."""
         self._pilot.quarantine(path)
 
     @precondition(_has_children)
     @rule(path=_PATH)
     def remove(self, path: str) -> None:
-        """An operator removes a child."""
+        """Remove a child by command."""
         self._pilot.remove(path)
 
     @precondition(_has_children)
     @rule(path=_PATH)
     def interrupt(self, path: str) -> None:
-        """A child raises what is to end the program."""
+        """Make a child raise an exception that ends the program."""
         self._pilot.apply(command.Interrupt(path))
 
     @precondition(_is_open)
     @rule(grace=st.booleans())
     def shut_down(self, grace: bool) -> None:
-        """Somebody shuts the tree down."""
-        self._pilot.apply(command.ShutDown(grace))
+        """Shut the tree down by command."""
+        self._pilot.apply(command.ShutDownTree(grace))
 
     @precondition(_is_open)
     @rule()
     def cancel(self) -> None:
-        """The tree is cancelled from outside."""
+        """Cancel the tree from outside."""
         self._pilot.apply(command.CancelTree())
 
     @precondition(_can_add)
     @rule(spec=_SPEC)
     def add(self, spec: ChildSpec[Any]) -> None:
-        """Somebody adds a child."""
+        """Add a child by command."""
         self._pilot.add(spec)
 
     @precondition(_has_children)
     @rule(commands=_COMMANDS)
     def at_once(self, commands: list[LifecycleCommand]) -> None:
-        """Several things happen in the same instant."""
+        """Let several things happen in the same instant."""
         self._pilot.apply(command.AtOnce(tuple(commands)))
 
     @precondition(_is_open)
     @rule(schedule=schedules())
     def reschedule(self, schedule: list[int]) -> None:
-        """From here on tasks run in another order."""
+        """Let tasks run in another order from now on."""
         self._pilot.set_schedule(schedule)
 
     @invariant()
     def promises_hold(self) -> None:
-        """No promise was broken so far."""
+        """Check every promise so far."""
         if self.pilot is not None:
             self.pilot.check()
 
     def teardown(self) -> None:
-        """The tree is closed, and everything checked once more."""
+        """Close the tree, and check every promise once more."""
         if self.pilot is not None:
             self.pilot.close()
 

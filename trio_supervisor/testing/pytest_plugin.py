@@ -99,7 +99,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def _run_simulated(item: pytest.Function, marker: pytest.Mark, arguments: dict[str, Any]) -> None:
     from functools import partial  # noqa: PLC0415  # only if it is used
 
-    from trio_supervisor.testing._sim import simulate as _simulate  # noqa: PLC0415  # only if it is used
+    from trio_supervisor.testing._run.simulate import search, simulate  # noqa: PLC0415  # likewise
 
     options = dict(marker.kwargs)
     asked = item.config.getoption("--lifecycle-runs")
@@ -108,9 +108,9 @@ def _run_simulated(item: pytest.Function, marker: pytest.Mark, arguments: dict[s
     scenario = partial(item.obj, **arguments)
     try:
         if schedule is None:
-            _simulate.search(scenario, runs=runs, seed=seed, **options)
+            search(scenario, runs=runs, seed=seed, **options)
         else:
-            _simulate.simulate(scenario, schedule=schedule, seed=seed, **options).check()
+            simulate(scenario, schedule=schedule, seed=seed, **options).check()
     except BaseException as error:
         found = getattr(error, "lifecycle_run", None)
         if found is not None:

@@ -14,8 +14,6 @@ from hypothesis.vendor import pretty
 from trio_supervisor._specs.policy import BackoffPolicy, RestartLimit
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor.testing._drive.behaviour import Behaviour, ByAttempt, by_attempt
-from trio_supervisor.testing._drive.bodies import walk
-from trio_supervisor.testing._drive.code import as_code
 from trio_supervisor.testing._drive.commands import (
     Add,
     Advance,
@@ -24,13 +22,15 @@ from trio_supervisor.testing._drive.commands import (
     Crash,
     Interrupt,
     LifecycleCommand,
-    Quarantine,
+    QuarantineChild,
     Remove,
     RestartByHand,
-    ShutDown,
+    ShutDownTree,
     Stop,
 )
-from trio_supervisor.testing._drive.decides import Decides, decides
+from trio_supervisor.testing._script.bodies import walk
+from trio_supervisor.testing._script.code import as_code
+from trio_supervisor.testing._script.decides import Decides, decides
 from trio_supervisor.testing._sim.schedule import Picks
 
 if TYPE_CHECKING:
@@ -124,12 +124,17 @@ def decisions(draw: DrawFn) -> Decides:
 
 @st.composite
 def _given(draw: DrawFn) -> dict[str, Any]:
-    """What a body tells its own supervisor, and when."""
-    whom = st.sampled_from((".", *NAMES[:3], "new"))
-    kinds: tuple[Callable[[str], LifecycleCommand], ...] = (Stop, RestartByHand, Quarantine, Remove)
-    told: list[SearchStrategy[LifecycleCommand]] = [whom.map(kind) for kind in kinds]
+    """Draw the commands that a body gives to its own supervisor, and when."""
+    targets = st.sampled_from((".", *NAMES[:3], "new"))
+    kinds: tuple[Callable[[str], LifecycleCommand], ...] = (
+        Stop,
+        RestartByHand,
+        QuarantineChild,
+        Remove,
+    )
+    told: list[SearchStrategy[LifecycleCommand]] = [targets.map(kind) for kind in kinds]
     told.append(st.builds(Add, st.just(ChildSpec("new", Behaviour())), wait=st.booleans()))
-    told.append(st.builds(ShutDown, st.booleans()))
+    told.append(st.builds(ShutDownTree, st.booleans()))
     gives = tuple(draw(st.lists(st.one_of(*told), min_size=1, max_size=2)))
     at = draw(st.sampled_from((1.0, 0.5, 2.0, 0.0)))
     # At once and always, two bodies could restart each other for ever in no time.
@@ -291,7 +296,7 @@ def _mistakes(spec: SupervisorSpec) -> list[tuple[str, dict[str, Any]]]:
             {"restart": "sometimes"},
             {"max_runtime": 0},
             {"stale_after": 0},
-            {"requires": ("nobody",)},
+            {"requires": ("missing",)},
             {"requires": ("spoiled",)},
             {"restart": "temporary", "backoff": BackoffPolicy()},
             {"restart": "temporary", "on_limit": "quarantine"},
@@ -383,7 +388,12 @@ def commands(
     if not paths:
         return draw(st.lists(passing, max_size=most))
     path = st.sampled_from(paths)
-    kinds: tuple[Callable[[str], LifecycleCommand], ...] = (Stop, RestartByHand, Quarantine, Remove)
+    kinds: tuple[Callable[[str], LifecycleCommand], ...] = (
+        Stop,
+        RestartByHand,
+        QuarantineChild,
+        Remove,
+    )
     operator = st.one_of(*(path.map(kind) for kind in kinds))
     crash: SearchStrategy[LifecycleCommand] = path.map(Crash)
     any_of = [crash, operator]
@@ -393,7 +403,7 @@ def commands(
     least = draw(st.sampled_from((0, most // 2)))
     step = st.one_of(passing, crash, passing, *any_of, at_once)
     told: list[LifecycleCommand] = draw(st.lists(step, min_size=least, max_size=most))
-    # In the end somebody may want the end of all, and of that nobody may disturb the order.
-    ending = st.sampled_from((None, None, ShutDown(), ShutDown(grace=False), CancelTree()))
+    # At the end the tree may be shut down; later steps may not disturb the order of that.
+    ending = st.sampled_from((None, None, ShutDownTree(), ShutDownTree(grace=False), CancelTree()))
     last: LifecycleCommand | None = draw(st.one_of(ending, path.map(Interrupt)))
     return told if last is None else [*told, last, *draw(st.lists(step, max_size=3))]

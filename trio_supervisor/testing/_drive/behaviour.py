@@ -1,4 +1,4 @@
-"""Bodies made from a script: what a child may do to its supervisor, one word for each habit."""
+"""Bodies made from a script: one option for each thing that a child can do to its supervisor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from trio_supervisor._errors import SupervisorError, TaskFailure
+from trio_supervisor.testing._script.failures import SimulatedCrash
 
 if TYPE_CHECKING:
     from trio_supervisor._attempts.context import ChildContext
@@ -22,53 +23,41 @@ AtCancel: TypeAlias = Literal["obey", "crash", "swallow", "shield"]
 
 
 @final
-class SimulatedCrash(Exception):
-    """What a `Behaviour` raises, and what the kit injects, when a child is to crash."""
-
-
-@final
-class SimulatedInterrupt(BaseException):
-    """What the kit raises in a child in place of a `KeyboardInterrupt` or `SystemExit`.
-
-    A real one would end the test run, too.
-    """
-
-
-@final
 @attrs.frozen(repr=False, kw_only=True)
 class Behaviour:
-    """A body that does as it is told; the simplest one is ready at once and runs until it is ended.
+    """A scripted body, for children whose real body cannot run in virtual time.
 
+    ``Behaviour()`` is ready at once and runs until it is cancelled; each option adds one habit.
     Give it as ``run`` of a `ChildSpec`, or to `with_bodies`. All times are seconds from the start
-    of the attempt; `math.inf` means never. It prints as the code that makes it.
+    of the attempt; `math.inf` means never. A behaviour prints as the code that makes it.
 
     Args:
-        ready_at: When it is ready, if its child is declared explicit.
-        value: What it is ready with.
-        beat_every: How often it sends a heartbeat.
-        silent_at: From when on it sends none.
-        busy_at: When it announces that it is busy (`ChildContext.busy`), and is silent meanwhile.
-        busy_for: For how long.
-        extend_at: When it asks for more time to start (`ChildContext.extend_start_timeout`).
-        extend_by: How much.
-        not_ready_at: When it withdraws its readiness.
-        ready_again_at: When it is ready again after that.
-        ends_at: When it ends by itself.
-        how: Then: ``"return"``, ``"crash"`` (raise something undeclared), ``"fail"`` (raise
+        ready_at: When the child becomes ready, if it is declared explicit.
+        value: The ready value, and the return value.
+        beat_every: Seconds between two heartbeats.
+        silent_at: When the heartbeats end.
+        busy_at: When the child announces that it is busy (`ChildContext.busy`), and is silent.
+        busy_for: Seconds for which it is busy.
+        extend_at: When the child asks for more time to start
+            (`ChildContext.extend_start_timeout`).
+        extend_by: Seconds for which it asks.
+        not_ready_at: When the child withdraws its readiness.
+        ready_again_at: When the child is ready again after that.
+        ends_at: When the body ends by itself.
+        how: How it then ends: ``"return"``, ``"crash"`` (raise `SimulatedCrash`), ``"fail"`` (raise
             `TaskFailure`) or ``"cancel_self"``.
-        stop_takes: How long it takes to return after a stop request; `math.inf` ignores requests.
-        at_cancel: When cancelled: ``"obey"``, ``"crash"`` in the cleanup, ``"swallow"`` the
+        stop_takes: Seconds from a stop request to the return; `math.inf` ignores stop requests.
+        at_cancel: What happens at a cancel: ``"obey"``, ``"crash"`` in cleanup, ``"swallow"`` the
             cancellation and go on for ``cancel_takes``, or ``"shield"`` the cleanup for as long.
-        cancel_takes: See there.
-        background: How many tasks it starts in ``child.nursery``, which run until they are ended;
-            a return of the body does not end them.
-        background_crash_at: When one of them crashes.
-        gives: Commands that it gives to its own supervisor, one after the other, each once the last
-            one has taken effect: `Stop`, `RestartByHand`, `Quarantine`, `Remove`, `Add` and
-            `ShutDown`. Their paths are names of siblings; ``"."`` is the child itself. Refusals are
-            ignored.
-        gives_at: When it begins to.
-        attempts: Only so many attempts are like this; later ones are ready at once and calm.
+        cancel_takes: Seconds for ``"swallow"`` and ``"shield"``.
+        background: Number of tasks in ``child.nursery``; they run until they are cancelled, also
+            after the body has returned.
+        background_crash_at: When a background task crashes.
+        gives: Commands that the body gives to its own supervisor, each when the last one has taken
+            effect: `Stop`, `RestartByHand`, `QuarantineChild`, `Remove`, `Add` and `ShutDownTree`.
+            Their paths are names of siblings; ``"."`` is the child itself. Refusals are ignored.
+        gives_at: When the first of them is given.
+        attempts: How many attempts behave so; later ones are ready at once and run on.
 
     Example:
         ``ChildSpec("feed", Behaviour(ready_at=1, ends_at=5, how="crash"), readiness="explicit")``
@@ -147,7 +136,7 @@ class Behaviour:
             child.nursery.cancel_scope.cancel("by itself")
 
     async def _speak(self, child: ChildContext, began: float) -> None:
-        """Say when it is ready and when not."""
+        """Announce readiness and its withdrawal at their times."""
         explicit = _is_explicit(child)
         if explicit and self.ready_at < inf:
             if self.ready_at > 0:
@@ -179,12 +168,12 @@ class Behaviour:
 
     async def _give(self, child: ChildContext, began: float) -> None:
         await trio.sleep_until(began + self.gives_at)
-        inside: Any = _Inside(child)
+        inside = _Inside(child)
         for given in self.gives:
             command: Any = given
             if getattr(command, "path", None) == ".":
                 command = attrs.evolve(command, path=child.name)
-            with suppress(SupervisorError):  # not found, refused, closed: it is told so
+            with suppress(SupervisorError):  # not found, refused, closed: documented as ignored
                 await command.run(inside)
 
     async def _be_cancelled(self, error: trio.Cancelled) -> None:
@@ -201,11 +190,10 @@ class Behaviour:
 
 @final
 class _Inside:
-    """What a command needs to be given from inside of a body: a rig that holds no strings."""
+    """The tree around a body, as the `Target` of the commands that the body gives."""
 
     def __init__(self, child: ChildContext) -> None:
         self._child = child
-        self.strings = self
 
     @property
     def supervisor(self) -> Supervisor:
@@ -215,10 +203,16 @@ class _Inside:
         return frozenset()
 
     def check_gone(self, command: LifecycleCommand, before: frozenset[ChildContext]) -> None:
-        """Only from outside one sees which bodies run."""
+        """Check nothing: which bodies run is seen only from outside."""
 
-    def tie_child(self, spec: ChildSpec[Any]) -> ChildSpec[Any]:
+    def prepare(self, spec: ChildSpec[Any]) -> ChildSpec[Any]:
         return spec
+
+    def cancel(self) -> None:
+        """Do nothing: a body cannot cancel its tree from outside."""
+
+    def inject(self, path: str, error: BaseException | None) -> bool:
+        return False
 
 
 def _is_explicit(child: ChildContext) -> bool:
@@ -231,7 +225,7 @@ async def _crash_at(time: float) -> None:
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What came out of the body's own nursery: its end, or else a cancellation."""
+    """Return the error that left the body's own nursery, or else a cancellation."""
     pending: list[BaseException] = [group]
     found: list[BaseException] = []
     while pending:
@@ -263,7 +257,7 @@ _CALM: Final = Behaviour()
 @final
 @attrs.frozen(repr=False)
 class ByAttempt:
-    """One behaviour for each attempt, the last one for all that follow; see `by_attempt`."""
+    """A scripted body with one behaviour for each attempt; `by_attempt` makes it."""
 
     behaviours: tuple[Behaviour, ...]
 
@@ -277,10 +271,10 @@ class ByAttempt:
 
 
 def by_attempt(*behaviours: Behaviour) -> ByAttempt:
-    """A body that behaves differently in each attempt; the last one given repeats.
+    """Make a body that behaves differently in each attempt; the last behaviour repeats.
 
     Raises:
-        ValueError: None was given.
+        ValueError: No behaviour was given.
 
     Example:
         ``by_attempt(Behaviour(ends_at=1), Behaviour())`` crashes once.

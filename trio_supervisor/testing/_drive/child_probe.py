@@ -1,4 +1,4 @@
-"""One body alone: a real child context, and a test that plays the supervisor."""
+"""One body alone, with a real child context; the test plays the supervisor."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import trio
 from trio_supervisor._attempts.attempt import Attempt, current_attempt
 from trio_supervisor._errors import ChildNotFound, SupervisorError
 from trio_supervisor._specs.supervisor import ChildSpec
-from trio_supervisor.testing._drive.bodies import calm
-from trio_supervisor.testing._drive.rig import _bare_nursery
+from trio_supervisor.testing._script.bodies import calm
+from trio_supervisor.testing._sim.tasks import open_bare_nursery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 @final
 class ChildProbe:
-    """What a test sees of a child context, and does to it; `open_child_context` gives one.
+    """A child context as the test sees and controls it; `open_child_context` makes it.
 
     Attributes:
-        context: What the body gets as its first argument.
-        not_ready_reasons: Why the body withdrew its readiness, each time.
+        context: The body's first argument.
+        not_ready_reasons: The reasons with which the body withdrew its readiness.
     """
 
     def __init__(self, spec: ChildSpec[Any], attempt: int, values: Mapping[str, object]) -> None:
@@ -40,58 +40,59 @@ class ChildProbe:
 
     @property
     def was_ready(self) -> bool:
-        """Whether the body has ever called ``ready()``."""
+        """True if the body has ever called ``ready()``."""
         return self._attempt.was_ready
 
     @property
     def is_ready(self) -> bool:
-        """Whether it is ready now."""
+        """True while the body is ready."""
         return self._attempt.is_ready
 
     @property
     def ready_value(self) -> Any:
-        """What it is ready with."""
+        """The value of the body's ``ready()``."""
         return self._attempt.ready_value
 
     @property
     def heartbeats(self) -> int:
-        """How many heartbeats it has sent."""
+        """The number of heartbeats so far."""
         return self._attempt.beats
 
     @property
     def last_heartbeat(self) -> float | None:
-        """When it sent the last one, on Trio's clock; `None` before the first."""
+        """The time of the newest heartbeat on Trio's clock; `None` before the first."""
         return self._attempt.beat_at
 
     @property
     def last_detail(self) -> object:
-        """What it said about itself with that."""
+        """The detail of the newest heartbeat."""
         return self._attempt.beat_detail
 
     def start(self, body: Callable[..., Awaitable[object]], *args: object) -> None:
-        """Run ``body(context, *args)`` beside the test. Its error comes out of the block, bare.
+        """Run ``body(context, *args)`` beside the test.
 
-        To see what it returns or raises right here, await ``body(probe.context, *args)`` instead.
+        An error of the body comes out of the block, bare. To get its result, await
+        ``body(probe.context, *args)`` instead.
         """
         assert self._attempt.nursery is not None
         self._attempt.nursery.start_soon(body, self.context, *args)
 
     def request_stop(self, reason: str = "the test says so") -> None:
-        """Ask the body to stop. Nobody cancels it afterwards: time that yourself."""
+        """Request the body's stop. No cancel follows: call `cancel` when its grace is over."""
         self._attempt.request_stop(reason)
 
     def cancel(self, reason: str = "the test says so") -> None:
-        """Cancel everything that was started with `start` or in the context's nursery."""
+        """Cancel all tasks that were started with `start` or in the context's nursery."""
         self._attempt.cancel(reason)
 
     async def wait_ready(self) -> Any:
-        """Wait until the body is ready; returns its ready value. A checkpoint."""
+        """Wait until the body is ready, and return its ready value. A checkpoint."""
         await trio.lowlevel.checkpoint()
         while not self._attempt.is_ready:
             await self._changed.wait()
         return self._attempt.ready_value
 
-    # ---- what the attempt wants of its host
+    # ---- the attempt's host
 
     @property
     def observer(self) -> None:
@@ -141,18 +142,18 @@ async def open_child_context(
     values: Mapping[str, object] | None = None,
     attempt: int = 1,
 ) -> AsyncIterator[ChildProbe]:
-    """A child context for testing one body alone, without a supervisor.
+    """Open a child context for testing one body alone, without a supervisor.
 
-    When the block is left, what still runs in the context's nursery is cancelled.
+    Leaving the block cancels the tasks that still run in the context's nursery.
 
     Args:
-        spec: Whose context it is: with a spec, its readiness is heeded; with a name, it is that of
-            an explicit child.
+        spec: The child of the context: a spec, whose readiness is heeded, or the name of an
+            explicit child.
         values: The ready values of siblings, by name: what ``child.value("store")`` gives.
-        attempt: Its number, for bodies that behave differently when they are restarted.
+        attempt: The number of the attempt, for bodies that behave differently after a restart.
 
     Raises:
-        BaseException: What came out of a task in the context's nursery; bare if it is one thing.
+        BaseException: The error of a task in the context's nursery; bare if it is a single one.
 
     Example::
 
@@ -167,7 +168,7 @@ async def open_child_context(
     running = probe._attempt
     token = current_attempt.set(running)
     try:
-        async with _bare_nursery() as nursery:
+        async with open_bare_nursery() as nursery:
             running.nursery = nursery
             running.task = trio.lowlevel.current_task()
             yield probe

@@ -1,41 +1,65 @@
-"""What an operator, or fate, may do to a running tree: as values that print as code."""
+"""Commands to a running tree, and failures of its children, as values that print as code."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import attrs
 import trio
 
 from trio_supervisor._errors import ChildNotFound
-from trio_supervisor.testing._drive.rig import crash_of, failure_of, interrupt_of
+from trio_supervisor.testing._script.code import as_code
+from trio_supervisor.testing._script.failures import crash_of, failure_of, interrupt_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trio_supervisor._attempts.context import ChildContext
     from trio_supervisor._runtime.supervisor import Supervisor
     from trio_supervisor._specs.supervisor import ChildSpec
-    from trio_supervisor.testing._drive.rig import Rig
+
+
+class Target(Protocol):
+    """The running tree as a command sees it: a `Rig`, or the tree around a body."""
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The supervisor from which paths are counted."""
+
+    def cancel(self) -> None:
+        """Cancel the tree from outside."""
+
+    def inject(self, path: str, error: BaseException | None) -> bool:
+        """Make the live attempt at ``path`` raise ``error``, or cancel itself."""
+
+    def prepare(self, spec: ChildSpec[Any]) -> ChildSpec[Any]:
+        """Return the spec to add in place of ``spec``."""
+
+    def running(self, path: str) -> frozenset[ChildContext]:
+        """Return the contexts of the bodies that run at ``path`` or below it."""
+
+    def check_gone(self, command: LifecycleCommand, before: frozenset[ChildContext]) -> None:
+        """Check that a command that has returned ended the bodies that ran ``before``."""
 
 
 @attrs.frozen
 class LifecycleCommand:
-    """Something done to a running tree. Paths are those below its root."""
+    """Something done to a running tree. Paths are counted from its root: ``"sessions/login"``."""
 
     @property
     def passes_time(self) -> bool:
-        """Whether it takes virtual time by itself."""
+        """True if the command takes virtual time by itself."""
         return False
 
     def parts(self) -> Iterator[LifecycleCommand]:
-        """What is to be done at once."""
+        """Yield the commands that are given in the same instant."""
         yield self
 
-    async def run(self, rig: Rig) -> None:
+    async def run(self, rig: Target) -> None:
         """Do it, and wait for the effect.
 
         Raises:
-            SupervisorError: It was refused.
+            SupervisorError: The supervisor refused the command.
         """
         raise NotImplementedError
 
@@ -43,8 +67,8 @@ class LifecycleCommand:
 Command = LifecycleCommand
 
 
-def _place(rig: Rig, path: str) -> tuple[Supervisor, str]:
-    """The supervisor right above ``path``, and the last name."""
+def _place(rig: Target, path: str) -> tuple[Supervisor, str]:
+    """Return the supervisor right above ``path``, and the last name of the path."""
     above, _, name = path.rpartition("/")
     if not above:
         return rig.supervisor, name
@@ -63,75 +87,75 @@ class Advance(LifecycleCommand):
     def passes_time(self) -> bool:
         return True
 
-    async def run(self, rig: Rig) -> None:
+    async def run(self, rig: Target) -> None:
         await trio.sleep(self.seconds)
 
 
 @final
 @attrs.frozen
 class Crash(LifecycleCommand):
-    """The child's live attempt, if it has one, raises something undeclared."""
+    """Make the child's live attempt, if it has one, raise a `SimulatedCrash`."""
 
     path: str
 
-    async def run(self, rig: Rig) -> None:
-        rig.strings.pull(self.path, crash_of(self.path))
+    async def run(self, rig: Target) -> None:
+        rig.inject(self.path, crash_of(self.path))
 
 
 @final
 @attrs.frozen
 class Fail(LifecycleCommand):
-    """The child's live attempt, if it has one, raises a `TaskFailure`."""
+    """Make the child's live attempt, if it has one, raise a `TaskFailure`."""
 
     path: str
 
-    async def run(self, rig: Rig) -> None:
-        rig.strings.pull(self.path, failure_of(self.path))
+    async def run(self, rig: Target) -> None:
+        rig.inject(self.path, failure_of(self.path))
 
 
 @final
 @attrs.frozen
 class CancelItself(LifecycleCommand):
-    """The child's live attempt, if it has one, cancels its own nursery."""
+    """Make the child's live attempt, if it has one, cancel its own nursery."""
 
     path: str
 
-    async def run(self, rig: Rig) -> None:
-        rig.strings.pull(self.path, None)
+    async def run(self, rig: Target) -> None:
+        rig.inject(self.path, None)
 
 
 @final
 @attrs.frozen
 class Interrupt(LifecycleCommand):
-    """The child's live attempt, if it has one, raises what is to end the program.
+    """Make the child's live attempt, if it has one, raise a `SimulatedInterrupt`.
 
-    That is a `SimulatedInterrupt`, in place of a `KeyboardInterrupt`. The tree ends in order and
-    without grace, and then it comes out.
+    The exception stands for a `KeyboardInterrupt`: the tree ends in order and without grace, and
+    then the exception comes out.
     """
 
     path: str
 
-    async def run(self, rig: Rig) -> None:
-        rig.strings.pull(self.path, interrupt_of(self.path))
+    async def run(self, rig: Target) -> None:
+        rig.inject(self.path, interrupt_of(self.path))
 
 
 @final
 @attrs.frozen
 class CancelTree(LifecycleCommand):
-    """The tree, and the block that stands on it, are cancelled from outside."""
+    """Cancel the tree, and the block that stands on it, from outside."""
 
-    async def run(self, rig: Rig) -> None:
+    async def run(self, rig: Target) -> None:
         rig.cancel()
 
 
 @final
 @attrs.frozen
-class ShutDown(LifecycleCommand):
-    """`Supervisor.shutdown` (or, with ``grace=False``, `Supervisor.request_shutdown` like that)."""
+class ShutDownTree(LifecycleCommand):
+    """`Supervisor.shutdown` of the root; ``grace=False`` is `Supervisor.request_shutdown` so."""
 
     grace: bool = True
 
-    async def run(self, rig: Rig) -> None:
+    async def run(self, rig: Target) -> None:
         if self.grace:
             await rig.supervisor.shutdown("test")
         else:
@@ -145,7 +169,7 @@ class Stop(LifecycleCommand):
 
     path: str
 
-    async def run(self, rig: Rig) -> None:
+    async def run(self, rig: Target) -> None:
         supervisor, name = _place(rig, self.path)
         before = rig.running(self.path)
         await supervisor.stop_child(name, reason="test")
@@ -159,7 +183,7 @@ class RestartByHand(LifecycleCommand):
 
     path: str
 
-    async def run(self, rig: Rig) -> None:
+    async def run(self, rig: Target) -> None:
         supervisor, name = _place(rig, self.path)
         before = rig.running(self.path)
         await supervisor.restart_child(name, reason="test")
@@ -168,12 +192,12 @@ class RestartByHand(LifecycleCommand):
 
 @final
 @attrs.frozen
-class Quarantine(LifecycleCommand):
+class QuarantineChild(LifecycleCommand):
     """`Supervisor.quarantine_child`."""
 
     path: str
 
-    async def run(self, rig: Rig) -> None:
+    async def run(self, rig: Target) -> None:
         supervisor, name = _place(rig, self.path)
         before = rig.running(self.path)
         await supervisor.quarantine_child(name, reason="test")
@@ -187,7 +211,7 @@ class Remove(LifecycleCommand):
 
     path: str
 
-    async def run(self, rig: Rig) -> None:
+    async def run(self, rig: Target) -> None:
         supervisor, name = _place(rig, self.path)
         before = rig.running(self.path)
         await supervisor.remove_child(name, reason="test")
@@ -200,30 +224,29 @@ class Add(LifecycleCommand):
     """`Supervisor.start_child` (or, with ``wait=False``, `Supervisor.start_child_soon`).
 
     Args:
-        spec: What to add.
+        spec: The child to add.
         under: The path of the supervisor; by default the root.
-        wait: Whether somebody waits for it to be ready.
+        wait: Whether a task waits until the child is ready. If that task is cancelled, the child is
+            removed again.
     """
 
     spec: ChildSpec[Any]
     under: str = ""
     wait: bool = True
 
-    async def run(self, rig: Rig) -> None:
+    async def run(self, rig: Target) -> None:
         supervisor = rig.supervisor
         if self.under:
             supervisor = supervisor.child(self.under).value
             if not hasattr(supervisor, "start_child"):
                 raise ChildNotFound(f"{self.under} is no supervisor")
-        spec = self.spec if self.under else rig.strings.tie_child(self.spec)
+        spec = self.spec if self.under else rig.prepare(self.spec)
         if self.wait:
             await supervisor.start_child(spec, reason="test")
         else:
             supervisor.start_child_soon(spec, reason="test")
 
     def __repr__(self) -> str:
-        from trio_supervisor.testing._drive.code import as_code  # noqa: PLC0415  # only for people
-
         options = [repr(self.under)] if self.under else []
         if not self.wait:
             options.append("wait=False")
@@ -240,5 +263,5 @@ class AtOnce(LifecycleCommand):
     def parts(self) -> Iterator[LifecycleCommand]:
         return iter(self.commands)
 
-    async def run(self, rig: Rig) -> None:
+    async def run(self, rig: Target) -> None:
         raise NotImplementedError("its parts are run")

@@ -15,11 +15,13 @@ from trio.testing import MockClock
 
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor.testing._drive import commands as command
-from trio_supervisor.testing._drive.behaviour import SimulatedInterrupt
-from trio_supervisor.testing._drive.rig import PATIENCE, Rig, expected, open_rig, settle
-from trio_supervisor.testing._errors import InvariantViolated, LiveLock, Stuck, TaskLeftBehind
-from trio_supervisor.testing._oracle.watch import Watch, all_tasks, watching, where
+from trio_supervisor.testing._drive.rig import PATIENCE, Rig, expected, open_rig
+from trio_supervisor.testing._errors import LiveLock, Stuck, TaskLeftBehind
+from trio_supervisor.testing._oracle.violation import InvariantViolated
+from trio_supervisor.testing._oracle.watch import Watch, watching
+from trio_supervisor.testing._script.failures import SimulatedInterrupt
 from trio_supervisor.testing._sim.schedule import Picks, Scheduler, stripped
+from trio_supervisor.testing._sim.tasks import all_tasks, settle, show_tasks
 from trio_supervisor.testing._sim.trio_internals import abandon_run, bury, scheduling
 
 if TYPE_CHECKING:
@@ -37,18 +39,18 @@ Ts = TypeVarTuple("Ts")
 MOST_STEPS: Final = 3_000
 
 
-def _enough() -> None:
-    """Nothing else ends a task that ignores its cancellation: the whole run breaks down."""
+def _break_down() -> None:
+    """Break the whole run: nothing else ends a task that ignores its cancellation."""
     raise LiveLock("some task ignores its cancellation")
 
 
 _BURIED: Final = object()
-"""Stands for the outcome of a run that had to be broken off."""
+"""The outcome of a run that had to be broken off."""
 
 
 @final
 class _Box:
-    """What became of one call into the run."""
+    """The outcome of one call into the run."""
 
     def __init__(self) -> None:
         self.done = False
@@ -58,19 +60,20 @@ class _Box:
 
 @final
 class Pilot:
-    """Opens a tree in virtual time and drives it, one call at a time.
+    """Open a tree in virtual time and drive it from an ordinary test, one call at a time.
 
-    Use it as a context manager, or call `close`. Closing stops the tree in order and checks every
-    promise; `check` does so at any time.
+    Between two calls nothing happens. Use the pilot as a context manager, or call `close`. Closing
+    stops the tree in order and checks every promise; `check` does so at any time.
 
     Args:
-        spec: The tree. Its bodies run as they are, and can be crashed from outside.
+        spec: The tree. Its bodies run as they are, and can be made to crash.
         schedule: As for `simulate`.
-        seed: For backoff jitter.
-        max_steps: Steps without any time passing after which a call is a live-lock. Keep it low.
+        seed: The seed of backoff jitter.
+        max_steps: Steps without any time passing after which a call fails with `LiveLock`. Default:
+            3,000; keep it low.
 
     Attributes:
-        failure: The error with which the tree gave up, once it has.
+        failure: The error with which the tree gave up; `None` before that.
     """
 
     def __init__(
@@ -150,7 +153,7 @@ class Pilot:
             await settle()
         except trio.Cancelled:
             raise
-        except BaseException as error:  # handed to the test
+        except BaseException as error:  # raised by `run`, in the test
             box.error = error
         finally:
             box.done = True
@@ -192,15 +195,17 @@ class Pilot:
                 kind = LiveLock if count > self._max_steps else Stuck
                 error = kind(f"{count} steps at {now:g} s, and the call does not end")
                 if self._main_task is not None:
-                    error.add_note("\n".join(where(self._main_task)))
+                    error.add_note("\n".join(show_tasks(self._main_task)))
                 raise error
 
     def run(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Await ``async_fn(*args)`` inside of the run, and then wait until everybody waits.
+        """Await ``async_fn(*args)`` inside of the run, then let it go on until every task waits.
+
+        Virtual time passes only as far as ``async_fn`` waits for it.
 
         Raises:
-            LiveLock: It does not end, and no time passes.
-            BaseException: What it raises.
+            LiveLock: The call does not end, and no time passes.
+            BaseException: What ``async_fn`` raises.
         """
         if self._calls is None or self._final is not None:
             raise RuntimeError("this pilot is closed")
@@ -223,7 +228,7 @@ class Pilot:
 
     @property
     def is_open(self) -> bool:
-        """Whether the tree still runs."""
+        """True while the tree runs."""
         rig = self._rig
         return rig is not None and not self._ended and not rig.has_finished
 
@@ -234,12 +239,12 @@ class Pilot:
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """Everything that has happened in the tree."""
+        """All events of the tree so far."""
         return tuple(event for tree in self._watch.trees for event in tree.events)
 
     @property
     def replay(self) -> str:
-        """The arguments that repeat what was done by chance."""
+        """The arguments that repeat the choices made by chance."""
         return f"schedule={Picks(self.schedule)}, seed={self.seed}"
 
     @property
@@ -253,15 +258,15 @@ class Pilot:
         return self._seed
 
     def child(self, path: str) -> ChildSnapshot:
-        """A child as it is now; see `SupervisorSnapshot.child`."""
+        """Return a child's snapshot; see `SupervisorSnapshot.child`."""
         return self.supervisor.state().child(path)
 
     def state(self, path: str) -> str:
-        """Where a child is now: ``"ready"``, ``"backing_off"``, ..."""
+        """Return a child's state: ``"ready"``, ``"backing_off"``, ..."""
         return self.child(path).state.value
 
     def paths(self) -> list[str]:
-        """The paths of all children that there are now, below the root."""
+        """Return the paths of all children that there are now, counted from the root."""
         if not self.is_open:
             return []
         found = []
@@ -275,7 +280,10 @@ class Pilot:
         return found
 
     def apply(self, *commands: command.LifecycleCommand) -> None:
-        """Give commands, each once the last one's immediate effects are over; see `Rig.apply`."""
+        """Give commands, each once the immediate effects of the one before are over.
+
+        See `Rig.apply`.
+        """
         if self._rig is not None:
             self.run(self._rig.apply, *commands)
 
@@ -297,7 +305,7 @@ class Pilot:
 
     def quarantine(self, path: str) -> None:
         """`Supervisor.quarantine_child`, likewise."""
-        self.apply(command.Quarantine(path))
+        self.apply(command.QuarantineChild(path))
 
     def remove(self, path: str) -> None:
         """`Supervisor.remove_child`, likewise."""
@@ -308,18 +316,16 @@ class Pilot:
         self.apply(command.Add(spec, under))
 
     def set_schedule(self, schedule: Sequence[int]) -> None:
-        """From here on, let tasks run in another order; see `simulate`."""
+        """From now on, let tasks run in another order; see `simulate`."""
         self._scheduler.renew(schedule)
 
     def check(self) -> None:
         """Check every promise up to now.
 
         Raises:
-            InvariantViolated: One was broken.
+            InvariantViolated: A promise was broken.
         """
-        found = [violation for tree in self._watch.trees for violation in tree.found()]
-        if self._watch.bug is not None:
-            raise self._watch.bug
+        found = self._watch.found()
         if found:
             self._broken = True
             raise InvariantViolated(found)
@@ -327,12 +333,12 @@ class Pilot:
     # ------------------------------------------------------------ the end
 
     def close(self) -> None:
-        """Stop the tree in order (after a long time without grace), and check every promise.
+        """Stop the tree in order (after 1,000 virtual seconds by force), and check every promise.
 
         Raises:
-            InvariantViolated: One was broken.
+            InvariantViolated: A promise was broken.
             TaskLeftBehind: A task of the tree is still there.
-            LiveLock: It does not stop. The run is forgotten then, so that others can begin.
+            LiveLock: The tree does not stop. Its run is then forgotten, so that another can begin.
         """
         try:
             if self._final is None:
@@ -379,7 +385,7 @@ class Pilot:
         raise LiveLock("the tree does not stop: some task ignores its cancellation")
 
     def _force(self) -> None:
-        """A run that is left behind would make every later one in this thread impossible."""
+        """End the run by force: a run left behind would prevent every later one in this thread."""
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel("the test has failed")
         lost: list[trio.lowlevel.Task] = []
@@ -388,7 +394,7 @@ class Pilot:
                 break
             if step == self._max_steps:
                 self._broken = True
-                self._scheduler.on_step = _enough
+                self._scheduler.on_step = _break_down
                 lost = all_tasks()
             self._ticks.popleft()()
         if self._final is None:

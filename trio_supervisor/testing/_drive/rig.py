@@ -1,4 +1,4 @@
-"""A tree under control: its bodies are what they are, and each can be made to crash."""
+"""A running tree to which commands are given, and whose children can be made to fail."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
-from trio.testing import wait_all_tasks_blocked
 
-from trio_supervisor._errors import SupervisorError, TaskFailure
+from trio_supervisor._errors import SupervisorError
 from trio_supervisor._runtime.block import open_supervisor
-from trio_supervisor.testing._drive.behaviour import SimulatedCrash, SimulatedInterrupt
-from trio_supervisor.testing._drive.bodies import walk, with_body, wrap_bodies
 from trio_supervisor.testing._oracle.promises import Promises, note_raised
+from trio_supervisor.testing._script.bodies import walk, with_body, wrap_bodies
+from trio_supervisor.testing._script.failures import SimulatedInterrupt
+from trio_supervisor.testing._sim.tasks import open_bare_nursery, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -26,8 +26,8 @@ PATIENCE: Final = 1_000.0
 
 
 @final
-class Strings:
-    """Holds the strings of all live attempts of a tree, by path below the root."""
+class CrashInjector:
+    """The live attempts of a tree by path, each of which can be made to fail."""
 
     def __init__(self, root: str) -> None:
         self._prefix = len(root) + 1
@@ -35,23 +35,23 @@ class Strings:
         self._running: set[ChildContext] = set()
 
     def running(self, path: str) -> frozenset[ChildContext]:
-        """The bodies that run at ``path``, or below it."""
+        """Return the contexts of the bodies that run at ``path`` or below it."""
         start = f"{path}/"
         prefix = self._prefix
         return frozenset(c for c in self._running if f"{c.path[prefix:]}/".startswith(start))
 
-    def tie(self, spec: SupervisorSpec) -> SupervisorSpec:
-        """The same tree, its bodies tied to these strings."""
+    def attach(self, spec: SupervisorSpec) -> SupervisorSpec:
+        """Return the tree with bodies that this injector can reach."""
         return wrap_bodies(spec, self._wrap)
 
-    def tie_child(self, spec: ChildSpec[Any]) -> ChildSpec[Any]:
-        """The same for a child to be added."""
+    def attach_child(self, spec: ChildSpec[Any]) -> ChildSpec[Any]:
+        """Return the child with a body that this injector can reach."""
         return with_body(spec, self._wrap(spec.name, spec))
 
     def _wrap(self, _path: str, child: ChildSpec[Any]) -> Callable[..., Awaitable[object]]:
         run = child.run
 
-        async def tied(context: ChildContext, *args: object) -> object:
+        async def injectable(context: ChildContext, *args: object) -> object:
             self._live[context.path[self._prefix :]] = context
             self._running.add(context)
             try:
@@ -62,10 +62,10 @@ class Strings:
             finally:
                 self._running.discard(context)
 
-        tied.__qualname__ = getattr(run, "__qualname__", None) or repr(run)
-        return tied
+        injectable.__qualname__ = getattr(run, "__qualname__", None) or repr(run)
+        return injectable
 
-    def pull(self, path: str, error: BaseException | None) -> bool:
+    def inject(self, path: str, error: BaseException | None) -> bool:
         """Make the child at ``path`` raise ``error`` or, without one, cancel itself.
 
         Returns:
@@ -79,7 +79,7 @@ class Strings:
             if error is None:
                 nursery.cancel_scope.cancel("by itself")
             else:
-                nursery.start_soon(_raise, context, error, name=f"{context.path} fate")
+                nursery.start_soon(_raise, context, error, name=f"{context.path} injected failure")
         except (SupervisorError, RuntimeError):  # it has ended, or is about to
             self._live.pop(path, None)
             return False
@@ -93,29 +93,28 @@ async def _raise(context: ChildContext, error: BaseException) -> None:
 
 @final
 class Rig:
-    """A running tree to which commands can be given.
+    """A running tree to which commands can be given; `open_rig` makes it.
 
     Attributes:
-        supervisor: Its root.
-        strings: Of its bodies.
+        supervisor: The root of the tree.
     """
 
     def __init__(
         self,
         supervisor: Supervisor,
-        strings: Strings,
+        injector: CrashInjector,
         nursery: trio.Nursery,
         scope: trio.CancelScope,
     ) -> None:
         self.supervisor = supervisor
-        self.strings = strings
+        self.injector = injector
         self._nursery = nursery
         self._scope = scope
         self._promises = Promises(supervisor, nursery)
 
     @property
     def has_finished(self) -> bool:
-        """Whether nobody is alive in the tree any more, and nobody will be."""
+        """True when the tree has ended: no task of it is alive."""
         return self.supervisor._shell.is_over
 
     def cancel(self) -> None:
@@ -125,22 +124,34 @@ class Rig:
         self._scope.cancel("the test cancels it from outside")
 
     def running(self, path: str) -> frozenset[ChildContext]:
-        """The bodies that run at ``path``, or below it."""
-        return self.strings.running(path)
+        """Return the contexts of the bodies that run at ``path`` or below it."""
+        return self.injector.running(path)
+
+    def inject(self, path: str, error: BaseException | None) -> bool:
+        """Make the live attempt at ``path`` raise ``error``; with `None`, cancel itself.
+
+        Returns:
+            Whether there is a live attempt at ``path``.
+        """
+        return self.injector.inject(path, error)
+
+    def prepare(self, spec: ChildSpec[Any]) -> ChildSpec[Any]:
+        """Return ``spec`` with a body that can be made to fail, for a child that is added."""
+        return self.injector.attach_child(spec)
 
     def check_gone(self, command: LifecycleCommand, before: frozenset[ChildContext]) -> None:
-        """A command has returned that was to end the attempts that ran ``before``: has it?"""
-        left = sorted(f"{c.path}#{c.attempt}" for c in before & self.strings._running)
+        """Check that ``command``, which has returned, ended the attempts that ran ``before``."""
+        left = sorted(f"{c.path}#{c.attempt}" for c in before & self.injector._running)
         if left:
             self._promises.fail("answered", f"{command!r} has returned, and {left[0]} still runs")
 
     def post(self, command: LifecycleCommand) -> None:
-        """Give a command, and wait for nothing. What is refused is refused."""
+        """Give a command without waiting for its effect; a refusal is ignored."""
         for one in command.parts():
             self._nursery.start_soon(self._do, one, name=repr(one))
 
     async def _do(self, command: LifecycleCommand) -> None:
-        # Not found, refused, closed: an operator would be told so.
+        # Not found, refused or closed: an operator would read the error.
         in_flight, token = self._promises.in_flight, object()
         in_flight[token] = f"{command!r} has not returned"
         with suppress(SupervisorError):
@@ -148,10 +159,14 @@ class Rig:
         del in_flight[token]
 
     async def apply(self, *commands: LifecycleCommand) -> None:
-        """Give commands one after the other, each once the last one's immediate effects are over.
+        """Give commands, each once the immediate effects of the one before are over.
 
-        Time passes only where a command says so. A command that waits for an effect goes on
-        waiting beside the next ones.
+        Virtual time passes only in `Advance`. A command that waits for its effect goes on waiting
+        in a task of its own beside the next ones. A checkpoint; cancelled, the commands that were
+        given stay given.
+
+        Args:
+            *commands: See `LifecycleCommand`.
         """
         for command in commands:
             if command.passes_time:
@@ -161,41 +176,29 @@ class Rig:
             await settle()
 
 
-def crash_of(path: str) -> SimulatedCrash:
-    """What a child is made to crash with."""
-    return SimulatedCrash(f"{path} was made to crash")
-
-
-def interrupt_of(path: str) -> SimulatedInterrupt:
-    """What a child is made to raise as if by Ctrl-C."""
-    return SimulatedInterrupt(f"{path} was interrupted")
-
-
-def failure_of(path: str) -> TaskFailure:
-    """What a child is made to fail with."""
-    return TaskFailure(f"{path} was made to fail", category="simulated")
-
-
-async def settle() -> None:
-    """Wait until every task waits for something; no time passes."""
-    await wait_all_tasks_blocked()
-
-
 @asynccontextmanager
 async def open_rig(spec: SupervisorSpec, *, wait_ready: bool = True) -> AsyncIterator[Rig]:
-    """Run a tree around a block, with commands at hand: `Rig.apply`.
+    """Run a tree around a block, and give it commands with `Rig.apply`.
+
+    Leaving the block stops the tree in order, as with `open_supervisor`.
+
+    Args:
+        spec: The tree.
+        wait_ready: Whether the block begins only when every child is ready.
 
     Raises:
         BaseException: As `open_supervisor`.
     """
-    strings = Strings(spec.name)
+    injector = CrashInjector(spec.name)
     scope = trio.CancelScope()
     promises: Promises | None = None
-    async with _bare_nursery() as nursery:
+    async with open_bare_nursery() as nursery:
         try:
             with scope:
-                async with open_supervisor(strings.tie(spec), wait_ready=wait_ready) as supervisor:
-                    rig = Rig(supervisor, strings, nursery, scope)
+                async with open_supervisor(
+                    injector.attach(spec), wait_ready=wait_ready
+                ) as supervisor:
+                    rig = Rig(supervisor, injector, nursery, scope)
                     promises = rig._promises
                     promises.observe()
                     yield rig
@@ -211,28 +214,15 @@ async def open_rig(spec: SupervisorSpec, *, wait_ready: bool = True) -> AsyncIte
             await promises.check_told()
 
 
-@asynccontextmanager
-async def _bare_nursery() -> AsyncIterator[trio.Nursery]:
-    """A nursery that hands on a single error as it is."""
-    try:
-        async with trio.open_nursery() as nursery:
-            yield nursery
-    except BaseExceptionGroup as group:
-        errors = [e for e in group.exceptions if not isinstance(e, trio.Cancelled)]
-        if len(errors) != 1:
-            raise
-        raise errors[0] from errors[0].__cause__
-
-
 async def exercise(
     spec: SupervisorSpec, commands: Sequence[LifecycleCommand] = (), *, patience: float = PATIENCE
 ) -> BaseException | None:
-    """Open a tree, give it commands, close it: a scenario for `simulate`.
+    """Open a tree, give it commands, and close it: a ready-made scenario for `simulate`.
 
     Args:
         spec: The tree.
         commands: See the strategy `commands`.
-        patience: Virtual seconds for all of it; after that it is cancelled from outside.
+        patience: Virtual seconds for the whole; after that the tree is cancelled from outside.
 
     Returns:
         The error with which the tree gave up, if it did, or the `SimulatedInterrupt` that ended it.
@@ -250,10 +240,10 @@ async def exercise(
 
 
 def expected(group: BaseExceptionGroup[BaseException]) -> BaseExceptionGroup[BaseException]:
-    """``group``, if everything in it is what a tree may end with.
+    """Return ``group`` if a tree may end with every exception in it.
 
     Raises:
-        BaseExceptionGroup: The rest of it.
+        BaseExceptionGroup: The other exceptions in it.
     """
     known, rest = group.split((SupervisorError, SimulatedInterrupt))
     if rest is not None or known is None:
@@ -262,5 +252,5 @@ def expected(group: BaseExceptionGroup[BaseException]) -> BaseExceptionGroup[Bas
 
 
 def paths_of(spec: SupervisorSpec) -> list[str]:
-    """The paths of all declared children below the root."""
+    """Return the paths of all declared children, counted from the root."""
     return [path for path, _ in walk(spec)]

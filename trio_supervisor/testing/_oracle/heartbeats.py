@@ -1,61 +1,69 @@
-"""Signs of life: heartbeats are no events, so what follows from silence is checked while it runs.
+"""Check silence and start deadlines while a tree runs.
 
-What a body said to its context is taken from the attempt, and not from what the supervisor made of
-it: when it beat last, until when it is busy, how much time it asked for.
+Heartbeats are not events, so the events alone cannot show that a silent attempt should have been
+ended. The times are taken from the attempt, where the body's own calls put them, and not from
+the supervisor's conclusions.
 """
 
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._events import events as ev
     from trio_supervisor._runtime.shell import Shell
-    from trio_supervisor.testing._oracle.model import Kid
-    from trio_supervisor.testing._oracle.watch import WatchedTree
+    from trio_supervisor.testing._oracle.model import ChildModel
+    from trio_supervisor.testing._oracle.tree_model import TreeModel
+
+Extensions: TypeAlias = "Mapping[Attempt, float]"
 
 _SLACK: Final = 1e-6
-_MOST: Final = 64  # children of one supervisor, that time does not become long
+_MOST: Final = 64  # children of one supervisor; checking more would take too long
 
 
-def check_alive(tree: WatchedTree, root: Shell, now: float) -> None:
-    """It is ``now`` already: is there an attempt that should have been ended before?"""
+def overdue(tree: TreeModel, root: Shell, extended: Extensions, now: float) -> Iterator[str]:
+    """Yield a text for each attempt that should have been ended before ``now``."""
     for shell in _shells(root):
-        node = tree.oracle.nodes.get(shell.path)
-        if node is None or len(shell.slots) > _MOST:
+        supervisor = tree.supervisors.get(shell.path)
+        if supervisor is None or len(shell.slots) > _MOST:
             continue
         for name, slot in shell.slots.items():
-            attempt, kid = slot.attempt, node.kids.get(name)
-            if attempt is None or kid is None or not kid.live or kid.attempt != attempt.number:
+            attempt, child = slot.attempt, supervisor.children.get(name)
+            if attempt is None or child is None:
                 continue
-            if kid.asked_at is not None or kid.doom:
-                continue  # who has to go anyway, and waits for its turn, may be late
-            if _start_due(tree, attempt) < now - _SLACK:
-                tree.fail("timeouts", f"{attempt.path} took too long to start, and still runs")
-            if _silent_at(kid, attempt) < now - _SLACK:
-                tree.fail("timeouts", f"{attempt.path} was silent for too long, and still runs")
+            if not child.live or child.attempt != attempt.number:
+                continue
+            if child.stop_requested_at is not None or child.stop_cause:
+                continue  # an attempt that is going to stop anyway, and waits for its turn
+            if _start_due(extended, attempt) < now - _SLACK - tree.slack:
+                yield f"{attempt.path} took too long to start, and still runs"
+            if _silent_at(child, attempt) < now - _SLACK - tree.slack:
+                yield f"{attempt.path} was silent for too long, and still runs"
 
 
-def check_reason(tree: WatchedTree, root: Shell, event: ev.ChildStopRequested) -> None:
-    """An attempt is asked to stop: if for time or health, is that true?"""
+def untrue_reasons(
+    tree: TreeModel, root: Shell, extended: Extensions, event: ev.ChildStopRequested
+) -> Iterator[str]:
+    """Yield a text if the request names a deadline that the attempt has not missed."""
     above, _, name = event.path.rpartition("/")
     shell = next((shell for shell in _shells(root) if shell.path == above), None)
-    node = tree.oracle.nodes.get(above)
-    if shell is None or node is None or name not in shell.slots or name not in node.kids:
+    supervisor = tree.supervisors.get(above)
+    if shell is None or supervisor is None or name not in shell.slots:
         return
-    attempt, life, kid = shell.slots[name].attempt, shell.machine.children[name], node.kids[name]
-    claim = life.fault_exit
-    if attempt is None or claim is None or kid.attempt != attempt.number:
+    child = supervisor.children.get(name)
+    attempt, claim = shell.slots[name].attempt, shell.machine.children[name].fault_exit
+    if attempt is None or claim is None or child is None or child.attempt != attempt.number:
         return
-    if claim.kind == "unhealthy" and kid.ready and _silent_at(kid, attempt) > event.time + _SLACK:
-        tree.fail("timeouts", f"{event.path} is ended for silence, and was not silent for so long")
-    in_time = _start_due(tree, attempt) > event.time + _SLACK
+    silent_at = _silent_at(child, attempt)
+    if claim.kind == "unhealthy" and child.ready and silent_at > event.time + _SLACK:
+        yield f"{event.path} is ended for silence, and was not silent for so long"
+    in_time = _start_due(extended, attempt) > event.time + _SLACK
     if claim.kind == "timed_out" and getattr(claim, "phase", "") == "start" and in_time:
-        tree.fail("timeouts", f"{event.path} is ended for a late start, and still had time")
+        yield f"{event.path} is ended for a late start, and still had time"
 
 
 def _shells(root: Shell) -> Iterator[Shell]:
@@ -66,17 +74,17 @@ def _shells(root: Shell) -> Iterator[Shell]:
         pending.extend(slot.nested for slot in shell.slots.values() if slot.nested is not None)
 
 
-def _start_due(tree: WatchedTree, attempt: Attempt) -> float:
-    """Until when it has to be ready."""
+def _start_due(extended: Extensions, attempt: Attempt) -> float:
+    """Return the time until which the attempt has to be ready."""
     if attempt.was_ready or not attempt.spec.is_explicit:
         return inf
     due = attempt.started_at + attempt.spec.start_timeout
-    return max(due, tree.extended.get(attempt, -inf))
+    return max(due, extended.get(attempt, -inf))
 
 
-def _silent_at(kid: Kid, attempt: Attempt) -> float:
-    """Until when it need not give a sign of life."""
-    if not kid.ready:
+def _silent_at(child: ChildModel, attempt: Attempt) -> float:
+    """Return the time until which the attempt need not send a heartbeat."""
+    if not child.ready:
         return inf
-    heard = kid.ready_at if attempt.beat_at is None else max(kid.ready_at, attempt.beat_at)
+    heard = child.ready_at if attempt.beat_at is None else max(child.ready_at, attempt.beat_at)
     return max(heard + attempt.spec.stale_after, max(attempt.busy or (), default=-inf))

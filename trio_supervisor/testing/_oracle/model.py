@@ -1,7 +1,13 @@
-"""What the oracle believes about a tree: a naive picture, kept from events and specs alone.
+"""The oracle's model of one supervisor and of its children.
 
-Nothing of the supervisor's own code is used here but the declarations and the events' types: a
-mistake that both share would not be found.
+The model is built from the declaration and the events alone. It shares no code with the supervisor
+but the types of specs and events: comparing could not find a mistake in shared code.
+
+Terms:
+    settled: Said of a child for which its successors need not wait.
+    round: One coordinated group restart.
+    excused: Said of a child that once waited for a requirement that is down: successors may go on.
+    charge: One restart that counts in a window.
 """
 
 from __future__ import annotations
@@ -18,26 +24,27 @@ if TYPE_CHECKING:
     from trio_supervisor._specs.policy import RestartLimit
     from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
-WishName: TypeAlias = Literal["up", "done", "stopped", "quarantined", "removed"]
-Doom: TypeAlias = Literal["", "hand", "group", "closing", "fault", "unknown"]
+Desired: TypeAlias = Literal["up", "done", "stopped", "quarantined", "removed"]
+StopCause: TypeAlias = Literal["", "command", "group", "shutdown", "fault", "unknown"]
 
 ENDED: frozenset[str] = frozenset({"done", "stopped", "quarantined", "removed"})
 
 
 @final
-class Kid:
-    """One child.
+class ChildModel:
+    """The model of one child.
 
     Attributes:
-        known: Whether everything that ever happened to it has been seen.
-        wish: Where it should be.
-        doom: Why its live attempt has to end.
-        settled: Whether those who come after it need not wait for it.
-        alone: Whether it was restarted by hand, and so waits for no predecessor.
-        let_go: Whether nobody in its round need wait for it: at some time it waited for somebody
-            whom nobody brings back.
-        held_until: Before that it must not start.
-        streak: Failures in a row.
+        known: Whether all events of this child since its beginning were seen.
+        desired: The desired state.
+        stop_cause: Why the live attempt has to end; empty if it need not.
+        settled: Whether successors need not wait for this child.
+        skips_predecessors: Whether a command restarted the child, so that it waits for none.
+        excused: Whether successors may start without it, because it once waited for a requirement
+            that is down.
+        backing_off_until: The earliest time of the next start.
+        consecutive_failures: Failures without `reset_after` seconds of readiness between them.
+        below: The model of the nested supervisor's present run, if the child is one.
     """
 
     def __init__(
@@ -55,69 +62,73 @@ class Kid:
         self.index = index
         self.dynamic = dynamic
         self.known = known
-        self.wish: WishName = "up"
-        self.doom: Doom = ""
+        self.desired: Desired = "up"
+        self.stop_cause: StopCause = ""
         self.live = self.ready = self.was_ready = False
         self.ever_ready = self.done_well = self.removed_by_hand = False
         self.settled = dynamic
-        self.alone = self.let_go = False
+        self.skips_predecessors = self.excused = False
         self.attempt = self.generation = 0
         self.started_at = self.ready_at = 0.0
-        self.asked_at: float | None = None
-        self.asked_grace: float = inf
-        self.asked_reason = ""
+        self.stop_requested_at: float | None = None
+        self.stop_grace: float = inf
+        self.stop_request_reason = ""
         self.cancelled_at: float | None = None
         self.reported = False
-        self.held_until = -inf
-        self.streak = 0
+        self.backing_off_until = -inf
+        self.consecutive_failures = 0
         self.charges: deque[float] = deque()
-        self.verdict_due: ev.ChildExited | None = None
-        self.node: Node | None = None  # what is below it
+        self.decision_due: ev.ChildExited | None = None
+        self.below: SupervisorModel | None = None
         self.history: deque[ev.Event] = deque(maxlen=8)
 
     @property
     def is_met(self) -> bool:
-        """Whether those who require it may start."""
+        """True if dependents may start: ready and not being stopped, or done after success."""
         if self.live:
-            return self.ready and self.doom in ("", "unknown") and self.asked_at is None
-        return self.wish == "done" and self.done_well
+            return (
+                self.ready and self.stop_cause in ("", "unknown") and self.stop_requested_at is None
+            )
+        return self.desired == "done" and self.done_well
 
     @property
     def comes_back(self) -> bool:
-        """Whether it is alive, or will be without help."""
-        return self.live or self.wish == "up"
+        """True if an attempt is alive, or one will start without a command."""
+        return self.live or self.desired == "up"
 
     def begin(self, event: ev.ChildStarted) -> None:
-        """A new attempt."""
+        """Note that a new attempt has started."""
         self.live = True
         self.ready = self.was_ready = False
         self.attempt = event.attempt
         self.started_at = event.time
-        self.doom = ""
-        self.asked_at = self.cancelled_at = None
-        self.asked_grace = inf
+        self.stop_cause = ""
+        self.stop_requested_at = self.cancelled_at = None
+        self.stop_grace = inf
         self.reported = False
-        self.held_until = -inf
+        self.backing_off_until = -inf
         self.history.clear()
 
     def forget_failures(self, now: float) -> None:
-        """If it was ready for long enough, its backoff begins anew."""
+        """Reset the count of consecutive failures after `reset_after` seconds of readiness."""
         if (
             self.spec is not None
             and self.ready
             and now - self.ready_at >= self.spec.backoff.reset_after
         ):
-            self.streak = 0
+            self.consecutive_failures = 0
 
 
 @final
-class Node:
-    """One run of one supervisor.
+class SupervisorModel:
+    """The model of one run of a supervisor.
 
     Attributes:
-        known: Whether its beginning has been seen.
-        rounds: For each group restart under way, who takes part and who of them is still leaving.
-        must_stop: Why its stop has to begin at once, and the event that says so.
+        known: Whether the run's first event was seen.
+        rounds: For each group restart under way: the names of its members, and the members whose
+            attempts have not ended yet.
+        must_stop: Why the stop has to begin at once, and the event that shows the reason.
+        above: The child that this supervisor is, if it is nested; ``over`` is its supervisor.
     """
 
     def __init__(
@@ -125,8 +136,8 @@ class Node:
         path: str,
         run: int,
         spec: SupervisorSpec | None,
-        above: Kid | None,
-        over: Node | None,
+        above: ChildModel | None,
+        over: SupervisorModel | None,
         *,
         known: bool = True,
     ) -> None:
@@ -136,178 +147,184 @@ class Node:
         self.above = above
         self.over = over
         self.known = known
-        self.kids: dict[str, Kid] = {}
-        self.dependent: list[Kid] = []  # those that were declared and require somebody
+        self.children: dict[str, ChildModel] = {}
+        self.dependent: list[ChildModel] = []  # declared children with requirements
         self.state: Literal["starting", "running", "stopping", "finished"] = "starting"
         self.stopping: ev.SupervisorStopping | None = None
-        self.rounds: list[tuple[set[str], dict[str, Kid]]] = []
+        self.rounds: list[tuple[set[str], dict[str, ChildModel]]] = []
         self.charges: deque[float] = deque()
         self.must_stop: tuple[str, ev.Event] | None = None
         self.unresponsive = 0
         self.idle_said = False
         self.count = 0
 
-    # ------------------------------------------------------------ who is there
+    # ------------------------------------------------------------ children
 
-    def add(self, kid: Kid) -> None:
-        """A new child, at the end."""
-        self.kids[kid.name] = kid
-        if not kid.dynamic and kid.spec is not None and kid.spec.requires:
-            self.dependent.append(kid)
+    def add(self, child: ChildModel) -> None:
+        """Add a new child at the end."""
+        self.children[child.name] = child
+        if not child.dynamic and child.spec is not None and child.spec.requires:
+            self.dependent.append(child)
 
-    def drop(self, kid: Kid) -> None:
-        """A child is gone."""
-        del self.kids[kid.name]
-        if kid in self.dependent:
-            self.dependent.remove(kid)
+    def drop(self, child: ChildModel) -> None:
+        """Remove a child."""
+        del self.children[child.name]
+        if child in self.dependent:
+            self.dependent.remove(child)
 
     @property
     def accepts(self) -> bool:
-        """Whether anybody may still start."""
+        """True while children may start."""
         return self.state in ("starting", "running")
 
     @property
     def is_graph(self) -> bool:
-        """Whether only requirements order the children."""
+        """True if only requirements order the children."""
         return self.spec is not None and self.spec.ordering == "graph"
 
     @property
     def is_grouped(self) -> bool:
-        """Whether one child's failure concerns others."""
+        """True if the strategy restarts other children together with a failed one."""
         return self.spec is not None and self.spec.strategy != "one_for_one"
 
-    def statics(self) -> Iterator[Kid]:
-        """Those that were declared."""
-        return (kid for kid in self.kids.values() if not kid.dynamic)
+    def statics(self) -> Iterator[ChildModel]:
+        """The declared children."""
+        return (child for child in self.children.values() if not child.dynamic)
 
-    def requires(self, kid: Kid) -> list[Kid]:
-        """Those that ``kid`` requires itself."""
-        names = () if kid.spec is None else kid.spec.requires
-        return [self.kids[name] for name in names if name in self.kids]
+    def requires(self, child: ChildModel) -> list[ChildModel]:
+        """The direct requirements of ``child``."""
+        names = () if child.spec is None else child.spec.requires
+        return [self.children[name] for name in names if name in self.children]
 
-    def dependents(self, kid: Kid) -> set[str]:
-        """The names of all that require ``kid``, directly or not."""
+    def dependents(self, child: ChildModel) -> set[str]:
+        """The names of all that require ``child``, directly or not."""
         found: set[str] = set()
         grows = True
         while grows:
             grows = False
-            for other in self.kids.values():
+            for other in self.children.values():
                 if other.name in found or other.spec is None:
                     continue
-                if any(name == kid.name or name in found for name in other.spec.requires):
+                if any(name == child.name or name in found for name in other.spec.requires):
                     found.add(other.name)
                     grows = True
-        found.discard(kid.name)
+        found.discard(child.name)
         return found
 
     # ------------------------------------------------------------ the order
 
-    def radius(self, kid: Kid) -> list[Kid]:
-        """Those that share the fate of ``kid``."""
+    def group_of(self, child: ChildModel) -> list[ChildModel]:
+        """The children that a failure of ``child`` restarts, itself included."""
         if self.spec is None or self.spec.strategy == "one_for_one":
-            return [kid]
+            return [child]
         if self.spec.strategy == "one_for_all":
-            return list(self.kids.values())
-        after = self.dependents(kid)
-        found = [kid]
-        for other in self.kids.values():
-            if other is kid:
+            return list(self.children.values())
+        after = self.dependents(child)
+        found = [child]
+        for other in self.children.values():
+            if other is child:
                 continue
-            later = not self.is_graph and not kid.dynamic and other.index > kid.index
-            rest = not kid.dynamic and other.dynamic
+            later = not self.is_graph and not child.dynamic and other.index > child.index
+            rest = not child.dynamic and other.dynamic
             if other.name in after or later or rest:
                 found.append(other)
         return sorted(found, key=lambda member: member.index)
 
-    def comes_after(self, kid: Kid) -> list[Kid]:
-        """Those that have to be gone before ``kid`` may be stopped in order."""
-        if kid.dynamic:
+    def comes_after(self, child: ChildModel) -> list[ChildModel]:
+        """The children that have to end before ``child`` may be stopped in order."""
+        if child.dynamic:
             return []
         if self.is_graph:
-            after = self.dependents(kid)
-            return [other for other in self.kids.values() if other.dynamic or other.name in after]
-        return [other for other in self.kids.values() if other.dynamic or other.index > kid.index]
+            after = self.dependents(child)
+            return [
+                other for other in self.children.values() if other.dynamic or other.name in after
+            ]
+        return [
+            other for other in self.children.values() if other.dynamic or other.index > child.index
+        ]
 
-    def comes_before(self, kid: Kid) -> list[Kid]:
-        """Those that have to be settled before ``kid`` may start in a round."""
-        if self.is_graph and not kid.dynamic:
+    def comes_before(self, child: ChildModel) -> list[ChildModel]:
+        """The children that have to be settled before ``child`` may start in a round."""
+        if self.is_graph and not child.dynamic:
             return []  # requirements say it all
-        return [other for other in self.statics() if kid.dynamic or other.index < kid.index]
+        return [other for other in self.statics() if child.dynamic or other.index < child.index]
 
-    def blocker(self, kid: Kid, now: float = inf, *, surely: bool = False) -> Kid | None:
-        """Who comes before ``kid`` in its round and is not settled.
+    def blocker(
+        self, child: ChildModel, now: float = inf, *, surely: bool = False
+    ) -> ChildModel | None:
+        """Return a predecessor of ``child`` in its round that is not settled.
 
-        Whoever was let go once may be waited for or not, should what it requires come back in the
-        same round: with ``surely`` only those count for whom everybody has to wait.
+        An excused child may be waited for or not, because its requirement may come back in the same
+        round. With ``surely`` excused children do not count.
         """
-        if kid.settled or kid.alone or (surely and kid.let_go):
+        if child.settled or child.skips_predecessors or (surely and child.excused):
             return None
-        for other in self.comes_before(kid):
-            if self.blocks(other, now) and not (surely and other.let_go):
+        for other in self.comes_before(child):
+            if self.blocks(other, now) and not (surely and other.excused):
                 return other
         return None
 
-    def blocks(self, kid: Kid, now: float = inf) -> bool:
-        """Whether those after ``kid`` wait for it: not if it waits for somebody who is down.
+    def blocks(self, child: ChildModel, now: float = inf) -> bool:
+        """True if successors wait for ``child``: not if it waits for a requirement that is down.
 
-        With ``now``, they may wait for it as well as long as it backs off.
+        With ``now``, successors may also wait for it while it backs off.
         """
-        return not kid.settled and kid.wish == "up" and not self.is_hopeless(kid, now)
+        return not child.settled and child.desired == "up" and not self.waits_in_vain(child, now)
 
-    def is_hopeless(self, kid: Kid, now: float = inf) -> bool:
-        """Whether ``kid`` waits for one that is down, or for one that waits for such a one."""
-        seen = {kid.name}
-        pending = [kid]
+    def waits_in_vain(self, child: ChildModel, now: float = inf) -> bool:
+        """True if ``child`` waits, directly or indirectly, for a requirement that is down."""
+        seen = {child.name}
+        pending = [child]
         while pending:
             waiting = pending.pop()
-            if waiting.live or waiting.held_until > now:
-                continue  # it needs nobody any more, or has not come to that yet
+            if waiting.live or waiting.backing_off_until > now:
+                continue  # no requirement is needed now: it is alive, or still backs off
             for target in self.requires(waiting):
                 if target.is_met:
                     continue
-                if target.wish != "up":
+                if target.desired != "up":
                     return True
                 if target.name not in seen:
                     seen.add(target.name)
                     pending.append(target)
         return False
 
-    def let_go(self) -> None:
-        """Note who waits in vain by now: nobody has to wait for those, whatever follows."""
-        for kid in self.dependent:
-            if not (kid.settled or kid.live or kid.let_go) and self.is_hopeless(kid):
-                kid.let_go = True
+    def excuse_waiting(self) -> None:
+        """Mark the children that wait for a requirement that is down: successors may go on."""
+        for child in self.dependent:
+            if not (child.settled or child.live or child.excused) and self.waits_in_vain(child):
+                child.excused = True
 
-    def leaving_with(self, kid: Kid) -> list[Kid]:
-        """Those of a round of ``kid`` that are still to be gone."""
+    def stopping_with(self, child: ChildModel) -> list[ChildModel]:
+        """The members of rounds of ``child`` whose attempts have not ended yet."""
         return [
             other
-            for members, leaving in self.rounds
-            if kid.name in members or kid.name in leaving
-            for other in leaving.values()
+            for members, still_stopping in self.rounds
+            if child.name in members or child.name in still_stopping
+            for other in still_stopping.values()
         ]
 
-    def gone(self, kid: Kid) -> None:
-        """Its attempt has ended: rounds go on."""
-        for _, leaving in self.rounds:
-            leaving.pop(kid.name, None)
+    def attempt_ended(self, child: ChildModel) -> None:
+        """Take ``child``, whose attempt has ended, out of the stop set of every round."""
+        for _, still_stopping in self.rounds:
+            still_stopping.pop(child.name, None)
         self.rounds = [entry for entry in self.rounds if entry[1]]
 
     @property
     def deadline(self) -> float:
-        """When everything that is left has to be cancelled."""
+        """The time at which every attempt that is left has to be cancelled."""
         found = inf
         if self.stopping is not None and self.spec is not None:
             found = self.stopping.time + self.spec.shutdown_deadline
-        if self.above is not None and self.above.asked_at is not None:
-            found = min(found, self.above.asked_at + self.above.asked_grace)
+        if self.above is not None and self.above.stop_requested_at is not None:
+            found = min(found, self.above.stop_requested_at + self.above.stop_grace)
         if self.over is not None:
             found = min(found, self.over.deadline)
         return found
 
     @property
-    def hurries(self) -> bool:
-        """Whether nobody gets any grace."""
+    def without_grace(self) -> bool:
+        """True if no attempt gets any grace."""
         if self.stopping is not None and self.stopping.cause in ("cancelled", "fatal", "broken"):
             return True
         return self.above is not None and self.above.cancelled_at is not None
@@ -317,13 +334,13 @@ class Node:
 
 
 def used(charges: deque[float], limit: RestartLimit, now: float) -> int:
-    """How many of ``charges`` count at ``now``."""
+    """Count the ``charges`` that lie in the window at ``now``."""
     return sum(1 for time in charges if time > now - limit.within)
 
 
 # ---------------------------------------------------------------- from a snapshot
 
-_WISHES: dict[str, WishName] = {
+_DESIRED: dict[str, Desired] = {
     "done": "done",
     "stopped": "stopped",
     "quarantined": "quarantined",
@@ -332,23 +349,25 @@ _WISHES: dict[str, WishName] = {
 _LIVE = ("starting", "ready", "not_ready", "stopping")
 
 
-def kid_from(shown: ChildSnapshot, spec: ChildSpec[Any] | None, index: int, dynamic: bool) -> Kid:
-    """A child whose past was cut off."""
-    kid = Kid(shown.path, spec, index, dynamic=dynamic, known=False)
+def child_from(
+    shown: ChildSnapshot, spec: ChildSpec[Any] | None, index: int, dynamic: bool
+) -> ChildModel:
+    """Model a child whose past is not in the events."""
+    child = ChildModel(shown.path, spec, index, dynamic=dynamic, known=False)
     state = shown.state.value
-    kid.wish = _WISHES.get(state, "up")
-    kid.live = state in _LIVE
-    kid.doom = "unknown"
-    kid.attempt, kid.generation = shown.attempt, shown.generation
-    kid.ready = state == "ready"
-    kid.was_ready = state in ("ready", "not_ready", "stopping")
-    kid.ever_ready = kid.ready or shown.restarts > 0 or shown.attempt > 1
-    kid.settled = True
-    kid.started_at = kid.ready_at = shown.since
+    child.desired = _DESIRED.get(state, "up")
+    child.live = state in _LIVE
+    child.stop_cause = "unknown"
+    child.attempt, child.generation = shown.attempt, shown.generation
+    child.ready = state == "ready"
+    child.was_ready = state in ("ready", "not_ready", "stopping")
+    child.ever_ready = child.ready or shown.restarts > 0 or shown.attempt > 1
+    child.settled = True
+    child.started_at = child.ready_at = shown.since
     if state == "stopping":
-        kid.asked_at = shown.since
-        kid.reported = shown.unresponsive
+        child.stop_requested_at = shown.since
+        child.reported = shown.unresponsive
     if shown.until is not None:
-        kid.held_until = shown.until
-    kid.done_well = kid.wish == "done"
-    return kid
+        child.backing_off_until = shown.until
+    child.done_well = child.desired == "done"
+    return child

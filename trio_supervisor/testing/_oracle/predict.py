@@ -1,6 +1,7 @@
-"""The blast radius: who stops and who starts when a child ends, and in which order.
+"""Predict which children stop and start when a child ends, and in which order.
 
-Written from the declaration alone, like the oracle, and shares no code with the supervisor.
+The prediction follows from the declaration alone. Like the oracle, it shares no code with the
+supervisor.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ Ending: TypeAlias = Literal[
 @final
 @attrs.frozen
 class Failure:
-    """How a child ends by itself.
+    """An end of a child that `predict` is asked about.
 
     Attributes:
-        path: Which child, below the root.
-        kind: How; a success can have consequences, too.
-        first_start: Whether it has never been ready.
-        at_limit: Whether its restart limit is used up.
+        path: The child's path, counted from the root.
+        kind: The kind of exit; a success can have consequences, too.
+        first_start: Whether the child has never been ready.
+        at_limit: Whether the child's restart limit is used up.
     """
 
     path: str
@@ -41,16 +42,17 @@ class Failure:
 @final
 @attrs.frozen
 class Prediction:
-    """What follows from a failure, when everybody else is up and well.
+    """The consequences of a child's end, when all other children are up and ready.
 
-    Paths are those below the root. Each stage is complete before the next begins; inside a stage
+    Paths are counted from the root. Each stage is complete before the next begins; inside a stage
     there is no order.
 
     Attributes:
-        stops: Who is stopped, in stages.
-        starts: Who is started, in stages; the one that failed among them, if it comes back.
-        removed: Who is forgotten.
-        held_down: Whether the one that failed is quarantined.
+        stops: The children that are stopped, in stages.
+        starts: The children that are started, in stages; the failed child among them, if it comes
+            back.
+        removed: The children that are removed.
+        held_down: Whether the failed child is quarantined.
         ends: The paths of the supervisors that end, innermost first; ``""`` is the root.
         error: Whether the root ends with an error.
     """
@@ -64,13 +66,13 @@ class Prediction:
 
     @property
     def touched(self) -> frozenset[str]:
-        """Everybody who is stopped, started or removed."""
+        """The paths of all children that are stopped, started or removed."""
         stages = (*self.stops, *self.starts, self.removed)
         return frozenset(path for stage in stages for path in stage)
 
     def __str__(self) -> str:
         def show(stages: Stages) -> str:
-            return " → ".join(" + ".join(stage) for stage in stages) or "nobody"
+            return " → ".join(" + ".join(stage) for stage in stages) or "none"
 
         parts = [f"stops {show(self.stops)}", f"starts {show(self.starts)}"]
         if self.removed:
@@ -84,10 +86,10 @@ class Prediction:
 
 
 def predict(spec: SupervisorSpec, failure: Failure | str) -> Prediction:
-    """Which children must stop and start when one ends, and in which order.
+    """Predict which children must stop and start when one ends, and in which order.
 
-    Everybody is taken to be up and ready (but for a failed first start: then those that come before
-    the child). What ``decide`` would say is not asked.
+    All children are assumed to be up and ready; for a failed first start, its predecessors only.
+    ``decide`` is not called.
 
     Args:
         spec: The tree.
@@ -95,7 +97,7 @@ def predict(spec: SupervisorSpec, failure: Failure | str) -> Prediction:
             restarted.
 
     Raises:
-        ChildNotFound: There is no such child, or it is declared nowhere.
+        ChildNotFound: No child of that path is declared.
 
     Example:
         ``predict(APP, "store").stops`` is ``(("web",), ("consumer",))`` under rest_for_one
@@ -157,7 +159,7 @@ def _give_up(
     error: bool = False,
     first_start: bool = False,
 ) -> Prediction:
-    """The supervisor at ``above`` ends; what follows from that above it."""
+    """Predict the consequences of the end of the supervisor at ``above``."""
     supervisor = _supervisor(spec, above)
     prefix = f"{above}/" if above else ""
     alive = [child for child in supervisor.children if child is not without]
@@ -224,7 +226,7 @@ def _stop_stages(supervisor: SupervisorSpec, members: list[ChildSpec[Any]], pref
 def _layers(
     supervisor: SupervisorSpec, members: list[ChildSpec[Any]]
 ) -> list[list[ChildSpec[Any]]]:
-    """Who can start together: one by one in a sequence, by requirements in a graph."""
+    """Group the children that start together: singly in a sequence, by requirements in a graph."""
     if supervisor.ordering == "sequence":
         return [[member] for member in members]
     layers: list[list[ChildSpec[Any]]] = []

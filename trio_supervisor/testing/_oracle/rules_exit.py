@@ -1,4 +1,4 @@
-"""The oracle's rules about an exit and what follows from it: blame, the table, limits, backoff."""
+"""The oracle's rules about exits: the cause of the end, the restart table, limits, backoff."""
 
 from __future__ import annotations
 
@@ -7,108 +7,124 @@ from typing import TYPE_CHECKING, Final
 
 from trio_supervisor._events.events import ChildExited
 from trio_supervisor._specs.policy import INHERIT
-from trio_supervisor.testing._drive.decides import LATER, Decides
-from trio_supervisor.testing._oracle.model import Kid, Node, used
+from trio_supervisor.testing._oracle.model import ChildModel, SupervisorModel, used
+from trio_supervisor.testing._script.decides import LATER, Decides
 
 if TYPE_CHECKING:
     from trio_supervisor._events import events as ev
     from trio_supervisor._specs.policy import RestartLimit
     from trio_supervisor._specs.supervisor import ChildSpec
-    from trio_supervisor.testing._oracle.oracle import Oracle
+    from trio_supervisor.testing._oracle.tree_model import TreeModel
 
 FAILURES: Final = ("failed", "crashed", "timed_out", "unhealthy", "self_cancelled")
 
 
-def child_exited(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildExited) -> None:
-    """Ends the attempt that was started, once; and says truly who ended it."""
-    if not kid.live or event.attempt != kid.attempt:
-        alive = f"attempt {kid.attempt}" if kid.live else "none"
-        oracle.fail("events", f"attempt {event.attempt} ended, alive is {alive}", event, kid)
+def child_exited(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildExited
+) -> None:
+    """Check that the exit ends the live attempt, once, and names the true cause of its end."""
+    if not child.live or event.attempt != child.attempt:
+        alive = f"attempt {child.attempt}" if child.live else "none"
+        tree.fail("events", f"attempt {event.attempt} ended, alive is {alive}", event, child)
         return
-    _check_blame(oracle, kid, event)
-    if kid.known and kid.asked_grace == 0 and kid.cancelled_at is None:
-        oracle.fail("stop_time", "asked without grace, and not cancelled", event, kid)
-    if kid.known and not isclose(event.seconds, event.time - kid.started_at, abs_tol=oracle.slack):
-        oracle.fail("events", f"it lasted {event.seconds:g} s, it says", event, kid)
-    if kid.node is not None:
-        left = [other.name for other in kid.node.kids.values() if other.live]
+    _check_blame(tree, child, event)
+    if child.known and child.stop_grace == 0 and child.cancelled_at is None:
+        tree.fail("stop_time", "asked without grace, and not cancelled", event, child)
+    if child.known and not isclose(
+        event.seconds, event.time - child.started_at, abs_tol=tree.slack
+    ):
+        tree.fail("events", f"it lasted {event.seconds:g} s, it says", event, child)
+    if child.below is not None:
+        left = [other.name for other in child.below.children.values() if other.live]
         if left:
-            oracle.fail("nothing_left", f"ended while {left[0]} was alive in it", event, kid)
-        oracle.drop(kid.node)
-        kid.node = None
-    kid.forget_failures(event.time)
-    kid.live = kid.ready = False
-    node.gone(kid)
+            tree.fail("nothing_left", f"ended while {left[0]} was alive in it", event, child)
+        tree.drop(child.below)
+        child.below = None
+    child.forget_failures(event.time)
+    child.live = child.ready = False
+    supervisor.attempt_ended(child)
     if event.kind == "fatal":
-        if node.accepts:
-            node.must_stop = ("fatal", event)
-    elif kid.wish == "up" and kid.doom in ("", "fault") and node.accepts:
-        kid.verdict_due = event
-    oracle.restless[kid] = node
-    for other in node.kids.values():
-        if not other.live or other.doom:
-            oracle.restless[other] = node  # it may be their turn now
+        if supervisor.accepts:
+            supervisor.must_stop = ("fatal", event)
+    elif child.desired == "up" and child.stop_cause in ("", "fault") and supervisor.accepts:
+        child.decision_due = event
+    tree.pending[child] = supervisor
+    for other in supervisor.children.values():
+        if not other.live or other.stop_cause:
+            tree.pending[other] = supervisor  # it may be their turn now
 
 
-def _check_blame(oracle: Oracle, kid: Kid, event: ev.ChildExited) -> None:
-    if kid.asked_at is None:
+def _check_blame(tree: TreeModel, child: ChildModel, event: ev.ChildExited) -> None:
+    if child.stop_requested_at is None:
         if event.kind in ("stopped", "aborted"):
-            oracle.fail("blame", f"{event.kind}, but nobody had asked it to stop", event, kid)
+            tree.fail("blame", f"{event.kind}, but no stop had been requested", event, child)
         if event.stop_reason is not None:
-            oracle.fail("blame", "it has a stop reason, but nobody had asked it", event, kid)
-    if event.kind in ("timed_out", "unhealthy") and kid.doom not in ("fault", "unknown"):
-        by_now = kid.asked_reason.startswith(("timed out", "unhealthy"))
-        if kid.asked_at is None or not by_now:
-            oracle.fail("blame", f"{event.kind}, but that is not why it was ended", event, kid)
-    ours = kid.asked_reason and event.detail == f"self cancelled: {kid.asked_reason}"
-    if event.kind == "self_cancelled" and kid.cancelled_at is not None and ours:
-        oracle.fail("blame", "self_cancelled, but the cancel was ours", event, kid)
-    if kid.doom == "fault" and kid.asked_at is not None and event.kind in ("stopped", "aborted"):
+            tree.fail("blame", "it has a stop reason, but no stop had been requested", event, child)
+    if event.kind in ("timed_out", "unhealthy") and child.stop_cause not in ("fault", "unknown"):
+        by_now = child.stop_request_reason.startswith(("timed out", "unhealthy"))
+        if child.stop_requested_at is None or not by_now:
+            tree.fail("blame", f"{event.kind}, but that is not why it was ended", event, child)
+    ours = (
+        child.stop_request_reason and event.detail == f"self cancelled: {child.stop_request_reason}"
+    )
+    if event.kind == "self_cancelled" and child.cancelled_at is not None and ours:
+        tree.fail("blame", "self_cancelled, but the cancel was ours", event, child)
+    if (
+        child.stop_cause == "fault"
+        and child.stop_requested_at is not None
+        and event.kind in ("stopped", "aborted")
+    ):
         wrong = f"{event.kind}, but it was ended for time or health"
-        oracle.fail("blame", wrong, event, kid)
-    on_request = kid.doom in ("hand", "group", "closing") and kid.asked_at is not None
+        tree.fail("blame", wrong, event, child)
+    on_request = (
+        child.stop_cause in ("command", "group", "shutdown") and child.stop_requested_at is not None
+    )
     if on_request and event.kind == "succeeded" and event.stop_reason is not None:
-        oracle.fail("blame", "succeeded, but it had been asked to stop", event, kid)
+        tree.fail("blame", "succeeded, but it had been asked to stop", event, child)
 
 
-# ---------------------------------------------------------------- the verdict
+# ---------------------------------------------------------------- the decision
 
 
-def exit_judged(oracle: Oracle, node: Node, kid: Kid, event: ev.ExitJudged) -> None:
-    """Once for each exit that no wish explains; and what was declared."""
-    exit_event, kid.verdict_due = kid.verdict_due, None
+def exit_judged(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ExitJudged
+) -> None:
+    """Check that each exit of a child that should be up gets one decision, the declared one."""
+    exit_event, child.decision_due = child.decision_due, None
     if exit_event is None:
-        if kid.doom != "unknown":
-            oracle.fail("table", "judged, but a wish decides what follows", event, kid)
+        if child.stop_cause != "unknown":
+            tree.fail("table", "judged, but the desired state decides what follows", event, child)
             return
-        past = reversed(kid.history)
+        past = reversed(child.history)
         exit_event = next((seen for seen in past if isinstance(seen, ChildExited)), None)
-    if exit_event is None and not kid.known:
+    if exit_event is None and not child.known:
         return  # it was cut off, right before this
     if exit_event is None or exit_event.time != event.time:
-        oracle.fail("table", "judged without an exit", event, kid)
+        tree.fail("table", "judged without an exit", event, child)
         return
     if event.source != "limit":
-        expected = _expected(kid, exit_event, event)
+        expected = _expected(child, exit_event, event)
         if expected and event.action not in expected:
             wrong = f"{event.action} after {exit_event.kind}, expected {' or '.join(expected)}"
-            oracle.fail("table", wrong, event, exit_event, kid)
-    _check_asked(oracle, kid, exit_event, event)
-    _check_limits(oracle, node, kid, event)
+            tree.fail("table", wrong, event, exit_event, child)
+    _check_asked(tree, child, exit_event, event)
+    _check_limits(tree, supervisor, child, event)
     if event.action == "restart":
-        _admit(oracle, node, kid, event)
+        _admit(tree, supervisor, child, event)
     else:
-        _come_to_rest(node, kid, event, exit_event)
+        _come_to_rest(supervisor, child, event, exit_event)
 
 
-def _expected(kid: Kid, exit_event: ev.ChildExited, event: ev.ExitJudged) -> tuple[str, ...]:
-    spec = kid.spec
+def _expected(
+    child: ChildModel, exit_event: ev.ChildExited, event: ev.ExitJudged
+) -> tuple[str, ...]:
+    spec = child.spec
     if spec is None:
         return ()
     succeeded = exit_event.kind == "succeeded" and not event.error
-    first = not kid.generation and not kid.ever_ready and not spec.retry_first_start
+    first = not child.generation and not child.ever_ready and not spec.retry_first_start
     if first and exit_event.kind != "succeeded":
-        if not kid.dynamic:
+        if not child.dynamic:
             return ("start_failed",)
         if event.source == "first_start":
             return ("start_failed",)
@@ -119,34 +135,34 @@ def _expected(kid: Kid, exit_event: ev.ChildExited, event: ev.ExitJudged) -> tup
     return (_by_table(spec, succeeded=succeeded),)
 
 
-def _answer(kid: Kid, attempt: int) -> str:
-    """What its ``decide`` says of this attempt, if that is known."""
-    decide = None if kid.spec is None else kid.spec.decide
+def _answer(child: ChildModel, attempt: int) -> str:
+    """Return the answer of the child's ``decide`` for this attempt; empty if it is not known."""
+    decide = None if child.spec is None else child.spec.decide
     return decide.answer(attempt) if isinstance(decide, Decides) else ""
 
 
 def _check_asked(
-    oracle: Oracle, kid: Kid, exit_event: ev.ChildExited, event: ev.ExitJudged
+    tree: TreeModel, child: ChildModel, exit_event: ev.ChildExited, event: ev.ExitJudged
 ) -> None:
-    """Whether ``decide`` was heard; with one of the kit's it is known what it said."""
-    answer = _answer(kid, exit_event.attempt)
+    """Check that the answer of a `Decides` was acted upon."""
+    answer = _answer(child, exit_event.attempt)
     if not answer or event.source == "first_start":
         return
     spoiled = answer in ("raise", "nonsense")
     if bool(event.error) is not spoiled:
-        what = f"its error is {event.error!r}" if event.error else "its error is not told"
-        oracle.fail("table", f"decide said {answer!r}, and {what}", event, kid)
+        what = f"its error is {event.error!r}" if event.error else "its error is not recorded"
+        tree.fail("table", f"decide said {answer!r}, and {what}", event, child)
     restarts = answer in ("restart", "later")
     if event.source == "limit":
         if not (spoiled or answer == "table" or restarts):
-            oracle.fail("limits", f"asked, although decide said {answer!r}", event, kid)
+            tree.fail("limits", f"asked, although decide said {answer!r}", event, child)
         return
     source = "table" if spoiled or answer == "table" else "decide"
-    temporary = kid.spec is not None and kid.spec.restart == "temporary"
+    temporary = child.spec is not None and child.spec.restart == "temporary"
     action = {"later": "restart", "done": "remove" if temporary else "done"}.get(answer, answer)
     if event.source != source or (source == "decide" and event.action != action):
         wrong = f"decide said {answer!r}, and {event.source} {event.action}s"
-        oracle.fail("table", wrong, event, exit_event, kid)
+        tree.fail("table", wrong, event, exit_event, child)
 
 
 def _by_table(spec: ChildSpec[object], *, succeeded: bool) -> str:
@@ -157,129 +173,137 @@ def _by_table(spec: ChildSpec[object], *, succeeded: bool) -> str:
     return "restart"
 
 
-def _come_to_rest(node: Node, kid: Kid, event: ev.ExitJudged, exit_event: ev.ChildExited) -> None:
-    kid.settled = True
+def _come_to_rest(
+    supervisor: SupervisorModel, child: ChildModel, event: ev.ExitJudged, exit_event: ev.ChildExited
+) -> None:
+    child.settled = True
     action = event.action
     if action == "done":
-        kid.wish = "done"
-        kid.done_well = exit_event.kind == "succeeded"
+        child.desired = "done"
+        child.done_well = exit_event.kind == "succeeded"
     elif action == "remove":
-        kid.wish = "removed"
+        child.desired = "removed"
     elif action == "quarantine":
-        kid.wish = "quarantined"
+        child.desired = "quarantined"
     elif action == "escalate":
-        node.must_stop = ("limit" if event.source == "limit" else "escalated", event)
+        supervisor.must_stop = ("limit" if event.source == "limit" else "escalated", event)
     elif action == "shutdown":
-        node.must_stop = ("shutdown", event)
-    elif action == "start_failed" and not kid.dynamic:
-        node.must_stop = ("start_failed", event)
+        supervisor.must_stop = ("shutdown", event)
+    elif action == "start_failed" and not child.dynamic:
+        supervisor.must_stop = ("start_failed", event)
     elif action == "start_failed":
-        kid.wish = "stopped" if node.dependents(kid) else "removed"
-    if action in ("done", "remove", "quarantine") and ends_supervisor(node, kid, action):
-        node.must_stop = ("auto_shutdown", event)
+        child.desired = "stopped" if supervisor.dependents(child) else "removed"
+    if action in ("done", "remove", "quarantine") and ends_supervisor(supervisor, child, action):
+        supervisor.must_stop = ("auto_shutdown", event)
 
 
-def ends_supervisor(node: Node, kid: Kid, action: str) -> bool:
-    """EEP-56, and ``all_done``: whether the supervisor has to end because ``kid`` came to rest."""
-    mode = None if node.spec is None else node.spec.auto_shutdown
-    counts = action != "quarantine" and kid.spec is not None and kid.spec.significant
+def ends_supervisor(supervisor: SupervisorModel, child: ChildModel, action: str) -> bool:
+    """Return whether the supervisor has to end because ``child`` came to rest (EEP-56)."""
+    mode = None if supervisor.spec is None else supervisor.spec.auto_shutdown
+    counts = action != "quarantine" and child.spec is not None and child.spec.significant
     if mode == "any_significant":
         return counts
     if mode == "all_significant":
         others = [
             other
-            for other in node.kids.values()
-            if other is not kid and other.spec is not None and other.spec.significant
+            for other in supervisor.children.values()
+            if other is not child and other.spec is not None and other.spec.significant
         ]
         return counts and not any(other.comes_back for other in others)
     if mode == "all_done":
-        return not any(other.comes_back for other in node.kids.values())
+        return not any(other.comes_back for other in supervisor.children.values())
     return False
 
 
 # ---------------------------------------------------------------- limits
 
 
-def limit_of(node: Node, kid: Kid) -> RestartLimit | None:
-    """The window of this child alone."""
-    if kid.spec is None or node.spec is None:
+def limit_of(supervisor: SupervisorModel, child: ChildModel) -> RestartLimit | None:
+    """The window of this child skips_predecessors."""
+    if child.spec is None or supervisor.spec is None:
         return None
-    limit = kid.spec.restart_limit
-    return node.spec.child_restart_limit if limit is INHERIT else limit
+    limit = child.spec.restart_limit
+    return supervisor.spec.child_restart_limit if limit is INHERIT else limit
 
 
-def _check_limits(oracle: Oracle, node: Node, kid: Kid, event: ev.ExitJudged) -> None:
-    if kid.spec is None or node.spec is None:
+def _check_limits(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ExitJudged
+) -> None:
+    if child.spec is None or supervisor.spec is None:
         return
-    own, shared = limit_of(node, kid), node.spec.restart_limit
-    full_own = own is not None and used(kid.charges, own, event.time) >= own.max_restarts
+    own, shared = limit_of(supervisor, child), supervisor.spec.restart_limit
+    full_own = own is not None and used(child.charges, own, event.time) >= own.max_restarts
     full_shared = (
-        shared is not None and used(node.charges, shared, event.time) >= shared.max_restarts
+        shared is not None and used(supervisor.charges, shared, event.time) >= shared.max_restarts
     )
     if event.action == "restart":
         if full_own or full_shared:
             which = f"{own} of the child" if full_own else f"{shared} of its supervisor"
-            oracle.fail("limits", f"restarted beyond {which}", event, kid)
+            tree.fail("limits", f"restarted beyond {which}", event, child)
     elif event.source == "limit":
-        if kid.known and node.known and not (full_own or full_shared):
-            oracle.fail("limits", "given up, although there was room", event, kid)
-        wanted = str(kid.spec.on_limit) if full_own or not node.known else "escalate"
+        if child.known and supervisor.known and not (full_own or full_shared):
+            tree.fail("limits", "given up, although there was room", event, child)
+        wanted = str(child.spec.on_limit) if full_own or not supervisor.known else "escalate"
         if full_own and event.action != wanted:
-            oracle.fail("limits", f"{event.action} at the limit, declared: {wanted}", event, kid)
+            tree.fail("limits", f"{event.action} at the limit, declared: {wanted}", event, child)
 
 
 # ---------------------------------------------------------------- restarts
 
 
-def _admit(oracle: Oracle, node: Node, kid: Kid, event: ev.ExitJudged) -> None:
+def _admit(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ExitJudged
+) -> None:
     now = event.time
-    kid.charges.append(now)
-    node.charges.append(now)
-    own = limit_of(node, kid)
-    window, charges = (own, kid.charges) if own is not None else (None, node.charges)
-    if window is None and node.spec is not None:
-        window = node.spec.restart_limit
-    if kid.known and node.known and window is not None:
+    child.charges.append(now)
+    supervisor.charges.append(now)
+    own = limit_of(supervisor, child)
+    window, charges = (own, child.charges) if own is not None else (None, supervisor.charges)
+    if window is None and supervisor.spec is not None:
+        window = supervisor.spec.restart_limit
+    if child.known and supervisor.known and window is not None:
         counted = used(charges, window, now)
         if event.used != counted:
-            oracle.fail("limits", f"counts {event.used} restarts, there were {counted}", event, kid)
-    radius = node.radius(kid)
-    until = max([now + event.delay, *(member.held_until for member in radius)])
-    _check_delay(oracle, kid, event, radius)
-    kid.streak += 1
-    _check_radius(oracle, node, kid, event, radius)
+            tree.fail("limits", f"counts {event.used} restarts, there were {counted}", event, child)
+    radius = supervisor.group_of(child)
+    until = max([now + event.delay, *(member.backing_off_until for member in radius)])
+    _check_delay(tree, child, event, radius)
+    child.consecutive_failures += 1
+    _check_group(tree, supervisor, child, event, radius)
     members: set[str] = set()
-    leaving: dict[str, Kid] = {}
+    still_stopping: dict[str, ChildModel] = {}
     for member in radius:
-        oracle.restless[member] = node
-        if member is not kid and member.wish not in ("up", "done"):
+        tree.pending[member] = supervisor
+        if member is not child and member.desired not in ("up", "done"):
             if member.live:
-                member.doom = member.doom if member.doom == "hand" else "group"
+                member.stop_cause = member.stop_cause if member.stop_cause == "command" else "group"
                 members.add(member.name)
-                leaving[member.name] = member
+                still_stopping[member.name] = member
             continue
         members.add(member.name)
-        if member.live and member is not kid:
-            leaving[member.name] = member
-            member.doom = member.doom if member.doom == "hand" else "group"
+        if member.live and member is not child:
+            still_stopping[member.name] = member
+            member.stop_cause = member.stop_cause if member.stop_cause == "command" else "group"
             if member.spec is not None and member.spec.restart == "temporary":
-                member.wish = "removed"
+                member.desired = "removed"
                 member.settled = True
                 continue
-        member.wish = "up"
-        member.held_until = until
-        if member is not kid or len(radius) > 1 or node.is_grouped:
-            # A restart by hand that failed is an ordinary failure: policy's order binds it again.
-            member.settled = member.let_go = member.alone = False
-    if leaving:
-        node.rounds.append((members, leaving))
+        member.desired = "up"
+        member.backing_off_until = until
+        if member is not child or len(radius) > 1 or supervisor.is_grouped:
+            # A restart by command that failed is an ordinary failure: the ordering binds it again.
+            member.settled = member.excused = member.skips_predecessors = False
+    if still_stopping:
+        supervisor.rounds.append((members, still_stopping))
 
 
-def _check_delay(oracle: Oracle, kid: Kid, event: ev.ExitJudged, radius: list[Kid]) -> None:
-    answer = _answer(kid, event.attempt)
-    if kid.spec is None or (event.source == "decide" and not answer):
+def _check_delay(
+    tree: TreeModel, child: ChildModel, event: ev.ExitJudged, radius: list[ChildModel]
+) -> None:
+    answer = _answer(child, event.attempt)
+    if child.spec is None or (event.source == "decide" and not answer):
         return
-    policy, step = kid.spec.backoff, kid.streak
+    policy, step = child.spec.backoff, child.consecutive_failures
     if answer == "later":
         base = LATER
     elif policy.steps:
@@ -288,26 +312,30 @@ def _check_delay(oracle: Oracle, kid: Kid, event: ev.ExitJudged, radius: list[Ki
         base = min(policy.maximum, policy.initial * policy.factor ** min(step, 500))
     jitter = 0.0 if answer == "later" else policy.jitter
     least, most = base * (1 - jitter), base * (1 + jitter)
-    if not kid.known and answer != "later":
+    if not child.known and answer != "later":
         least = min(policy.steps, default=policy.initial) * (1 - policy.jitter)
         most = policy.maximum * (1 + policy.jitter)
-    held = max((member.held_until for member in radius), default=-inf) - event.time
+    held = max((member.backing_off_until for member in radius), default=-inf) - event.time
     least, most = max(least, held), max(most, held)
-    if not least - oracle.slack <= event.delay <= most + oracle.slack:
+    if not least - tree.slack <= event.delay <= most + tree.slack:
         wrong = f"waits {event.delay:g} s, declared: {least:g} to {most:g} s (failure {step + 1})"
-        oracle.fail("backoff", wrong, event, kid)
+        tree.fail("backoff", wrong, event, child)
 
 
-def _check_radius(
-    oracle: Oracle, node: Node, kid: Kid, event: ev.ExitJudged, radius: list[Kid]
+def _check_group(
+    tree: TreeModel,
+    supervisor: SupervisorModel,
+    child: ChildModel,
+    event: ev.ExitJudged,
+    radius: list[ChildModel],
 ) -> None:
-    if node.spec is None:
+    if supervisor.spec is None:
         return
-    expected = {m.name for m in radius if m is not kid and m.wish in ("up", "done")}
+    expected = {m.name for m in radius if m is not child and m.desired in ("up", "done")}
     if set(event.also) != expected:
         surplus = sorted(set(event.also) - expected)
         missing = sorted(expected - set(event.also))
         parts = [f"{', '.join(surplus)} too"] if surplus else []
         parts += [f"not {', '.join(missing)}"] if missing else []
-        wrong = f"{node.spec.strategy} of {kid.name} concerns {' and '.join(parts)}"
-        oracle.fail("radius", wrong, event, kid)
+        wrong = f"{supervisor.spec.strategy} of {child.name} concerns {' and '.join(parts)}"
+        tree.fail("radius", wrong, event, child)

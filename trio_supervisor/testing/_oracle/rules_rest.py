@@ -7,26 +7,30 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from trio_supervisor._events import events as ev
-    from trio_supervisor.testing._oracle.model import Kid, Node
-    from trio_supervisor.testing._oracle.oracle import Oracle
+    from trio_supervisor.testing._oracle.model import ChildModel, SupervisorModel
+    from trio_supervisor.testing._oracle.tree_model import TreeModel
 
 
-def child_backing_off(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildBackingOff) -> None:
-    """As long as its verdict said."""
-    if kid.live:
-        oracle.fail("events", "backing off with a live attempt", event, kid)
-    if kid.known and abs(event.until - kid.held_until) > oracle.slack:
-        wrong = f"until {event.until:g}, but its verdict says {kid.held_until:g}"
-        oracle.fail("backoff", wrong, event, kid)
-    kid.held_until = event.until
-    oracle.restless[kid] = node
+def child_backing_off(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildBackingOff
+) -> None:
+    """Check that the child backs off for as long as the decision said."""
+    if child.live:
+        tree.fail("events", "backing off with a live attempt", event, child)
+    if child.known and abs(event.until - child.backing_off_until) > tree.slack:
+        wrong = f"until {event.until:g}, but its decision says {child.backing_off_until:g}"
+        tree.fail("backoff", wrong, event, child)
+    child.backing_off_until = event.until
+    tree.pending[child] = supervisor
 
 
-def child_waiting(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildWaiting) -> None:
-    """It should run."""
-    if kid.live or kid.wish != "up":
-        oracle.fail("events", f"waiting, but it is {kid.wish}", event, kid)
-    oracle.restless[kid] = node
+def child_waiting(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildWaiting
+) -> None:
+    """Check that a waiting child is one that should run."""
+    if child.live or child.desired != "up":
+        tree.fail("events", f"waiting, but it is {child.desired}", event, child)
+    tree.pending[child] = supervisor
 
 
 _RESTING: Final = {
@@ -36,124 +40,142 @@ _RESTING: Final = {
 }
 
 
-def child_rests(oracle: Oracle, node: Node, kid: Kid, event: ev.Event) -> None:
-    """Where its wish says."""
-    if kid.live:
-        oracle.fail("events", "at rest with a live attempt", event, kid)
+def child_rests(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.Event
+) -> None:
+    """Check that the child rests in the state that is desired."""
+    if child.live:
+        tree.fail("events", "at rest with a live attempt", event, child)
     shown = _RESTING[type(event).__name__]
-    closing = shown == "stopped" and not node.accepts
-    if kid.wish != shown and not closing and kid.known:
-        oracle.fail("events", f"{shown}, but it should be {kid.wish}", event, kid)
-    if not kid.known and kid.wish == "up" and node.accepts:
-        kid.wish = shown  # type: ignore[assignment]
+    closing = shown == "stopped" and not supervisor.accepts
+    if child.desired != shown and not closing and child.known:
+        tree.fail("events", f"{shown}, but it should be {child.desired}", event, child)
+    if not child.known and child.desired == "up" and supervisor.accepts:
+        child.desired = shown  # type: ignore[assignment]
 
 
-def child_removed(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildRemoved) -> None:
-    """Nobody knows it any more."""
-    if kid.live:
-        oracle.fail("events", "removed with a live attempt", event, kid)
-    if kid.wish != "removed" and kid.known:
-        oracle.fail("events", f"removed, but it should be {kid.wish}", event, kid)
-    node.drop(kid)
-    for members, _ in node.rounds:
-        members.discard(kid.name)  # whoever gets this name next is somebody else
-    oracle.restless.pop(kid, None)
-    for other in node.kids.values():
-        oracle.restless[other] = node
+def child_removed(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildRemoved
+) -> None:
+    """Check that only a child at rest is removed, and forget it."""
+    if child.live:
+        tree.fail("events", "removed with a live attempt", event, child)
+    if child.desired != "removed" and child.known:
+        tree.fail("events", f"removed, but it should be {child.desired}", event, child)
+    supervisor.drop(child)
+    for members, _ in supervisor.rounds:
+        members.discard(child.name)  # the next child of this name is another one
+    tree.pending.pop(child, None)
+    for other in supervisor.children.values():
+        tree.pending[other] = supervisor
 
 
 # ---------------------------------------------------------------- when time passes
 
 
-def at_rest(oracle: Oracle, now: float, *, final: bool = False) -> None:
-    """Everything that could happen has: who has not moved needs a reason.
+def at_rest(tree: TreeModel, now: float, *, final: bool = False) -> None:
+    """Check that each child that has not changed before time passes has a reason.
 
     Args:
-        oracle: The oracle.
+        oracle: The tree.
         now: The time of the next event, or of the last one.
         final: Whether there is no next event.
     """
-    for node in list(oracle.nodes.values()):
-        if node.must_stop is not None and node.accepts:
-            cause, event = node.must_stop
+    for supervisor in list(tree.supervisors.values()):
+        if supervisor.must_stop is not None and supervisor.accepts:
+            cause, event = supervisor.must_stop
             invariant = "auto_shutdown" if cause == "auto_shutdown" else "shutdown"
-            oracle.fail(invariant, f"{node.path} had to stop: {cause}", event)
-        alive = node.state == "stopping" and any(kid.live for kid in node.kids.values())
-        asked = None if node.above is None else node.above.asked_at
-        if node.accepts and asked is not None and asked < now - oracle.slack:
-            wrong = f"{node.path} was asked to stop at {asked:g}, and does not begin to"
-            oracle.fail("shutdown", wrong, None, node.above)
-        if node.state == "stopping" and not alive:
-            oracle.fail("shutdown", f"nobody is alive in {node.path}, and it does not end", None)
-    for kid, node in list(oracle.restless.items()):
-        if _is_at_peace(oracle, node, kid, now):
-            oracle.restless.pop(kid, None)
+            tree.fail(invariant, f"{supervisor.path} had to stop: {cause}", event)
+        alive = supervisor.state == "stopping" and any(
+            child.live for child in supervisor.children.values()
+        )
+        asked = None if supervisor.above is None else supervisor.above.stop_requested_at
+        if supervisor.accepts and asked is not None and asked < now - tree.slack:
+            wrong = f"{supervisor.path} was asked to stop at {asked:g}, and does not begin to"
+            tree.fail("shutdown", wrong, None, supervisor.above)
+        if supervisor.state == "stopping" and not alive:
+            tree.fail(
+                "shutdown", f"no child is alive in {supervisor.path}, and it does not end", None
+            )
+    for child, supervisor in list(tree.pending.items()):
+        if _is_settled(tree, supervisor, child, now):
+            tree.pending.pop(child, None)
 
 
-def _is_at_peace(oracle: Oracle, node: Node, kid: Kid, now: float) -> bool:
-    if kid.verdict_due is not None:
-        oracle.fail("table", "it has ended, and nothing was decided", kid.verdict_due, kid)
+def _is_settled(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, now: float
+) -> bool:
+    if child.decision_due is not None:
+        tree.fail("table", "it has ended, and nothing was decided", child.decision_due, child)
         return True
-    if kid.live:
-        return _check_live(oracle, node, kid, now)
-    if kid.wish == "up":
-        if node.accepts and kid.known and node.known:
-            _check_waiting(oracle, node, kid, now)
+    if child.live:
+        return _check_live(tree, supervisor, child, now)
+    if child.desired == "up":
+        if supervisor.accepts and child.known and supervisor.known:
+            _check_waiting(tree, supervisor, child, now)
         return False
     return True
 
 
-def _check_live(oracle: Oracle, node: Node, kid: Kid, now: float) -> bool:
-    if kid.asked_at is None:
-        return _check_running(oracle, node, kid, now)
-    if kid.cancelled_at is None:
-        due = min(kid.asked_at + kid.asked_grace, node.deadline)
-        if due < now - oracle.slack and kid.known:
-            oracle.fail("stop_time", f"should have been cancelled at {due:g}", None, kid)
+def _check_live(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, now: float
+) -> bool:
+    if child.stop_requested_at is None:
+        return _check_running(tree, supervisor, child, now)
+    if child.cancelled_at is None:
+        due = min(child.stop_requested_at + child.stop_grace, supervisor.deadline)
+        if due < now - tree.slack and child.known:
+            tree.fail("stop_time", f"should have been cancelled at {due:g}", None, child)
         return False
-    if kid.reported:
+    if child.reported:
         return True
-    after = inf if node.spec is None else node.spec.report_after
-    if kid.cancelled_at + after < now - oracle.slack:
-        due = kid.cancelled_at + after
-        oracle.fail("stop_time", f"should have been reported at {due:g}", None, kid)
+    after = inf if supervisor.spec is None else supervisor.spec.report_after
+    if child.cancelled_at + after < now - tree.slack:
+        due = child.cancelled_at + after
+        tree.fail("stop_time", f"should have been reported at {due:g}", None, child)
     return False
 
 
-def _check_running(oracle: Oracle, node: Node, kid: Kid, now: float) -> bool:
-    if kid.doom == "hand":
-        oracle.fail("operators_wish", "a command was accepted, and nothing is done", None, kid)
-    elif kid.doom in ("group", "closing") and kid.known:
-        concerned = None if kid.doom == "closing" else node.leaving_with(kid)
+def _check_running(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, now: float
+) -> bool:
+    if child.stop_cause == "command":
+        tree.fail("operators_wish", "a command was accepted, and had no effect", None, child)
+    elif child.stop_cause in ("group", "shutdown") and child.known:
+        concerned = None if child.stop_cause == "shutdown" else supervisor.stopping_with(child)
         later = [
             other
-            for other in node.comes_after(kid)
+            for other in supervisor.comes_after(child)
             if other.live and (concerned is None or other in concerned)
         ]
         if not later:
-            wrong = "it has to stop, nobody is left who stops before it, and it is not asked"
-            oracle.fail("stuck", wrong, None, kid)
-    spec = kid.spec
+            wrong = (
+                "it has to stop, no child is left that stops before it, and no stop is requested"
+            )
+            tree.fail("stuck", wrong, None, child)
+    spec = child.spec
     if spec is None or spec.max_runtime == inf:
-        return kid.doom == ""
-    if kid.doom:
-        return False  # it has to go anyway, and waits for its turn
-    if kid.started_at + spec.max_runtime < now - oracle.slack and kid.known:
-        oracle.fail("timeouts", f"alive after more than {spec.max_runtime:g} s", None, kid)
+        return child.stop_cause == ""
+    if child.stop_cause:
+        return False  # it is going to stop anyway, and waits for its turn
+    if child.started_at + spec.max_runtime < now - tree.slack and child.known:
+        tree.fail("timeouts", f"alive after more than {spec.max_runtime:g} s", None, child)
     return False
 
 
-def _check_waiting(oracle: Oracle, node: Node, kid: Kid, now: float) -> None:
-    """It should run and does not: it has to wait for somebody, or for a time to come."""
-    if kid.held_until > now - oracle.slack:
+def _check_waiting(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, now: float
+) -> None:
+    """Check that a child that should run and does not is waiting for a child or for a time."""
+    if child.backing_off_until > now - tree.slack:
         return
-    if any(not target.is_met for target in node.requires(kid)):
+    if any(not target.is_met for target in supervisor.requires(child)):
         return
-    if node.blocker(kid, oracle.now) is not None:
+    if supervisor.blocker(child, tree.now) is not None:
         return
-    if node.is_grouped and any(leaving for _, leaving in node.rounds):
+    if supervisor.is_grouped and any(still_stopping for _, still_stopping in supervisor.rounds):
         return
-    if kid.held_until > oracle.now - oracle.slack:
-        oracle.fail("backoff", f"should have started at {kid.held_until:g}", None, kid)
+    if child.backing_off_until > tree.now - tree.slack:
+        tree.fail("backoff", f"should have started at {child.backing_off_until:g}", None, child)
         return
-    oracle.fail("stuck", "it should run, nothing is in its way, and it does not start", None, kid)
+    tree.fail("stuck", "it should run, nothing is in its way, and it does not start", None, child)

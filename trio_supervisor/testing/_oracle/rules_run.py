@@ -7,182 +7,215 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trio_supervisor._events import events as ev
-    from trio_supervisor.testing._oracle.model import Kid, Node
-    from trio_supervisor.testing._oracle.oracle import Oracle
+    from trio_supervisor.testing._oracle.model import ChildModel, SupervisorModel
+    from trio_supervisor.testing._oracle.tree_model import TreeModel
 
 
-def child_started(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildStarted) -> None:
-    """Not while the last one is alive, not while it is to be down, not before its turn."""
-    if kid.live:
-        oracle.fail("one_live_attempt", f"attempt {kid.attempt} is still alive", event, kid)
-    if event.attempt != kid.attempt + 1:
-        oracle.fail("events", f"attempt {event.attempt} follows attempt {kid.attempt}", event, kid)
-    if event.generation != kid.generation:
-        wrong = f"generation {event.generation} after {kid.generation} restarts by hand"
-        oracle.fail("events", wrong, event, kid)
-    if not node.accepts:
-        oracle.fail("shutdown", f"started while {node.path} is {node.state}", event, node.stopping)
-    if kid.wish != "up":
-        by_hand = kid.wish in ("stopped", "quarantined") or kid.removed_by_hand
+def child_started(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildStarted
+) -> None:
+    """Check that no attempt is alive, that the child should be up, and that it is its turn."""
+    if child.live:
+        tree.fail("one_live_attempt", f"attempt {child.attempt} is still alive", event, child)
+    if event.attempt != child.attempt + 1:
+        tree.fail(
+            "events", f"attempt {event.attempt} follows attempt {child.attempt}", event, child
+        )
+    if event.generation != child.generation:
+        wrong = f"generation {event.generation} after {child.generation} restarts by command"
+        tree.fail("events", wrong, event, child)
+    if not supervisor.accepts:
+        tree.fail(
+            "shutdown",
+            f"started while {supervisor.path} is {supervisor.state}",
+            event,
+            supervisor.stopping,
+        )
+    if child.desired != "up":
+        by_hand = child.desired in ("stopped", "quarantined") or child.removed_by_hand
         invariant = "operators_wish" if by_hand else "table"
-        oracle.fail(invariant, f"started although it is {kid.wish}", event, kid)
-    early = kid.held_until - event.time
-    if early > oracle.slack:
-        oracle.fail("backoff", f"started {early:g} s before its time", event, kid)
-    _check_turn(oracle, node, kid, event)
-    kid.begin(event)
-    oracle.restless[kid] = node
+        tree.fail(invariant, f"started although it is {child.desired}", event, child)
+    early = child.backing_off_until - event.time
+    if early > tree.slack:
+        tree.fail("backoff", f"started {early:g} s before its time", event, child)
+    _check_turn(tree, supervisor, child, event)
+    child.begin(event)
+    tree.pending[child] = supervisor
 
 
-def _check_turn(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildStarted) -> None:
-    for target in node.requires(kid):
+def _check_turn(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildStarted
+) -> None:
+    for target in supervisor.requires(child):
         if not target.is_met:
-            oracle.fail(
+            tree.fail(
                 "start_order",
                 f"started although it requires {target.name}, which is not ready",
                 event,
                 target,
             )
-    blocker = node.blocker(kid, surely=True) if kid.known else None
+    blocker = supervisor.blocker(child, surely=True) if child.known else None
     if blocker is not None:
         wrong = f"started before {blocker.name}, which comes before it, was settled"
-        oracle.fail("start_order", wrong, event, blocker)
-    if not kid.alone:
-        leaving = [other for other in node.leaving_with(kid) if other.live]
-        if leaving:
-            wrong = f"started while {leaving[0].name}, of the same group, was still to be gone"
-            oracle.fail("start_order", wrong, event, leaving[0])
+        tree.fail("start_order", wrong, event, blocker)
+    if not child.skips_predecessors:
+        still_stopping = [other for other in supervisor.stopping_with(child) if other.live]
+        if still_stopping:
+            wrong = (
+                f"started while {still_stopping[0].name}, of the same group, was still to be gone"
+            )
+            tree.fail("start_order", wrong, event, still_stopping[0])
 
 
-def child_ready(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildReady) -> None:
-    """Only a live attempt that was not asked to stop is ready, and says so once."""
-    if not _is_this(oracle, kid, event, "ready"):
+def child_ready(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildReady
+) -> None:
+    """Check that a live attempt becomes ready, once, before any stop request."""
+    if not _is_this(tree, child, event, "ready"):
         return
-    if kid.ready:
-        oracle.fail("events", "ready twice", event, kid)
-    if kid.asked_at is not None:
-        oracle.fail("events", "ready after it was asked to stop", event, kid)
-    if not isclose(event.after, event.time - kid.started_at, abs_tol=oracle.slack) and kid.known:
-        oracle.fail("events", f"ready after {event.after:g} s, it says", event, kid)
-    if kid.spec is not None and not kid.spec.is_explicit and not kid.was_ready and event.after:
-        oracle.fail("events", "an immediate child is ready when it starts", event, kid)
-    kid.ready = kid.was_ready = kid.ever_ready = True
-    kid.ready_at = event.time
-    if kid.doom in ("", "unknown"):
-        kid.settled = True
-        kid.alone = False
+    if child.ready:
+        tree.fail("events", "ready twice", event, child)
+    if child.stop_requested_at is not None:
+        tree.fail("events", "ready after it was asked to stop", event, child)
+    if not isclose(event.after, event.time - child.started_at, abs_tol=tree.slack) and child.known:
+        tree.fail("events", f"ready after {event.after:g} s, it says", event, child)
+    if (
+        child.spec is not None
+        and not child.spec.is_explicit
+        and not child.was_ready
+        and event.after
+    ):
+        tree.fail("events", "an immediate child is ready when it starts", event, child)
+    child.ready = child.was_ready = child.ever_ready = True
+    child.ready_at = event.time
+    if child.stop_cause in ("", "unknown"):
+        child.settled = True
+        child.skips_predecessors = False
 
 
 def child_lost_readiness(
-    oracle: Oracle, node: Node, kid: Kid, event: ev.ChildLostReadiness
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildLostReadiness
 ) -> None:
-    """Only what was ready can be ready no more."""
-    if _is_this(oracle, kid, event, "not ready"):
-        if not kid.ready:
-            oracle.fail("events", "lost a readiness that it did not have", event, kid)
-        kid.forget_failures(event.time)
-        kid.ready = False
+    """Check that only a ready attempt loses its readiness."""
+    if _is_this(tree, child, event, "not ready"):
+        if not child.ready:
+            tree.fail("events", "lost a readiness that it did not have", event, child)
+        child.forget_failures(event.time)
+        child.ready = False
 
 
 def child_stop_requested(
-    oracle: Oracle, node: Node, kid: Kid, event: ev.ChildStopRequested
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildStopRequested
 ) -> None:
-    """Somebody has to have a reason, and those who come after it have to be gone."""
-    if not _is_this(oracle, kid, event, "asked"):
+    """Check that the stop has a cause, and that the successors have ended."""
+    if not _is_this(tree, child, event, "asked"):
         return
-    if kid.asked_at is not None:
-        oracle.fail("events", "asked twice", event, kid)
-    if kid.doom == "":
-        kid.doom = "fault"
-        if kid.spec is not None and not _has_fault(oracle, kid, event):
-            oracle.fail("radius", "asked to stop, and nobody had a reason", event, kid)
-    elif kid.doom in ("group", "closing"):
-        _check_stop_order(oracle, node, kid, event)
-    if kid.spec is not None and event.grace not in (0.0, kid.spec.grace):
-        wrong = f"grace {event.grace:g}, declared is {kid.spec.grace:g}"
-        oracle.fail("stop_time", wrong, event, kid)
-    hurried = node.hurries or event.time >= node.deadline - oracle.slack
-    # A stop may be hurried by a second request, of which there is no event.
-    excused = hurried or not node.accepts or _from_inside(oracle, kid) or kid.doom == "unknown"
-    if kid.spec is not None and event.grace == 0 < kid.spec.grace and not excused:
-        oracle.fail("stop_time", f"no grace instead of {kid.spec.grace:g} s", event, kid)
-    kid.asked_at = event.time
-    kid.asked_grace = event.grace
-    kid.asked_reason = event.reason
-    oracle.restless[kid] = node
+    if child.stop_requested_at is not None:
+        tree.fail("events", "asked twice", event, child)
+    if child.stop_cause == "":
+        child.stop_cause = "fault"
+        if child.spec is not None and not _has_fault(tree, child, event):
+            tree.fail("radius", "asked to stop without a cause", event, child)
+    elif child.stop_cause in ("group", "shutdown"):
+        _check_stop_order(tree, supervisor, child, event)
+    if child.spec is not None and event.grace not in (0.0, child.spec.grace):
+        wrong = f"grace {event.grace:g}, declared is {child.spec.grace:g}"
+        tree.fail("stop_time", wrong, event, child)
+    no_grace = supervisor.without_grace or event.time >= supervisor.deadline - tree.slack
+    # A second request may end the grace of a stop under way; there is no event of it.
+    excused = (
+        no_grace
+        or not supervisor.accepts
+        or _from_inside(tree, supervisor, child)
+        or child.stop_cause == "unknown"
+    )
+    if child.spec is not None and event.grace == 0 < child.spec.grace and not excused:
+        tree.fail("stop_time", f"no grace instead of {child.spec.grace:g} s", event, child)
+    child.stop_requested_at = event.time
+    child.stop_grace = event.grace
+    child.stop_request_reason = event.reason
+    tree.pending[child] = supervisor
 
 
-def _from_inside(oracle: Oracle, kid: Kid) -> bool:
-    """Whether it waits for its own end, so that to wait for it would be pointless."""
-    return oracle.inside is None or (kid.path, kid.attempt) in oracle.inside
+def _from_inside(tree: TreeModel, supervisor: SupervisorModel, child: ChildModel) -> bool:
+    """Return whether the attempt may wait for its own end, and so has no grace."""
+    return tree.inside is None or (supervisor.run, child.path, child.attempt) in tree.inside
 
 
-def _has_fault(oracle: Oracle, kid: Kid, event: ev.Event) -> bool:
-    """Whether time or health may have ended this attempt by now."""
-    spec = kid.spec
+def _has_fault(tree: TreeModel, child: ChildModel, event: ev.Event) -> bool:
+    """Return whether a deadline or silence may have ended this attempt by now."""
+    spec = child.spec
     assert spec is not None
-    now = event.time + oracle.slack
-    late = spec.is_explicit and not kid.was_ready and now >= kid.started_at + spec.start_timeout
-    long = now >= kid.started_at + spec.max_runtime
-    silent = kid.ready and now >= kid.ready_at + spec.stale_after
+    now = event.time + tree.slack
+    late = spec.is_explicit and not child.was_ready and now >= child.started_at + spec.start_timeout
+    long = now >= child.started_at + spec.max_runtime
+    silent = child.ready and now >= child.ready_at + spec.stale_after
     return late or long or silent
 
 
-def _check_stop_order(oracle: Oracle, node: Node, kid: Kid, event: ev.Event) -> None:
-    if event.time >= node.deadline - oracle.slack or not kid.known:
+def _check_stop_order(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.Event
+) -> None:
+    if event.time >= supervisor.deadline - tree.slack or not child.known:
         return
-    if kid.doom == "closing":
-        concerned = {other.name for other in node.kids.values()}
+    if child.stop_cause == "shutdown":
+        concerned = {other.name for other in supervisor.children.values()}
     else:
-        concerned = {other.name for other in node.leaving_with(kid)}
-    for later in node.comes_after(kid):
+        concerned = {other.name for other in supervisor.stopping_with(child)}
+    for later in supervisor.comes_after(child):
         if later.live and later.name in concerned:
             wrong = f"asked to stop before {later.name}, which comes after it, was gone"
-            oracle.fail("stop_order", wrong, event, later, kid)
+            tree.fail("stop_order", wrong, event, later, child)
             return
 
 
-def child_cancelled(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildCancelled) -> None:
-    """After its grace; sooner only where nobody has any."""
-    if not _is_this(oracle, kid, event, "cancelled"):
+def child_cancelled(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildCancelled
+) -> None:
+    """Check that the cancel comes after the grace, or that the attempt has none."""
+    if not _is_this(tree, child, event, "cancelled"):
         return
-    if kid.cancelled_at is not None:
-        oracle.fail("events", "cancelled twice", event, kid)
-    if kid.asked_at is None:
-        oracle.fail("stop_time", "cancelled without having been asked", event, kid)
-    elif kid.known:
-        due = kid.asked_at + kid.asked_grace
-        hurried = node.hurries or event.time >= node.deadline - oracle.slack
-        early = event.time < due - oracle.slack
-        if early and not (hurried or not node.accepts or _from_inside(oracle, kid)):
+    if child.cancelled_at is not None:
+        tree.fail("events", "cancelled twice", event, child)
+    if child.stop_requested_at is None:
+        tree.fail("stop_time", "cancelled without having been asked", event, child)
+    elif child.known:
+        due = child.stop_requested_at + child.stop_grace
+        no_grace = supervisor.without_grace or event.time >= supervisor.deadline - tree.slack
+        early = event.time < due - tree.slack
+        if early and not (
+            no_grace or not supervisor.accepts or _from_inside(tree, supervisor, child)
+        ):
             wrong = f"cancelled {due - event.time:g} s before the end of its grace"
-            oracle.fail("stop_time", wrong, event, kid)
-    kid.cancelled_at = event.time
-    oracle.restless[kid] = node
+            tree.fail("stop_time", wrong, event, child)
+    child.cancelled_at = event.time
+    tree.pending[child] = supervisor
 
 
-def child_unresponsive(oracle: Oracle, node: Node, kid: Kid, event: ev.ChildUnresponsive) -> None:
-    """Once, ``report_after`` seconds after its cancel."""
-    if not _is_this(oracle, kid, event, "unresponsive"):
+def child_unresponsive(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildUnresponsive
+) -> None:
+    """Check that the report comes once, ``report_after`` seconds after the cancel."""
+    if not _is_this(tree, child, event, "unresponsive"):
         return
-    if kid.reported:
-        oracle.fail("events", "reported twice", event, kid)
-    after = inf if node.spec is None else node.spec.report_after
-    if kid.cancelled_at is None:
-        if kid.known:
-            oracle.fail("stop_time", "unresponsive without having been cancelled", event, kid)
-    elif event.time < kid.cancelled_at + after - oracle.slack:
-        oracle.fail("stop_time", f"reported before {after:g} s had passed", event, kid)
-    kid.reported = True
-    node.unresponsive += 1
+    if child.reported:
+        tree.fail("events", "reported twice", event, child)
+    after = inf if supervisor.spec is None else supervisor.spec.report_after
+    if child.cancelled_at is None:
+        if child.known:
+            tree.fail("stop_time", "unresponsive without having been cancelled", event, child)
+    elif event.time < child.cancelled_at + after - tree.slack:
+        tree.fail("stop_time", f"reported before {after:g} s had passed", event, child)
+    child.reported = True
+    supervisor.unresponsive += 1
 
 
-def _is_this(oracle: Oracle, kid: Kid, event: ev.Event, what: str) -> bool:
-    if not kid.live:
-        oracle.fail("events", f"{what}, but it has no live attempt", event, kid)
+def _is_this(tree: TreeModel, child: ChildModel, event: ev.Event, what: str) -> bool:
+    if not child.live:
+        tree.fail("events", f"{what}, but it has no live attempt", event, child)
         return False
-    if event.attempt != kid.attempt:
-        wrong = f"attempt {event.attempt} is {what}, but alive is attempt {kid.attempt}"
-        oracle.fail("events", wrong, event, kid)
+    if event.attempt != child.attempt:
+        wrong = f"attempt {event.attempt} is {what}, but alive is attempt {child.attempt}"
+        tree.fail("events", wrong, event, child)
         return False
     return True

@@ -1,157 +1,172 @@
-"""The oracle's rules about supervisors: their start, their stop, and operators' wishes."""
+"""The oracle's rules about supervisors: their start, their stop, and operators' desired_states."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_supervisor.testing._oracle.model import Kid, Node
+from trio_supervisor.testing._oracle.model import ChildModel, SupervisorModel
 
 if TYPE_CHECKING:
     from trio_supervisor._events import events as ev
-    from trio_supervisor.testing._oracle.oracle import Oracle
+    from trio_supervisor.testing._oracle.tree_model import TreeModel
 
 
-def supervisor_started(oracle: Oracle, event: ev.SupervisorStarted) -> None:
-    """Once for each attempt, with the children that were declared."""
-    over_path, _, name = event.path.rpartition("/")
-    over = oracle.nodes.get(over_path)
-    above = None if over is None else over.kids.get(name)
+def supervisor_started(tree: TreeModel, event: ev.SupervisorStarted) -> None:
+    """Check that a run starts once for each attempt, with the declared children."""
+    over_path, _, own_name = event.path.rpartition("/")
+    over = tree.supervisors.get(over_path)
+    above = None if over is None else over.children.get(own_name)
     if above is not None and not above.live:
-        oracle.fail("events", "it began without an attempt of it", event, above)
-    spec = oracle.spec_at(event.path, above)
-    node = Node(event.path, event.run, spec, above, over)
+        tree.fail("events", "it began without an attempt of it", event, above)
+    spec = tree.spec_at(event.path, above)
+    supervisor = SupervisorModel(event.path, event.run, spec, above, over)
     if above is None:
-        oracle.root = node
+        tree.root = supervisor
     else:
-        if above.node is not None:
-            oracle.fail("one_live_attempt", f"run {above.node.run} still goes on", event, above)
-        above.node = node
-    oracle.nodes[event.path] = node
+        if above.below is not None:
+            tree.fail("one_live_attempt", f"run {above.below.run} still goes on", event, above)
+        above.below = supervisor
+    tree.supervisors[event.path] = supervisor
     declared = {} if spec is None else {child.name: child for child in spec.children}
     if spec is not None and tuple(declared) != event.children:
         wrong = f"begins with {event.children}, declared: {tuple(declared)}"
-        oracle.fail("events", wrong, event)
-    for child in event.children:
-        kid = Kid(f"{event.path}/{child}", declared.get(child), node.count)
-        node.count += 1
-        node.add(kid)
-        oracle.restless[kid] = node
+        tree.fail("events", wrong, event)
+    for name in event.children:
+        child = ChildModel(f"{event.path}/{name}", declared.get(name), supervisor.count)
+        supervisor.count += 1
+        supervisor.add(child)
+        tree.pending[child] = supervisor
 
 
-def child_added(oracle: Oracle, node: Node, event: ev.ChildAdded) -> None:
-    """A name of its own, and not while everything stops."""
+def child_added(tree: TreeModel, supervisor: SupervisorModel, event: ev.ChildAdded) -> None:
+    """Check that an added child has a free name, and that the supervisor is not stopping."""
     name = event.path.rpartition("/")[2]
-    if name in node.kids:
-        oracle.fail("events", "added, but it exists", event, node.kids[name])
-    if not node.accepts:
-        oracle.fail("shutdown", f"added while {node.path} is {node.state}", event, node.stopping)
-    most = None if node.spec is None else node.spec.max_children
-    if most is not None and len(node.kids) >= most:
-        oracle.fail("events", f"added, but {most} children are allowed", event)
-    kid = Kid(event.path, oracle.spec_of_added(event), node.count, dynamic=True)
-    node.count += 1
-    node.add(kid)
-    kid.history.append(event)
-    oracle.restless[kid] = node
+    if name in supervisor.children:
+        tree.fail("events", "added, but it exists", event, supervisor.children[name])
+    if not supervisor.accepts:
+        tree.fail(
+            "shutdown",
+            f"added while {supervisor.path} is {supervisor.state}",
+            event,
+            supervisor.stopping,
+        )
+    most = None if supervisor.spec is None else supervisor.spec.max_children
+    if most is not None and len(supervisor.children) >= most:
+        tree.fail("events", f"added, but {most} children are allowed", event)
+    child = ChildModel(event.path, tree.spec_of_added(event), supervisor.count, dynamic=True)
+    supervisor.count += 1
+    supervisor.add(child)
+    child.history.append(event)
+    tree.pending[child] = supervisor
 
 
-def supervisor_ready(oracle: Oracle, node: Node, event: ev.SupervisorReady) -> None:
-    """Once, when every declared child is settled."""
-    if node.state != "starting":
-        oracle.fail("events", f"ready while it is {node.state}", event)
+def supervisor_ready(
+    tree: TreeModel, supervisor: SupervisorModel, event: ev.SupervisorReady
+) -> None:
+    """Check that the supervisor is ready once, when every declared child is settled."""
+    if supervisor.state != "starting":
+        tree.fail("events", f"ready while it is {supervisor.state}", event)
         return
-    node.state = "running"
-    for kid in node.statics():
-        if node.known and node.blocks(kid) and not kid.let_go:
-            wrong = f"ready, but {kid.name} was never ready and is not held down"
-            oracle.fail("start_order", wrong, event, kid)
+    supervisor.state = "running"
+    for child in supervisor.statics():
+        if supervisor.known and supervisor.blocks(child) and not child.excused:
+            wrong = f"ready, but {child.name} was never ready and is not held down"
+            tree.fail("start_order", wrong, event, child)
             return
 
 
-def supervisor_idle(oracle: Oracle, node: Node, event: ev.SupervisorIdle) -> None:
-    """Nobody is alive, and nobody comes back."""
-    busy = [kid for kid in node.kids.values() if kid.comes_back]
+def supervisor_idle(tree: TreeModel, supervisor: SupervisorModel, event: ev.SupervisorIdle) -> None:
+    """Check that no child is alive, and that none comes back without a command."""
+    busy = [child for child in supervisor.children.values() if child.comes_back]
     if busy:
-        oracle.fail("auto_shutdown", f"idle, but {busy[0].name} comes back", event, busy[0])
-    if node.idle_said:
-        oracle.fail("events", "said twice", event)
-    node.idle_said = True
+        tree.fail("auto_shutdown", f"idle, but {busy[0].name} comes back", event, busy[0])
+    if supervisor.idle_said:
+        tree.fail("events", "said twice", event)
+    supervisor.idle_said = True
 
 
-def supervisor_stopping(oracle: Oracle, node: Node, event: ev.SupervisorStopping) -> None:
-    """Once, for a cause that the events before it show, if it comes from inside."""
-    if not node.accepts:
-        oracle.fail("shutdown", f"stops while it is {node.state}", event, node.stopping)
+def supervisor_stopping(
+    tree: TreeModel, supervisor: SupervisorModel, event: ev.SupervisorStopping
+) -> None:
+    """Check that the stop begins once; a cause inside the tree has to be in the events."""
+    if not supervisor.accepts:
+        tree.fail("shutdown", f"stops while it is {supervisor.state}", event, supervisor.stopping)
         return
-    due, node.must_stop = node.must_stop, None
+    due, supervisor.must_stop = supervisor.must_stop, None
     if due is not None and due[0] != event.cause:
         wrong = f"stops because of {event.cause}, but {due[0]} came first"
-        oracle.fail("shutdown", wrong, event, due[1])
+        tree.fail("shutdown", wrong, event, due[1])
     inner = ("auto_shutdown", "limit", "escalated", "start_failed", "fatal")
-    if due is None and event.cause in inner and node.known:
+    if due is None and event.cause in inner and supervisor.known:
         invariant = "auto_shutdown" if event.cause == "auto_shutdown" else "shutdown"
-        oracle.fail(invariant, f"stops because of {event.cause}, but nothing shows that", event)
-    node.stopping = event
-    node.state = "stopping"
-    for kid in node.kids.values():
-        oracle.restless[kid] = node
-        kid.settled = True
-        if kid.live and kid.doom != "hand":
-            kid.doom = "closing"
+        tree.fail(invariant, f"stops because of {event.cause}, but nothing shows that", event)
+    supervisor.stopping = event
+    supervisor.state = "stopping"
+    for child in supervisor.children.values():
+        tree.pending[child] = supervisor
+        child.settled = True
+        if child.live and child.stop_cause != "command":
+            child.stop_cause = "shutdown"
 
 
-def supervisor_finished(oracle: Oracle, node: Node, event: ev.SupervisorFinished) -> None:
-    """After its stop, with nobody alive."""
-    if node.stopping is None:
-        if node.known:
-            oracle.fail("shutdown", "finished without having begun to stop", event)
-    elif event.cause != node.stopping.cause:
-        wrong = f"finished because of {event.cause}, stopped because of {node.stopping.cause}"
-        oracle.fail("shutdown", wrong, event, node.stopping)
-    for kid in node.kids.values():
-        if kid.live:
-            oracle.fail("nothing_left", f"finished while {kid.name} was alive", event, kid)
+def supervisor_finished(
+    tree: TreeModel, supervisor: SupervisorModel, event: ev.SupervisorFinished
+) -> None:
+    """Check that the run finishes after its stop, with no child alive."""
+    if supervisor.stopping is None:
+        if supervisor.known:
+            tree.fail("shutdown", "finished without having begun to stop", event)
+    elif event.cause != supervisor.stopping.cause:
+        wrong = f"finished because of {event.cause}, stopped because of {supervisor.stopping.cause}"
+        tree.fail("shutdown", wrong, event, supervisor.stopping)
+    for child in supervisor.children.values():
+        if child.live:
+            tree.fail("nothing_left", f"finished while {child.name} was alive", event, child)
             break
-    if node.known and event.unresponsive != node.unresponsive:
-        wrong = f"{event.unresponsive} unresponsive, {node.unresponsive} were reported"
-        oracle.fail("events", wrong, event)
-    node.state = "finished"
+    if supervisor.known and event.unresponsive != supervisor.unresponsive:
+        wrong = f"{event.unresponsive} unresponsive, {supervisor.unresponsive} were reported"
+        tree.fail("events", wrong, event)
+    supervisor.state = "finished"
 
 
-def command_accepted(oracle: Oracle, node: Node, kid: Kid, event: ev.CommandAccepted) -> None:
-    """From here on the operator's wish is what counts."""
-    if node.state == "finished":
-        oracle.fail("operators_wish", "accepted after the end", event)
-    oracle.restless[kid] = node
-    for members, _ in node.rounds:
-        members.discard(kid.name)  # from now on it goes its own way
+def command_accepted(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.CommandAccepted
+) -> None:
+    """Set the desired state that the command asks for."""
+    if supervisor.state == "finished":
+        tree.fail("operators_wish", "accepted after the end", event)
+    tree.pending[child] = supervisor
+    for members, _ in supervisor.rounds:
+        members.discard(child.name)  # a command takes it out of every round
     if event.command == "restart":
-        if not node.accepts:
-            oracle.fail("shutdown", "a restart was accepted during the stop", event, node.stopping)
-        if kid.wish == "removed":
-            oracle.fail("operators_wish", "a restart was accepted after its removal", event, kid)
-        kid.wish = "up" if kid.wish != "removed" else kid.wish
-        kid.generation += 1
-        kid.streak = 0
-        kid.done_well = False
-        kid.held_until = float("-inf")
-        starting = node.state == "starting"
-        if not kid.settled or (starting and not (kid.ever_ready or kid.dynamic)):
-            # In a round, those after it go on waiting; else it is a round of one.
-            kid.settled = kid.let_go = False
-            kid.alone = not starting
+        if not supervisor.accepts:
+            tree.fail(
+                "shutdown", "a restart was accepted during the stop", event, supervisor.stopping
+            )
+        if child.desired == "removed":
+            tree.fail("operators_wish", "a restart was accepted after its removal", event, child)
+        child.desired = "up" if child.desired != "removed" else child.desired
+        child.generation += 1
+        child.consecutive_failures = 0
+        child.done_well = False
+        child.backing_off_until = float("-inf")
+        starting = supervisor.state == "starting"
+        if not child.settled or (starting and not (child.ever_ready or child.dynamic)):
+            # In a round, successors go on waiting; otherwise it is a round of one.
+            child.settled = child.excused = False
+            child.skips_predecessors = not starting
     else:
         if event.command == "remove" and any(
-            other.spec is not None and kid.name in other.spec.requires
-            for other in node.kids.values()
+            other.spec is not None and child.name in other.spec.requires
+            for other in supervisor.children.values()
         ):
-            oracle.fail("operators_wish", "removed, but somebody requires it", event, kid)
-        if kid.wish != "removed":
-            wishes = {"stop": "stopped", "quarantine": "quarantined", "remove": "removed"}
-            kid.wish = wishes[event.command]  # type: ignore[assignment]
-        kid.removed_by_hand |= event.command == "remove"
-        kid.held_until = float("-inf")
-        kid.settled = True
-    if kid.live:
-        kid.doom = "hand"
-        kid.history.append(event)
+            tree.fail("operators_wish", "removed, but another child requires it", event, child)
+        if child.desired != "removed":
+            desired_states = {"stop": "stopped", "quarantine": "quarantined", "remove": "removed"}
+            child.desired = desired_states[event.command]  # type: ignore[assignment]
+        child.removed_by_hand |= event.command == "remove"
+        child.backing_off_until = float("-inf")
+        child.settled = True
+    if child.live:
+        child.stop_cause = "command"
+        child.history.append(event)

@@ -1,202 +1,183 @@
-"""Watching every supervision tree of a Trio run, and making it repeatable.
+"""Watch every supervision tree of a Trio run, and make the run repeatable.
 
 While `watching` is on, each tree that is opened gets a seeded random generator and virtual wall
-time, and is looked at after every single step of every task: folding its events has to give its
-state, and no child may have two tasks at once. Its events are kept, and given to the oracle.
+time. It is looked at after every single step of every task: folding its events has to give its
+state, and no child may have two live attempts. Its events are kept, and judged by the oracle.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import contextmanager
+from contextvars import ContextVar
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import trio
-from trio.lowlevel import enable_ki_protection
 
-from trio_supervisor._events import events as ev
-from trio_supervisor._events.fold import SnapshotBuilder, raw_of
-from trio_supervisor._runtime import block as _enclosure
+from trio_supervisor._attempts.observer import TreeObserver, observing
 from trio_supervisor._runtime.shell import Shell
-from trio_supervisor.testing._oracle import heartbeats as _pulse
-from trio_supervisor.testing._oracle.oracle import Oracle, Violation
+from trio_supervisor.testing._oracle.watched_tree import WatchedTree
+from trio_supervisor.testing._sim.tasks import leaves_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from trio_supervisor._attempts.attempt import Attempt
+    from trio_supervisor._brain.messages import Command
+    from trio_supervisor._events.events import Event
     from trio_supervisor._events.exits import TaskExit
-    from trio_supervisor._events.snapshot import SupervisorSnapshot
     from trio_supervisor._runtime.supervisor import Supervisor
     from trio_supervisor._runtime.tree import Reply
-    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
-
-_MOST_CHILDREN: Final = 64  # of a tree whose state is compared after every step
+    from trio_supervisor.testing._oracle.violation import Violation
 
 
 @final
-class WatchedTree:
-    """One tree, its events so far, and what the oracle makes of them.
+class Watch(trio.abc.Instrument, TreeObserver):
+    """All trees of one Trio run.
+
+    Args:
+        seed: The seed of the trees' jitter; `None` leaves it random.
+        is_virtual: Whether the events' wall time is Trio's time, so that equal runs have equal
+            events.
+        is_judged: Whether the oracle judges the events; otherwise only folds and live attempts are
+            checked.
+        slack: Seconds by which anything may come late.
 
     Attributes:
-        spec: What was declared at its root.
-        events: All since its beginning.
-        added: The specs of children that were added at run time, by the number of the event.
-        extended: Until when attempts asked for time to start.
-        inside: Attempts that gave a command and wait for their own end.
-        oracle: Has seen all events up to `checked`.
+        trees: The trees that were opened, in order.
+        steps: Number of steps of tasks.
+        bug: An exception in the watch itself.
+        is_checking: Whether trees are looked at; a test that breaks a supervisor turns it off.
+        raised: The exceptions that bodies of live attempts have raised.
+        live: The live attempts, by tree and path.
     """
 
-    def __init__(self, shell: Shell) -> None:
-        self.spec: SupervisorSpec = shell.spec
-        self.events: list[ev.Event] = []
-        self.added: dict[int, ChildSpec[Any]] = {}
-        self.extended: dict[Attempt, float] = {}
-        self.inside: set[tuple[str, int]] = set()
-        self.oracle = Oracle(shell.spec, added=self.added, inside=self.inside)
-        self.violations: list[Violation] = []
-        self._shell: Shell | None = shell
-        self._builder = SnapshotBuilder()
-        self._folded = 0
-
-    def take(self, event: ev.Event) -> None:
-        """A new event, in the middle of the supervisor's work: only kept."""
-        self.events.append(event)
-        if isinstance(event, ev.ChildAdded):
-            spec = self._spec_of(event.path)
-            if spec is not None:
-                self.added[event.sequence] = spec
-        elif isinstance(event, ev.ChildStopRequested) and self._shell is not None:
-            _pulse.check_reason(self, self._shell, event)
-
-    def _spec_of(self, path: str) -> ChildSpec[Any] | None:
-        shell = self._shell
-        if shell is None:
-            return None
-        *above, name = path[len(shell.path) + 1 :].split("/")
-        for step in above:
-            nested = shell.slots[step].nested if step in shell.slots else None
-            if nested is None:
-                return None
-            shell = nested
-        life = shell.machine.children.get(name)
-        return None if life is None else life.spec
-
-    def look(self) -> None:
-        """Between two steps of tasks: judge what is new, and compare with the state."""
-        if self._folded == len(self.events):
-            return
-        news = self.events[self._folded :]
-        self._folded = len(self.events)
-        for event in news:
-            self.oracle.feed(event)
-            self._builder.apply(raw_of(event))
-        folded = self._builder.freeze()
-        shell = self._shell
-        if shell is not None and shell.slots and len(folded.children) <= _MOST_CHILDREN:
-            state = shell.snapshot()
-            if folded != state:
-                self._differ(folded, state)
-
-    def time_passes(self, now: float) -> None:
-        """It is ``now`` already: what had to happen before, has it?"""
-        if self._shell is not None and self.events:
-            _pulse.check_alive(self, self._shell, now)
-
-    def fail(self, invariant: str, text: str) -> None:
-        """A promise was broken that events do not show."""
-        if not any(found.invariant == invariant for found in self.violations):
-            last = self.events[-1]
-            self.violations.append(Violation(invariant, text, last, tuple(self.events[-3:])))
-
-    @property
-    def shell(self) -> Shell | None:
-        """The root, while the kit still holds it."""
-        return self._shell
-
-    def _differ(self, folded: SupervisorSnapshot, state: SupervisorSnapshot) -> None:
-        text = f"the events, folded, give\n{folded.render()}\nand the state is\n{state.render()}"
-        self.fail("fold_is_state", text)
-
-    def release(self) -> None:
-        """Let go of the tree itself, not of what happened in it."""
-        self._shell = None
-
-    def found(self) -> list[Violation]:
-        """Everything that was found so far."""
-        return [*self.oracle.violations, *self.violations]
-
-
-@final
-class Watch(trio.abc.Instrument):
-    """All trees of one run.
-
-    Attributes:
-        trees: Those that were opened, in order.
-        steps: How many steps of tasks there were.
-        raised: What bodies of live attempts have raised.
-        leaves: The same of attempts that have ended, by path and number.
-    """
-
-    def __init__(self, seed: object = 0) -> None:
+    def __init__(
+        self,
+        seed: object = 0,
+        *,
+        is_virtual: bool = True,
+        is_judged: bool = True,
+        slack: float = 0.0,
+    ) -> None:
         self.trees: list[WatchedTree] = []
         self.steps = 0
         self.bug: BaseException | None = None
+        self.is_checking = True
         self.raised: dict[Attempt, list[BaseException]] = {}
-        self.leaves: dict[tuple[str, int], list[BaseException]] = {}
-        self._replies: list[tuple[float, WatchedTree | None, Reply, str]] = []
-        self._now = -inf
+        self.live: dict[tuple[int, str], Attempt] = {}
+        self._places: dict[Attempt, tuple[WatchedTree, int]] = {}  # with the supervisor's run
         self._seed = seed
-        self._live: Counter[str] = Counter()
-        self._reported: set[str] = set()
+        self._is_virtual = is_virtual
+        self._is_judged = is_judged
+        self._slack = slack
+        self._replies: list[tuple[float, WatchedTree | None, Reply, str]] = []
+        self._hooks: dict[int, Callable[[], object]] = {}
+        self._now = -inf
 
-    def random(self) -> Random:
-        """The source of jitter of the next tree."""
-        return Random(f"{self._seed} {len(self.trees)}")  # noqa: S311  # to be repeated
-
-    def adopt(self, shell: Shell) -> None:
-        """A new tree."""
-        tree = WatchedTree(shell)
-        self.trees.append(tree)
-        journal = shell.tree.journal
-        journal._wall = trio.current_time  # so that the same run gives the same events
-        journal.tap = None  # the log would cost more than all the rest
-        journal.attach(tree.take)
+    def at_step(self, step: int, hook: Callable[[], object]) -> None:
+        """Call ``hook`` once, ``step`` steps from now, between two steps of tasks."""
+        self._hooks[self.steps + step] = hook
 
     def tree_of(self, supervisor: Supervisor) -> WatchedTree | None:
-        """The one of which this is the root, or a part."""
+        """Return the tree of which ``supervisor`` is the root or a part."""
         return self._tree_of(supervisor._shell)
 
     def _tree_of(self, shell: Shell) -> WatchedTree | None:
         while shell.parent is not None:
             shell = shell.parent
-        return next((tree for tree in self.trees if tree.shell is shell), None)
+        return next((tree for tree in self.trees if tree.root is shell), None)
 
-    def note_exit(self, shell: Shell, attempt: Attempt, how: TaskExit) -> None:
-        """An attempt has ended: is what it raised in its report?"""
-        raised = self.raised.pop(attempt, None)
-        tree = self._tree_of(shell)
+    def _tree_with(self, attempt: Attempt) -> WatchedTree | None:
+        return self._places[attempt][0] if attempt in self._places else None
+
+    # ------------------------------------------------------------ as a tree observer
+
+    def random(self) -> Random | None:
+        if self._seed is None:
+            return None
+        return Random(f"{self._seed} {len(self.trees)}")  # noqa: S311  # to be repeated
+
+    def wall_clock(self) -> Callable[[], float] | None:
+        return trio.current_time if self._is_virtual else None
+
+    def supervisor_opened(self, shell: Shell) -> None:
+        if shell.parent is None:
+            self.trees.append(WatchedTree(shell, is_judged=self._is_judged, slack=self._slack))
+
+    def event_recorded(self, root: Shell, event: Event) -> None:
+        tree = self._tree_of(root)
         if tree is not None:
-            tree.extended.pop(attempt, None)
-        if raised is None or tree is None:
+            tree.take(event)
+
+    def command_given(self, shell: Shell, command: Command, reply: Reply) -> None:
+        self._replies.append((trio.current_time(), self._tree_of(shell), reply, repr(command)))
+
+    def attempt_ordered(self, attempt: Attempt) -> None:
+        host = attempt.host
+        tree = self._tree_of(host) if isinstance(host, Shell) else None
+        if tree is None or not isinstance(host, Shell):
             return
-        self.leaves[attempt.path, attempt.number] = raised
+        self._places[attempt] = tree, host.run
+        place = id(tree), attempt.path
+        if place in self.live:
+            number = self.live[place].number
+            text = f"{attempt.path}#{attempt.number} starts while #{number} is alive"
+            tree.fail("one_live_attempt", text)
+        self.live[place] = attempt
+
+    def attempt_over(self, attempt: Attempt) -> None:
+        tree = self._tree_with(attempt)
+        if tree is not None and self.live.get((id(tree), attempt.path)) is attempt:
+            del self.live[id(tree), attempt.path]
+
+    def exit_classified(self, attempt: Attempt, how: TaskExit) -> None:
+        raised = self.raised.pop(attempt, None)
+        tree, run = self._places.pop(attempt, (None, 0))
+        if tree is None:
+            return
+        tree.extended.pop(attempt, None)
+        if raised is None:
+            return
+        tree.leaves[run, attempt.path, attempt.number] = raised
         kept = [] if how.error is None else list(leaves_of(how.error))
         lost = [leaf for leaf in raised if not any(leaf is one for one in kept)]
-        if lost and tree.events:
+        if lost:
             tree.fail("errors", f"{attempt.path} raised {lost[0]!r}; its report: {how.describe()}")
 
-    def note_extension(self, shell: Shell, attempt: Attempt, until: float) -> None:
-        """An attempt asks for more time to start."""
-        tree = self._tree_of(shell)
+    def start_extended(self, attempt: Attempt, until: float) -> None:
+        tree = self._tree_with(attempt)
         if tree is not None:
             tree.extended[attempt] = max(until, tree.extended.get(attempt, until))
 
-    def note_command(self, shell: Shell, command: object, reply: Reply) -> None:
-        """A command was given, and has to be answered before time passes."""
-        self._replies.append((trio.current_time(), self._tree_of(shell), reply, repr(command)))
+    def grace_forfeited(self, attempt: Attempt, *, taken_back: bool) -> None:
+        tree, run = self._places.get(attempt, (None, 0))
+        if tree is not None:
+            tree.inside.add((run, attempt.path, attempt.number))
+
+    # ------------------------------------------------------------ as an instrument
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        now = trio.current_time()
+        if now != self._now and self.bug is None and self.is_checking:
+            try:
+                self._time_passes(now)
+            except Exception as error:  # Trio would only log what an instrument raises
+                self.bug = error
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.steps += 1
+        hook = self._hooks.pop(self.steps, None) if self._hooks else None
+        if self.bug is None:
+            try:
+                if hook is not None:
+                    hook()
+                if self.is_checking:
+                    for tree in self.trees:
+                        tree.look()
+            except Exception as error:  # Trio would only log what an instrument raises
+                self.bug = error
 
     def _time_passes(self, now: float) -> None:
         self._now = now
@@ -207,163 +188,41 @@ class Watch(trio.abc.Instrument):
         for tree in self.trees:
             tree.time_passes(now)
 
-    def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        path, mark, _ = task.name.rpartition("#")
-        if not mark:
-            return
-        self._live[path] += 1
-        if self._live[path] > 1 and path not in self._reported:
-            for tree in self.trees:
-                if path.startswith(f"{tree.spec.name}/") and tree.events:
-                    self._reported.add(path)
-                    text = f"{path} has {self._live[path]} tasks at once"
-                    last = tree.events[-1]
-                    tree.violations.append(Violation("one_live_attempt", text, last, (last,)))
+    def found(self) -> list[Violation]:
+        """Return everything that was found so far.
 
-    def task_exited(self, task: trio.lowlevel.Task) -> None:
-        path, mark, _ = task.name.rpartition("#")
-        if mark:
-            self._live[path] -= 1
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        now = trio.current_time()
-        if now != self._now and self.bug is None:
-            try:
-                self._time_passes(now)
-            except Exception as error:  # Trio would only log what an instrument raises
-                self.bug = error
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.steps += 1
-        if self.bug is None:
-            try:
-                for tree in self.trees:
-                    tree.look()
-            except Exception as error:  # Trio would only log what an instrument raises
-                self.bug = error
-
-    def finish(self) -> list[Violation]:
-        """The run is over: everything that was found."""
-        found = []
-        for _, tree, reply, command in self._replies:
-            if tree is not None and tree.events and not reply.answered.is_set():
-                tree.fail("answered", f"{command} was never answered")
-        for tree in self.trees:
-            tree.look()
-            tree.oracle.finish()
-            found += tree.found()
+        Raises:
+            Exception: The watch itself has failed.
+        """
         if self.bug is not None:
             raise self.bug
-        return found
+        return [violation for tree in self.trees for violation in tree.found()]
+
+    def finish(self) -> list[Violation]:
+        """Check what had to happen by the end of the run, and return everything found."""
+        if self.is_checking:
+            for _, tree, reply, command in self._replies:
+                if tree is not None and tree.events and not reply.answered.is_set():
+                    tree.fail("answered", f"{command} was never answered")
+            for tree in self.trees:
+                tree.finish()
+        return self.found()
+
+
+_CURRENT: Final[ContextVar[Watch | None]] = ContextVar("trio_supervisor.watch", default=None)
 
 
 @contextmanager
 def watching(watch: Watch) -> Iterator[None]:
-    """Let ``watch`` see every tree that is opened inside this block, whoever opens it."""
-    make_root = _enclosure._root
-
-    def make_watched_root(
-        spec: SupervisorSpec | None, random: Random | None, options: Any
-    ) -> Shell:
-        shell = make_root(spec, watch.random() if random is None else random, options)
-        watch.adopt(shell)
-        return shell
-
-    _enclosure._root = make_watched_root
-    _WATCHES.append(watch)
+    """Let ``watch`` see every tree that is opened inside this block."""
+    token = _CURRENT.set(watch)
     try:
-        with _listening(watch):
+        with observing(watch):
             yield
     finally:
-        _enclosure._root = make_root
-        _WATCHES.remove(watch)
-
-
-_WATCHES: Final[list[Watch]] = []
+        _CURRENT.reset(token)
 
 
 def current_watch() -> Watch | None:
-    """The one that sees what is opened now, if there is one."""
-    return _WATCHES[-1] if _WATCHES else None
-
-
-@contextmanager
-def _listening(watch: Watch) -> Iterator[None]:
-    """Hear of what no event tells: commands as they are given, and exits with their exceptions."""
-    give: Callable[..., Reply] = Shell.command
-    end: Callable[..., None] = Shell.attempt_ended
-    extend: Callable[..., None] = Shell.post_extend
-    forfeit: Callable[..., None] = Shell.forfeit_grace
-
-    def command(self: Shell, signal: Any) -> Reply:
-        reply = give(self, signal)
-        watch.note_command(self, signal, reply)
-        return reply
-
-    def attempt_ended(self: Shell, attempt: Attempt, how: TaskExit, detail: str) -> None:
-        watch.note_exit(self, attempt, how)
-        end(self, attempt, how, detail)
-
-    def post_extend(self: Shell, attempt: Attempt, until: float) -> None:
-        watch.note_extension(self, attempt, until)
-        extend(self, attempt, until)
-
-    def forfeit_grace(self: Shell, attempt: Attempt, *, taken_back: bool = False) -> None:
-        tree = watch.tree_of(self.supervisor)
-        if tree is not None:
-            tree.inside.add((attempt.path, attempt.number))
-        forfeit(self, attempt, taken_back=taken_back)
-
-    changed: dict[str, Any] = {
-        "command": command,
-        "attempt_ended": attempt_ended,
-        "post_extend": post_extend,
-        "forfeit_grace": forfeit_grace,
-    }
-    before = {name: Shell.__dict__.get(name) for name in changed}
-    for name, function in changed.items():
-        setattr(Shell, name, enable_ki_protection(function))
-    try:
-        yield
-    finally:
-        for name, function in before.items():
-            if function is None:
-                delattr(Shell, name)
-            else:
-                setattr(Shell, name, function)
-
-
-def leaves_of(error: BaseException) -> Iterator[BaseException]:
-    """Every exception in a group, at any depth; of another one, itself."""
-    pending = [error]
-    while pending:
-        one = pending.pop()
-        if isinstance(one, BaseExceptionGroup):
-            pending.extend(one.exceptions)
-        else:
-            yield one
-
-
-def all_tasks() -> list[trio.lowlevel.Task]:
-    """Every task of the running program, Trio's own among them."""
-    root = trio.lowlevel.current_root_task()
-    found = []
-    pending = [] if root is None else [root]
-    while pending:
-        task = pending.pop()
-        found.append(task)
-        for nursery in task.child_nurseries:
-            pending.extend(nursery.child_tasks)
-    return found
-
-
-def where(task: trio.lowlevel.Task, indent: str = "") -> Iterator[str]:
-    """One line for ``task`` and each task below it: its name, and where it waits."""
-    frames = [
-        f"{frame.f_code.co_filename.rpartition('/')[2]}:{line} {frame.f_code.co_name}"
-        for frame, line in task.iter_await_frames()
-    ]
-    yield f"{indent}{task.name}: {' > '.join(frames[-4:])}"
-    for nursery in task.child_nurseries:
-        for child in sorted(nursery.child_tasks, key=lambda task: task.name):
-            yield from where(child, indent + "  ")
+    """Return the watch that sees trees opened in this context, if there is one."""
+    return _CURRENT.get()

@@ -20,7 +20,7 @@ Schedule: TypeAlias = "Sequence[int]"
 
 @final
 class Picks(list[int]):
-    """A schedule that prints short."""
+    """A schedule whose `repr` is short."""
 
     def __repr__(self) -> str:
         parts: list[str] = []
@@ -37,7 +37,7 @@ class Picks(list[int]):
 
 
 def stripped(picks: Sequence[int]) -> tuple[int, ...]:
-    """The same schedule without what it says in vain at its end."""
+    """Return the schedule without the zeros at its end, which change nothing."""
     end = len(picks)
     while end and picks[end - 1] == 0:
         end -= 1
@@ -46,17 +46,18 @@ def stripped(picks: Sequence[int]) -> tuple[int, ...]:
 
 @final
 class Scheduler(Random):
-    """Stands in for Trio's generator, and takes each choice from a schedule.
+    """Take the place of Trio's random generator, and make each choice from a schedule.
 
     Args:
         picks: The schedule.
-        beyond: What takes the choices after its end; by default the oldest goes first.
-        on_step: Called before each step of the scheduler. What it raises ends the whole run.
+        beyond: Makes the choices after the end of the schedule; by default the oldest task goes
+            first.
+        on_step: Called before each step of the scheduler. An exception in it ends the whole run.
 
     Attributes:
-        picked: Which was taken at each choice, as far as it was not the oldest by default.
-        sizes: Among how many, at each choice.
-        steps: How many steps of the scheduler there were.
+        picked: The task taken at each choice.
+        sizes: The number of tasks at each choice.
+        steps: Number of steps of the scheduler.
         is_on: Whether choices are taken from the schedule; if not, the oldest goes first.
     """
 
@@ -77,7 +78,7 @@ class Scheduler(Random):
         self.is_on = True
 
     def renew(self, picks: Sequence[int]) -> None:
-        """From here on, take choices from ``picks``."""
+        """Take the following choices from ``picks``."""
         self._picks = (*self.picked, *picks)
 
     def shuffle(self, x: Any) -> None:
@@ -111,12 +112,12 @@ class Scheduler(Random):
 def shrink_schedule(
     schedule: Sequence[int], fails: Callable[[tuple[int, ...]], bool], *, most_runs: int = 400
 ) -> tuple[int, ...]:
-    """The simplest schedule found under which it still fails.
+    """Find the simplest schedule under which a scenario still fails.
 
     Args:
-        schedule: One under which it fails.
-        fails: Runs the scenario under a schedule; true if it fails in the same way.
-        most_runs: How often to run it at most.
+        schedule: A schedule under which the scenario fails.
+        fails: Run the scenario under a schedule; true if it fails in the same way.
+        most_runs: Greatest number of runs. Default: 400.
 
     Returns:
         A schedule with as few deviations from "the oldest first" as could be found, as early and as
@@ -166,7 +167,7 @@ def _truncate(
 
 
 def _clear(best: Callable[[], tuple[int, ...]], is_better: Callable[[Sequence[int]], bool]) -> None:
-    """Let blocks of choices, then single ones, take the oldest."""
+    """Set blocks of choices, then single ones, to the oldest task."""
     size = max(len(best()) // 2, 1)
     while size:
         at = 0

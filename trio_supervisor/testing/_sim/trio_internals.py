@@ -1,8 +1,8 @@
-"""The private names of Trio that deterministic runs need: all of them, and nowhere else.
+"""The private names of Trio that deterministic runs need: all of them, and in no other module.
 
 Trio's scheduler shuffles the tasks that are runnable in one step with a generator of its own, if it
-was told that it may be deterministic (that is for Hypothesis). Whoever replaces that generator
-decides the order. A test of this kit fails loudly when Trio moves any of these names.
+may be deterministic (a switch made for Hypothesis). Replacing that generator decides the order of
+tasks. A test of this kit fails when Trio moves any of these names.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def _core() -> Any:
 
 @contextmanager
 def scheduling(source: Random) -> Iterator[None]:
-    """Inside this block Trio calls ``source.shuffle(tasks)`` once per step, the oldest task first.
+    """Let Trio call ``source.shuffle(tasks)`` once per step, inside this block.
 
-    The last one of the list runs first.
+    The list holds the oldest task first; afterwards, the last task of the list runs first.
 
     Raises:
-        TrioMoved: This release of Trio cannot be driven like that.
+        TrioMoved: The installed release of Trio cannot be driven like that.
     """
     core = _core()
     before = getattr(core, _GENERATOR), getattr(core, _SWITCH)
@@ -64,9 +64,9 @@ def abandon_run() -> None:
 
 
 def bury(tasks: list[trio.lowlevel.Task]) -> None:
-    """End what a run has left that was broken off, without a word.
+    """End the tasks of a run that was broken off.
 
-    Each task would be ended by the garbage collector, in no order, and complain about that.
+    The garbage collector would end each task in no order, with a complaint for each.
     """
     hook = sys.unraisablehook
     sys.unraisablehook = _say_nothing
@@ -78,7 +78,9 @@ def bury(tasks: list[trio.lowlevel.Task]) -> None:
                 _close(task)
             tasks.clear()
             for nursery in nurseries:
-                getattr(nursery, "_children", set()).clear()  # or it would complain of them later
+                getattr(
+                    nursery, "_children", set()
+                ).clear()  # or the nursery would complain of them later
             del nurseries
             gc.collect()
     finally:
@@ -86,13 +88,13 @@ def bury(tasks: list[trio.lowlevel.Task]) -> None:
 
 
 def _close(task: trio.lowlevel.Task) -> None:
-    for _ in range(20):  # it may go on awaiting, in its cleanup
+    for _ in range(20):  # the task may go on awaiting, in its cleanup
         try:
             task.coro.close()
-        except BaseException:  # noqa: S112  # whatever it is, the task is a little closer to its end
+        except BaseException:  # noqa: S112  # the task is closer to its end, whatever it raised
             continue
         return
 
 
 def _say_nothing(_: object) -> None:
-    """A hook for what nobody can do anything about."""
+    """Ignore an error of a task that is being discarded."""

@@ -1,4 +1,4 @@
-"""A child's ``decide`` from a script: one word for each answer that there is, and for no answer."""
+"""A scripted ``decide``: one word for each answer, for raising, and for a wrong answer."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _SAID: Final[dict[str, Any]] = {
 
 @final
 class SimulatedIndecision(Exception):
-    """What the answer ``"raise"`` raises."""
+    """The exception that the answer ``"raise"`` raises."""
 
 
 @final
 @attrs.frozen(repr=False)
 class Decides:
-    """A ``decide`` that gives one answer for each attempt, the last one for all that follow.
+    """A scripted ``decide`` with one answer for each attempt; `decides` makes it.
 
-    See `decides`, which makes it. The oracle knows what it answers, and so what has to follow.
+    The oracle reads the script, and so knows what has to follow.
     """
 
     answers: tuple[Answer, ...]
 
     def answer(self, attempt: int) -> Answer:
-        """What it says when this attempt has ended."""
+        """Return the answer for this attempt; the last answer repeats."""
         return self.answers[min(attempt, len(self.answers)) - 1]
 
     def __call__(self, report: ChildRunReport) -> Any:
@@ -61,15 +61,15 @@ class Decides:
 
 
 def decides(*answers: Answer) -> Decides:
-    """A ``decide`` that answers as told: once for each attempt, the last answer repeats.
+    """Make a ``decide`` that gives one answer for each attempt; the last answer repeats.
 
     Args:
         *answers: ``"table"`` (`None`), ``"restart"``, ``"later"`` (a restart after 2 seconds),
             ``"done"``, ``"quarantine"``, ``"escalate"``, ``"shutdown"``, ``"raise"`` (it raises)
-            or ``"nonsense"`` (it returns what is no decision).
+            or ``"nonsense"`` (it returns something that is no decision).
 
     Raises:
-        ValueError: None was given, or one that is not in this list.
+        ValueError: No answer was given, or one that is not in this list.
 
     Example:
         ``ChildSpec("feed", Behaviour(ends_at=1), decide=decides("restart", "done"))``

@@ -1,30 +1,31 @@
-"""A fault at every checkpoint, one run for each: what happens if it dies exactly here?"""
+"""Inject a fault at every checkpoint of a child, one run for each."""
 
 from __future__ import annotations
 
 import types
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVarTuple, final
 
 import attrs
 import trio
 
-from trio_supervisor._attempts import attempt as _attempt
-from trio_supervisor.testing._drive.behaviour import SimulatedCrash
-from trio_supervisor.testing._drive.bodies import matches
-from trio_supervisor.testing._sim.simulate import MOST_SECONDS, MOST_STEPS, simulate
+import trio_supervisor
+from trio_supervisor._attempts.observer import TreeObserver, observing
+from trio_supervisor.testing._run.simulate import MOST_SECONDS, MOST_STEPS, simulate
+from trio_supervisor.testing._script.bodies import matches
+from trio_supervisor.testing._script.failures import SimulatedCrash
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Sequence
 
+    from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._attempts.context import ChildContext
-    from trio_supervisor.testing._sim.trace import Trace
+    from trio_supervisor.testing._run.trace import Trace
 
 Ts = TypeVarTuple("Ts")
 
 Fault: TypeAlias = Literal["raise", "cancel"]
-_LIBRARY: Final = Path(_attempt.__file__).parents[1]
+_LIBRARY: Final = Path(trio_supervisor.__file__).parent
 _OUTSIDE: Final = ("/trio/", "/trio_supervisor/", "/contextlib.py", "/outcome/")
 
 
@@ -34,7 +35,7 @@ class FaultPoint:
     """One place at which a fault was injected.
 
     Attributes:
-        number: Which checkpoint of the child it was, counted from 1 over all its attempts and all
+        number: The number of the checkpoint, counted from 1 over all attempts of the child and all
             their tasks.
         where: The line of the child's own code that waited there.
         trace: The run.
@@ -48,7 +49,7 @@ class FaultPoint:
 @final
 @attrs.frozen
 class FaultRuns:
-    """What `crash_everywhere` has seen.
+    """The result of `crash_everywhere`.
 
     Attributes:
         points: Every fault that was injected.
@@ -60,15 +61,14 @@ class FaultRuns:
 
     @property
     def failures(self) -> tuple[FaultPoint, ...]:
-        """Those after which something was wrong."""
+        """The faults after which the run failed."""
         return tuple(point for point in self.points if not point.trace.ok)
 
     def check(self) -> None:
-        """Do nothing if no run failed.
+        """Raise the first failure, if there is one.
 
         Raises:
-            BaseException: As `Trace.check` of the first failure, with a note on where the fault
-                was.
+            BaseException: As `Trace.check`, with a note that says where the fault was.
         """
         for point in self.failures[:1]:
             error = point.trace.error
@@ -99,40 +99,40 @@ def crash_everywhere(
     max_seconds: float = MOST_SECONDS,
     max_steps: int = MOST_STEPS,
 ) -> FaultRuns:
-    """Run a scenario again and again; the n-th time, the child dies at its n-th checkpoint.
+    """Run a scenario once for each checkpoint of a child, with a fault at that checkpoint.
 
-    A checkpoint is any place where the child's body lets other tasks run, or one of the tasks that
-    it has started, in ``child.nursery`` or in a nursery of its own: they belong to the child, and
-    an error in one of them crashes the attempt as well. The tasks of a supervisor that the body
-    opens are not meant. One more run, without a fault, comes first: it has to be fine.
+    A checkpoint is any place where the child's body lets other tasks run. The checkpoints of tasks
+    that the body has started, in ``child.nursery`` or in a nursery of its own, count as well: an
+    error in such a task crashes the attempt, too. The tasks of a supervisor that the body opens do
+    not count. One more run, without a fault, comes first; it must not fail.
 
     Args:
-        scenario: As for `simulate`. It should end in a statement of what has to be true in the end
-            whatever happened to the child.
+        scenario: As for `simulate`. It should end with assertions that hold whatever happens to the
+            child.
         *args: As for `simulate`.
         child: The path of the child with its root's name, such as ``"app/store"``; ``*`` stands for
             any name.
         fault: ``"raise"``: the checkpoint raises ``error()`` instead of waiting. ``"cancel"``: the
-            attempt's own scope is cancelled there, so that all later checkpoints are, too.
-        error: Makes what is raised.
-        once_ready: Count only from when the child was ready for the first time: before that, a
-            fault is a failed start, which by default ends the tree.
-        max_points: How many checkpoints to try at most.
+            attempt's own scope is cancelled there, and with it all later checkpoints.
+        error: Makes the exception.
+        once_ready: Count checkpoints only from the child's first readiness: before that, a fault is
+            a failed start, which by default ends the tree.
+        max_points: Greatest number of faults. Default: 1,000.
         schedule: As for `simulate`.
         seed: As for `simulate`.
         max_seconds: As for `simulate`.
         max_steps: As for `simulate`.
 
     Returns:
-        What was seen. `FaultRuns.check` raises the first failure.
+        All faults with their runs. `FaultRuns.check` raises the first failure.
 
     Raises:
-        ValueError: No child of that path has ever run.
-        BaseException: What the run without a fault fails with.
+        ValueError: No child of that path has run.
+        BaseException: The failure of the run without a fault.
     """
 
     def run(injection: _Injection) -> Trace[Any]:
-        with _injecting(injection):
+        with observing(injection):
             return simulate(
                 scenario,
                 *args,
@@ -157,10 +157,10 @@ def crash_everywhere(
 
 
 @final
-class _Injection(trio.abc.Instrument):
+class _Injection(trio.abc.Instrument, TreeObserver):
     """One fault, at the checkpoint number ``at``; with 0, none.
 
-    As an instrument it hears of each task that starts, and adopts those that the child has started.
+    As an instrument it sees each task that starts, and drives the tasks of the child, too.
     """
 
     def __init__(
@@ -182,13 +182,19 @@ class _Injection(trio.abc.Instrument):
         self._passed = 0
         self._tasks: dict[trio.lowlevel.Task, ChildContext] = {}
 
-    async def drive(self, coroutine: Any, context: ChildContext) -> object:
-        """Await the body ``coroutine``, and let it come to grief where it is due."""
+    def around_body(
+        self, attempt: Attempt, context: ChildContext, body: Awaitable[object]
+    ) -> Awaitable[object]:
+        return self._drive(body, context) if matches(self.child, attempt.path) else body
+
+    @trio.lowlevel.disable_ki_protection
+    async def _drive(self, body: Any, context: ChildContext) -> object:
+        """Await ``body``, and inject the fault at its checkpoint."""
         if not self.attempts:
             trio.lowlevel.add_instrument(self)
         self.attempts += 1
         self._tasks[trio.lowlevel.current_task()] = context
-        return await self._steps(coroutine, context)
+        return await self._steps(body, context)
 
     async def _drive_task(self, coroutine: Any, context: ChildContext) -> object:
         return await self._steps(coroutine, context)
@@ -233,10 +239,10 @@ class _Injection(trio.abc.Instrument):
 
 
 def _called_off(trap: Any) -> Generator[Any, Any, None]:
-    """Pass ``trap`` on, and have its wait called off as a cancellation would.
+    """Pass ``trap`` on, and cancel its wait.
 
-    The scope is right round the wait, so the body's own scopes see nothing of it, and a shield
-    keeps nothing out.
+    The scope is directly around the wait, so the body's own scopes do not see the cancellation, and
+    a shield does not keep it out.
     """
     with trio.CancelScope() as scope:
         scope.cancel("crash_everywhere")
@@ -244,19 +250,19 @@ def _called_off(trap: Any) -> Generator[Any, Any, None]:
             yield trap
         except trio.Cancelled:
             raise
-        except BaseException:  # noqa: S110  # what the wait ended with is of no interest
+        except BaseException:  # noqa: S110  # the injected error takes its place
             pass
 
 
 def _is_machinery(coroutine: Any) -> bool:
-    """Whether it is a task of the library itself, such as those of a supervisor inside a body."""
+    """Return whether a task is the library's own, as of a supervisor inside a body."""
     code = getattr(coroutine, "cr_code", None)
     path = Path("" if code is None else code.co_filename)
     return path.is_relative_to(_LIBRARY) and path.relative_to(_LIBRARY).parts[0].startswith("_")
 
 
 def _where(coroutine: Any) -> str:
-    """The innermost line that is neither Trio's nor ours."""
+    """Return the innermost line that is neither Trio's nor the library's."""
     found = "?"
     here = coroutine
     while here is not None:
@@ -269,24 +275,3 @@ def _where(coroutine: Any) -> str:
         inner = getattr(here, "cr_await", None) or getattr(here, "gi_yieldfrom", None)
         here = inner or getattr(here, "ag_await", None)
     return found
-
-
-@contextmanager
-def _injecting(injection: _Injection) -> Iterator[None]:
-    """Let every body that the injection is meant for run under it."""
-    original = _attempt._await_body
-
-    @trio.lowlevel.disable_ki_protection
-    async def await_body(
-        call: Callable[..., Awaitable[object]], context: ChildContext, args: tuple[object, ...]
-    ) -> object:
-        body = original(call, context, args)
-        if matches(injection.child, context.path):
-            return await injection.drive(body, context)
-        return await body
-
-    _attempt._await_body = await_body
-    try:
-        yield
-    finally:
-        _attempt._await_body = original

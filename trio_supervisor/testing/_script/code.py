@@ -1,4 +1,4 @@
-"""Specs as the code that makes them, to be pasted into a test."""
+"""Show specs as the code that makes them, to be pasted into a test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WIDTH: Final = 96
 
 
 def as_code(spec: SupervisorSpec | ChildSpec[Any]) -> str:
-    """The Python expression that makes ``spec``, without what is the default anyway.
+    """Return the Python expression that makes ``spec``, without options at their defaults.
 
     A body is shown by its `repr` if that is code (`Behaviour` is), else by its name.
     """

@@ -1,4 +1,4 @@
-"""Other bodies for a tree that stays as it is: every policy, another content."""
+"""Replace the bodies of a tree and keep every policy."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ S = TypeVar("S", "ChildSpec[Any]", "SupervisorSpec")
 def with_bodies(
     spec: SupervisorSpec, bodies: Mapping[str, Callable[..., Awaitable[object]]]
 ) -> SupervisorSpec:
-    """The same tree with other bodies: names, order, limits, times and requirements stay.
+    """Return the tree with other bodies; names, order, limits, times and requirements stay.
+
+    Threads and sockets do not live in virtual time: replace the bodies that use them.
 
     Args:
         spec: The tree.
         bodies: By path below the root, such as ``"store"`` or ``"sessions/login"``. ``*`` stands
             for any name and ``**`` for any path; the first entry that fits counts. The values are
-            `Behaviour` objects or async functions, which are called as ``fn(child, *args)`` if they
-            take the child's own arguments, and as ``fn(child)`` otherwise. Children that no entry
-            fits keep their body.
+            `Behaviour` objects or async functions, called as ``fn(child, *args)`` if they take the
+            child's own arguments, and as ``fn(child)`` otherwise. A child that no entry fits keeps
+            its body.
 
     Returns:
         A new spec. A child that an adapter made explicit stays explicit.
@@ -60,7 +62,7 @@ def with_bodies(
 
 
 def with_body(child: ChildSpec[Any], body: Callable[..., Awaitable[object]]) -> ChildSpec[Any]:
-    """``child`` with another body and the same policies."""
+    """Return ``child`` with another body and the same policies."""
     if isinstance(body, Body):
         return child.replace(run=body, args=(), readiness=None)
     run, args = body, child.args
@@ -87,7 +89,7 @@ def _takes(function: Callable[..., object], count: int) -> bool:
 def wrap_bodies(
     spec: SupervisorSpec, wrap: Callable[[str, ChildSpec[Any]], Callable[..., Awaitable[object]]]
 ) -> SupervisorSpec:
-    """Put something around each body; ``wrap`` gets the path below the root."""
+    """Return the tree with each body replaced by ``wrap(path, child)``."""
 
     def wrapped(path: str, child: ChildSpec[Any]) -> ChildSpec[Any]:
         call = wrap(path, child)
@@ -104,7 +106,7 @@ def map_children(
     change: Callable[[str, ChildSpec[Any]], ChildSpec[Any]],
     above: str = "",
 ) -> SupervisorSpec:
-    """``spec`` with each child that has a body changed, at any depth."""
+    """Return ``spec`` with each child that has a body changed, at any depth."""
     children = []
     for child in spec.children:
         path = f"{above}{child.name}"
@@ -117,14 +119,14 @@ def map_children(
 
 
 def with_supervisor(child: ChildSpec[Any], inner: SupervisorSpec) -> ChildSpec[Any]:
-    """The nested supervisor ``child`` with another content."""
+    """Return the nested supervisor ``child`` with other children."""
     changed = child.replace()
     object.__setattr__(changed, "supervisor", inner)  # frozen; `replace` has made it anew
     return changed
 
 
 def walk(spec: SupervisorSpec, above: str = "") -> Iterator[tuple[str, ChildSpec[Any]]]:
-    """Every child of the tree with its path below the root, in order of starting."""
+    """Yield every child of the tree with its path from the root, in order of starting."""
     for child in spec.children:
         path = f"{above}{child.name}"
         yield path, child
@@ -133,7 +135,7 @@ def walk(spec: SupervisorSpec, above: str = "") -> Iterator[tuple[str, ChildSpec
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Whether ``path`` is meant: ``*`` stands for any name, ``**`` for any path."""
+    """Return whether ``pattern`` fits ``path``: ``*`` is any name, ``**`` any path."""
     return _match(pattern.split("/"), path.split("/"))
 
 
@@ -146,12 +148,12 @@ def _match(pattern: list[str], path: list[str]) -> bool:
 
 
 def label(run: object) -> str:
-    """What to call a body."""
+    """Return a body's name for messages."""
     return label_of(run)
 
 
 async def calm(child: ChildContext, *_: object) -> None:
-    """A body that is ready at once and runs until it is asked to stop."""
+    """Be ready at once, and run until a stop is requested."""
     if child._attempt.spec.is_explicit:
         child.ready()
     await child.wait_stop_requested()

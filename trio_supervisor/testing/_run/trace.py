@@ -1,4 +1,4 @@
-"""What a simulated run leaves behind."""
+"""The record of a simulated run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
 import attrs
 
-from trio_supervisor.testing._errors import InvariantViolated
-from trio_supervisor.testing._oracle.oracle import INVARIANTS, Violation, show_events
+from trio_supervisor.testing._oracle.violation import (
+    INVARIANTS,
+    InvariantViolated,
+    Violation,
+    show_events,
+)
 from trio_supervisor.testing._sim.schedule import Picks
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ T_co = TypeVar("T_co", covariant=True)
 @final
 @attrs.frozen
 class TreeTrace:
-    """One tree of a run: what was declared, and everything that happened in it."""
+    """One tree of a run: its declaration and all its events."""
 
     spec: SupervisorSpec
     events: tuple[Event, ...]
@@ -34,19 +38,19 @@ class TreeTrace:
 @final
 @attrs.frozen(eq=False)
 class Trace(Generic[T_co]):
-    """One run of a scenario: what happened, when, in what schedule, and what is wrong with it.
+    """One run of a scenario: its events, its schedule, its result, and what is wrong with it.
 
     Attributes:
-        result: What the scenario returned; `None` if it raised.
-        error: What it raised, or what ended it from outside (`LiveLock`, `Stuck`).
+        result: The return value of the scenario; `None` if it raised.
+        error: The exception of the scenario, or `LiveLock` or `Stuck` if it was ended from outside.
         trees: Every tree that was opened, in that order.
         violations: The broken promises.
         schedule: The choices made, one for each time that several tasks could run; give it to
-            `simulate` to repeat the run. What would be taken anyway at the end is left out.
-        sizes: Among how many tasks each choice was made.
+            `simulate` to repeat the run. Trailing zeros are left out.
+        sizes: The number of tasks among which each choice was made.
         seed: The seed of everything random.
         seconds: Virtual time at the end.
-        steps: How many steps tasks took.
+        steps: Number of steps of tasks.
     """
 
     result: T_co | None
@@ -66,12 +70,12 @@ class Trace(Generic[T_co]):
 
     @property
     def ok(self) -> bool:
-        """Whether it raised nothing and broke no promise."""
+        """True if the scenario raised nothing and no promise was broken."""
         return self.error is None and not self.violations
 
     @property
     def verdicts(self) -> dict[str, str]:
-        """For each invariant ``"holds"`` or what is wrong."""
+        """For each invariant ``"holds"``, or the text of its violation."""
         found = {violation.invariant: violation.text for violation in reversed(self.violations)}
         return {name: found.get(name, "holds") for name in INVARIANTS}
 
@@ -83,24 +87,24 @@ class Trace(Generic[T_co]):
 
     @property
     def digest(self) -> str:
-        """The same for two runs exactly if everything that happened in them is."""
+        """A hash of everything in the run: equal for two runs if and only if they are the same."""
         error = None if self.error is None else (type(self.error).__name__, str(self.error))
         whole = (self.events, self.sizes, self.schedule, self.seconds, error)
         return sha256(repr(whole).encode()).hexdigest()[:16]
 
     @property
-    def fault(self) -> tuple[str, ...]:
-        """What is wrong, without the circumstances: two runs with the same one fail alike."""
+    def signature(self) -> tuple[str, ...]:
+        """The kind of failure, without circumstances: two runs with the same one fail alike."""
         if self.error is not None:
             return (type(self.error).__name__,)
         return tuple(sorted({violation.invariant for violation in self.violations}))
 
     def check(self) -> None:
-        """Do nothing if all is well.
+        """Raise if anything is wrong with the run.
 
         Raises:
             InvariantViolated: A promise was broken.
-            BaseException: What the scenario raised, with notes on how to repeat it.
+            BaseException: The exception of the scenario, with a note on how to repeat the run.
         """
         if self.ok:
             return
@@ -116,9 +120,9 @@ class Trace(Generic[T_co]):
         raise error
 
     def render(self) -> str:
-        """All events, one line each, for people."""
+        """Show all events, one line each."""
         return "\n".join(show_events(self.events))
 
     def __repr__(self) -> str:
-        how = "ok" if self.ok else f"not ok: {', '.join(self.fault)}"
+        how = "ok" if self.ok else f"not ok: {', '.join(self.signature)}"
         return f"<Trace: {len(self.events)} events in {self.seconds:g} s, {how}; {self.replay}>"

@@ -1,4 +1,4 @@
-"""Running a scenario in virtual time, under a schedule that can be repeated."""
+"""Run a scenario in virtual time, under a schedule that can be repeated."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import trio
 from trio.testing import MockClock
 
 from trio_supervisor.testing._errors import LiveLock, Stuck, TaskLeftBehind
-from trio_supervisor.testing._oracle.watch import Watch, all_tasks, watching, where
+from trio_supervisor.testing._oracle.watch import Watch, watching
+from trio_supervisor.testing._run.trace import Trace, TreeTrace
 from trio_supervisor.testing._sim.schedule import Scheduler, shrink_schedule, stripped
-from trio_supervisor.testing._sim.trace import Trace, TreeTrace
+from trio_supervisor.testing._sim.tasks import all_tasks, show_tasks
 from trio_supervisor.testing._sim.trio_internals import bury, scheduling
 
 if TYPE_CHECKING:
@@ -40,24 +41,26 @@ def simulate(
     checked, as far as its events show it, against each invariant of `check_trace`; and besides,
     that folding its events gives its state, after every step of every task.
 
-    What happens outside of Trio cannot be repeated: threads, sockets, files that somebody else
+    What happens outside of Trio cannot be repeated: threads, sockets, files that another program
     writes. Replace such bodies, see `with_bodies`.
 
     Args:
         scenario: An async function.
-        *args: Its arguments.
+        *args: The arguments of ``scenario``.
         schedule: Which of the runnable tasks goes next, each time that there are several: 0 the
             oldest. By default the oldest always; with a ``seed``, drawn from that.
         seed: For the schedule, if there is none; for backoff jitter; and for the module `random`.
-        max_seconds: Virtual seconds after which whoever still waits is given up.
-        max_steps: Steps of the scheduler without any time passing after which it is a live-lock.
+        max_seconds: Virtual seconds after which the scenario is cancelled and the trace fails with
+            `Stuck`. Default: 1,000,000.
+        max_steps: Steps of the scheduler without any time passing after which the trace fails with
+            `LiveLock`. Default: 5,000.
 
     Returns:
         The trace. It holds what the scenario raised; `Trace.check` raises that.
 
     Raises:
-        TrioMoved: This release of Trio cannot be driven.
-        RuntimeError: It was called from inside a Trio run.
+        TrioMoved: The installed release of Trio cannot be driven.
+        RuntimeError: The call was made from inside a Trio run.
 
     Example::
 
@@ -83,7 +86,7 @@ class _Run:
             beyond = random.Random(f"schedule {seed}")  # noqa: S311  # to be repeated
         self.seed = seed
         self.clock = MockClock(autojump_threshold=0)
-        self.watch = Watch(seed)
+        self.watch = Watch(0 if seed is None else seed)
         self.scheduler = Scheduler(schedule or (), beyond=beyond, on_step=self._count)
         self.scheduler.is_on = False
         self._max_seconds = max_seconds
@@ -105,12 +108,12 @@ class _Run:
                 if self._hopeless is None:
                     raise
                 error = self._hopeless
-                error.add_note("and it went on after everything had been cancelled")
+                error.add_note("a task went on after everything had been cancelled")
                 internal.__cause__ = internal.__context__ = None
                 error.__traceback__ = None
             except (KeyboardInterrupt, GeneratorExit):
                 raise
-            except BaseException as raised:  # whatever it is, it belongs to the trace
+            except BaseException as raised:  # every kind of error belongs to the trace
                 error = raised
         self._main = self._scope = None
         if self._lost:
@@ -135,7 +138,7 @@ class _Run:
         result: T | None = None
         with trio.CancelScope() as self._scope:
             before.add(trio.lowlevel.spawn_system_task(self._wait_for_too_long, name="patience"))
-            # What Trio and we have to get ready is no part of the schedule.
+            # The steps before the scenario begins are no part of the schedule.
             await trio.lowlevel.cancel_shielded_checkpoint()
             self.scheduler.is_on = True
             try:
@@ -154,7 +157,7 @@ class _Run:
         return cast("T", result)
 
     async def _wait_for_too_long(self) -> None:
-        # A system task: what is tested runs neither in a nursery of ours nor beside one.
+        # A system task: the scenario runs neither in a nursery of the kit nor beside one.
         await trio.sleep(self._max_seconds)
         self._give_up(Stuck(f"still waiting after {self._max_seconds:g} virtual seconds"))
         await trio.sleep(self._max_seconds)
@@ -176,14 +179,14 @@ class _Run:
 
     def _give_up(self, error: AssertionError) -> None:
         if self._hopeless is None and self._main is not None and self._scope is not None:
-            error.add_note("\n".join(where(self._main)))
+            error.add_note("\n".join(show_tasks(self._main)))
             self._hopeless = error
             self._scope.cancel("the simulation was given up")
 
 
 @contextmanager
 def _seeded(seed: int | None) -> Iterator[None]:
-    """Let the module `random`, for those who use that, be as repeatable as the rest."""
+    """Seed the module `random`, for scenarios that use it."""
     before = random.getstate()
     random.seed(0 if seed is None else seed)
     try:
@@ -196,10 +199,10 @@ def _raise_simplest(
     found: Trace[T], run: Callable[[Sequence[int] | None, int | None], Trace[T]]
 ) -> None:
     simplest = shrink_schedule(
-        found.schedule, lambda picks: run(picks, found.seed).fault == found.fault
+        found.schedule, lambda picks: run(picks, found.seed).signature == found.signature
     )
     run(simplest, found.seed).check()
-    found.check()  # it failed once, and should have failed again
+    found.check()  # the first run failed, and the repetition should have
 
 
 def search(
@@ -210,7 +213,7 @@ def search(
     max_seconds: float = MOST_SECONDS,
     max_steps: int = MOST_STEPS,
 ) -> int:
-    """Run a scenario under many schedules, and make the first failure found as simple as can be.
+    """Run a scenario under many schedules, and simplify the first failure that is found.
 
     The first schedule is "the oldest task first"; the others are drawn from ``seed`` on.
 
@@ -218,12 +221,12 @@ def search(
         scenario: As for `simulate`.
         *args: As for `simulate`.
         runs: How many schedules to try.
-        seed: Where to begin.
+        seed: The seed of the first schedule; the following ones count up.
         max_seconds: As for `simulate`.
         max_steps: As for `simulate`.
 
     Returns:
-        How many different runs there were.
+        The number of different runs.
 
     Raises:
         BaseException: What `Trace.check` raises for the simplest schedule found that fails in the

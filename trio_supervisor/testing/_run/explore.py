@@ -1,4 +1,4 @@
-"""Every interleaving of a small scenario, one after the other."""
+"""Run every interleaving of a small scenario, one after the other."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, TypeVarTuple, final
 
 import attrs
 
+from trio_supervisor.testing._run.simulate import MOST_SECONDS, MOST_STEPS, simulate
 from trio_supervisor.testing._sim.schedule import stripped
-from trio_supervisor.testing._sim.simulate import MOST_SECONDS, MOST_STEPS, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from trio_supervisor.testing._sim.trace import Trace
+    from trio_supervisor.testing._run.trace import Trace
 
 Ts = TypeVarTuple("Ts")
 
@@ -20,12 +20,12 @@ Ts = TypeVarTuple("Ts")
 @final
 @attrs.frozen
 class Exploration:
-    """What `explore` has seen.
+    """The result of `explore`.
 
     Attributes:
-        runs: How many schedules were run.
-        distinct: How many different runs they made.
-        complete: Whether that was every schedule there is, within the bound on deviations.
+        runs: Number of schedules that were run.
+        distinct: Number of different runs among them.
+        complete: Whether these were all schedules within the bound on deviations.
         failures: The runs that failed, the simplest schedules first.
     """
 
@@ -35,10 +35,10 @@ class Exploration:
     failures: tuple[Trace[Any], ...]
 
     def check(self) -> None:
-        """Do nothing if no run failed.
+        """Raise the first failure, if there is one.
 
         Raises:
-            BaseException: As `Trace.check` of the first failure.
+            BaseException: As `Trace.check`.
         """
         if self.failures:
             self.failures[0].check()
@@ -60,22 +60,22 @@ def explore(
 ) -> Exploration:
     """Run a scenario under every schedule that there is, as far as the bounds allow.
 
-    Schedules with fewer deviations from "the oldest task first" come first, so what is found first
-    is simple. The number of schedules grows fast: two or three children, and no long waits. Almost
-    every race that is known needs two deviations at most, so ``deviations=2`` goes a long way.
+    Schedules with fewer deviations from "the oldest task first" come first, so the first failure is
+    a simple one. The number of schedules grows fast: use two or three children, and no long waits.
+    Almost every known race needs at most two deviations, so ``deviations=2`` is a good bound.
 
     Args:
         scenario: As for `simulate`.
         *args: As for `simulate`.
-        deviations: In how many places a schedule may deviate; `None` for any number.
-        max_runs: After so many it stops, and says that it is incomplete.
-        max_failures: It stops at this many.
-        seed: As for `simulate`, for all but the schedule.
+        deviations: In how many places a schedule may deviate. Default: `None`, any number.
+        max_runs: Stop after so many runs; the exploration is then incomplete. Default: 2,000.
+        max_failures: Stop after so many failures. Default: 1.
+        seed: As for `simulate`, for everything but the schedule.
         max_seconds: As for `simulate`.
         max_steps: As for `simulate`.
 
     Returns:
-        What was seen. `Exploration.check` raises what was found.
+        The runs, counted, and the failures. `Exploration.check` raises the first failure.
     """
     runs = 0
     seen: set[str] = set()
@@ -108,7 +108,7 @@ def explore(
 
 
 def _next_schedules(schedule: tuple[int, ...], sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """``schedule`` with one deviation more, later than those it has: each schedule comes once."""
+    """Yield ``schedule`` with one more, later deviation, so that each schedule comes once."""
     for at in range(len(schedule), len(sizes)):
         for pick in range(1, sizes[at]):
             yield stripped((*schedule, *[0] * (at - len(schedule)), pick))
