@@ -77,6 +77,10 @@ if TYPE_CHECKING:
     from trio_supervisor._events.exits import exit_from_dict as exit_from_dict
     from trio_supervisor._events.fold import fold as fold
     from trio_supervisor._events.journal import Journal as Journal
+    from trio_supervisor._events.journal_file import JournalFile as JournalFile
+    from trio_supervisor._events.journal_reader import JournalContents as JournalContents
+    from trio_supervisor._events.journal_reader import JournalStretch as JournalStretch
+    from trio_supervisor._events.journal_reader import read_journal as read_journal
     from trio_supervisor._events.shutdown import ChildShutdown as ChildShutdown
     from trio_supervisor._events.shutdown import ShutdownReport as ShutdownReport
     from trio_supervisor._events.snapshot import ChildSnapshot as ChildSnapshot

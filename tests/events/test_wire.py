@@ -212,8 +212,8 @@ def test_a_real_stream_comes_back_and_can_be_folded() -> None:
             again = ChildRunReport.from_dict(plain)
             assert again.exit.kind == each.exit.kind
             assert again.exit.describe().partition(":")[0] == each.exit.describe().partition(":")[0]
-        assert values_of(again)[:4] == values_of(each)[:4]
-        assert values_of(again)[5:] == values_of(each)[5:]
+            assert values_of(again)[:4] == values_of(each)[:4]
+            assert values_of(again)[5:] == values_of(each)[5:]
         assert ShutdownReport.from_dict(through_json(report.to_dict())) == report
         check(report.to_dict())
 

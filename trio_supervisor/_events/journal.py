@@ -141,6 +141,12 @@ class Journal:
         self._trim()
         return tuple(map(event_of, self._raws))
 
+    def present(self) -> SupervisorSnapshot:
+        """Return the tree after the newest event."""
+        builder = SnapshotBuilder.from_snapshot(self.base)
+        builder.extend(self._raws)
+        return builder.freeze()
+
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events)
 

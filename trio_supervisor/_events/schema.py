@@ -77,8 +77,12 @@ def json_schema() -> dict[str, Any]:
         },
         "start": {
             "type": "object",
-            "properties": {**_VERSION, "snapshot": {"$ref": "#/$defs/snapshot"}},
-            "required": ["schema", "snapshot"],
+            "properties": {
+                **_VERSION,
+                "sequence": {"type": "integer", "minimum": 0},
+                "snapshot": {"$ref": "#/$defs/snapshot"},
+            },
+            "required": ["schema", "sequence", "snapshot"],
         },
         "line": {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("event", "gap", "start")]},
     }

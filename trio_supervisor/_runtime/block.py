@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._attempts.context import ChildContext
+    from trio_supervisor._events.journal_file import JournalFile
     from trio_supervisor._events.shutdown import ShutdownReport
     from trio_supervisor._runtime.supervisor import Supervisor
     from trio_supervisor._specs.options import SupervisorOptions
@@ -56,6 +57,8 @@ class Enclosure:
             )
         self._is_entered = True
         shell.tree.thread = get_ident()
+        if shell.parent is None:
+            shell.tree.open_journal()
         nursery = await self._manager.__aenter__()
         shell.on_failure = self._block.cancel
         shell.on_finish = lambda: self._doorbell.cancel("the supervisor has finished")
@@ -118,6 +121,8 @@ class Enclosure:
             await self._manager.__aexit__(None, None, None)
         except BaseException as error:  # noqa: ASYNC103 - raised below, with what else there is
             passing = error
+        if shell.parent is None:
+            await shell.tree.close_journal()  # noqa: ASYNC102 - shielded inside
         final_error = _compose(shell, raised, passing)
         if final_error is None:
             return True  # noqa: ASYNC910 - closing the nursery was a checkpoint
@@ -168,6 +173,7 @@ def open_supervisor(
     *,
     wait_ready: bool = True,
     random: Random | None = None,
+    journal: int | JournalFile | None = None,
     **options: Unpack[SupervisorOptions],
 ) -> AbstractAsyncContextManager[Supervisor]:
     """Run a supervision tree around a block of code, as a nursery runs tasks around one.
@@ -182,6 +188,8 @@ def open_supervisor(
         wait_ready: Whether to enter the block only when the children are ready. Without, they are
             there to be looked at, and may be waiting.
         random: The source of the backoff's jitter; give a seeded one to repeat a run.
+        journal: How many events `Supervisor.journal` keeps in memory (default: 1024); or a
+            `JournalFile`, to write them to disk as well.
         **options: Those of `SupervisorSpec`, to make one here or to change those of ``spec``.
 
     Returns:
@@ -203,13 +211,14 @@ def open_supervisor(
         async with open_supervisor(SupervisorSpec("app", [STORE, WEB])) as supervisor:
             await supervisor.wait_finished()
     """
-    return Enclosure(_root(spec, random, options), wait_ready=wait_ready)
+    return Enclosure(_root(spec, random, options, journal), wait_ready=wait_ready)
 
 
 async def run_supervisor(  # noqa: ASYNC114 - a name that only a linter's option could know
     spec: SupervisorSpec | None = None,
     *,
     random: Random | None = None,
+    journal: int | JournalFile | None = None,
     task_status: trio.TaskStatus[Supervisor] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[SupervisorOptions],
 ) -> ShutdownReport:
@@ -221,6 +230,7 @@ async def run_supervisor(  # noqa: ASYNC114 - a name that only a linter's option
     Args:
         spec: The tree.
         random: As for `open_supervisor`.
+        journal: As for `open_supervisor`.
         task_status: Told the `Supervisor` when its children are ready.
         **options: As for `open_supervisor`.
 
@@ -230,12 +240,17 @@ async def run_supervisor(  # noqa: ASYNC114 - a name that only a linter's option
     Raises:
         SupervisorError: As for `open_supervisor`; cancellation does the same as there.
     """
-    async with open_supervisor(spec, random=random, **options) as supervisor:
+    async with open_supervisor(spec, random=random, journal=journal, **options) as supervisor:
         task_status.started(supervisor)
         return await supervisor.wait_finished()
 
 
-def _root(spec: SupervisorSpec | None, random: Random | None, options: SupervisorOptions) -> Shell:
+def _root(
+    spec: SupervisorSpec | None,
+    random: Random | None,
+    options: SupervisorOptions,
+    journal: int | JournalFile | None = None,
+) -> Shell:
     if spec is None:
         spec = SupervisorSpec(**options)
     elif not isinstance(spec, SupervisorSpec):
@@ -244,8 +259,13 @@ def _root(spec: SupervisorSpec | None, random: Random | None, options: Superviso
         spec = spec.replace(**options)
     if random is not None and not isinstance(random, Random):
         refuse("open_supervisor", "random", random, "a random.Random")
+    if journal is not None and not isinstance(journal, int):
+        from trio_supervisor._events.journal_file import JournalFile  # noqa: PLC0415 - seldom used
+
+        if not isinstance(journal, JournalFile):
+            refuse("open_supervisor", "journal", journal, "a number of events or a JournalFile")
     observer = tree_observer.get()
-    tree = Tree(random, run_nested, observer)
+    tree = Tree(random, run_nested, observer, journal)
     root = Shell(spec, tree, spec.name, None, None)
     if observer is not None:
         tree.journal.attach(partial(observer.event_recorded, root))

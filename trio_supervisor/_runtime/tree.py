@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from trio_supervisor._attempts.context import ChildContext
     from trio_supervisor._attempts.observer import TreeObserver
+    from trio_supervisor._events.fold import RawEvent
+    from trio_supervisor._events.journal_file import JournalFile, JournalWriter
     from trio_supervisor._runtime.child_slot import Slot
     from trio_supervisor._runtime.shell import Shell
 
@@ -33,13 +35,23 @@ class Tree:
         observer: What is told of everything in the tree, for tests.
     """
 
-    __slots__ = ("journal", "log", "nest", "observer", "random", "thread")
+    __slots__ = (
+        "_file",
+        "_writer",
+        "journal",
+        "log",
+        "nest",
+        "observer",
+        "random",
+        "thread",
+    )
 
     def __init__(
         self,
         random: Random | None,
         nest: Callable[[Shell, ChildContext], Awaitable[object]],
         observer: TreeObserver | None,
+        journal: int | JournalFile | None = None,
     ) -> None:
         self.thread = 0
         self.nest = nest
@@ -48,10 +60,47 @@ class Tree:
         if random is None and observer is not None:
             random = observer.random()
         self.random = Random() if random is None else random  # noqa: S311 - jitter is no secret
-        self.journal = Journal(wall=wall_clock if clock is None else clock)
+        self._file = None if isinstance(journal, int) else journal
+        self._writer: JournalWriter | None = None
+        capacity = 1024 if journal is None else journal
+        self.journal = Journal(
+            capacity if isinstance(capacity, int) else capacity.capacity,
+            wall=wall_clock if clock is None else clock,
+        )
         self.log = TreeLog()
         if observer is None or observer.writes_log:
             self.journal.tap = self.log.on_event
+
+    def open_journal(self) -> None:
+        """Begin to write the events to a file, if one was given.
+
+        Raises:
+            OSError: The file cannot be opened.
+            SpecError: It is not a regular file, or another process writes it.
+        """
+        if self._file is None:
+            return
+        from trio_supervisor._events.journal_file import (  # noqa: PLC0415 - seldom used
+            JournalWriter,
+        )
+
+        self._writer = JournalWriter(self._file, self.journal.present)
+        log, write = self.journal.tap, self._writer.take
+        if log is None:
+            self.journal.tap = write
+            return
+
+        def tap(raw: RawEvent, error: BaseException | None) -> None:
+            log(raw, error)
+            write(raw, error)
+
+        self.journal.tap = tap
+
+    async def close_journal(self) -> None:
+        """Write what is left, in a thread; waits for a disk that hangs, for five seconds."""
+        if self._writer is not None:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._writer.close)
 
 
 @final
