@@ -77,7 +77,6 @@ if TYPE_CHECKING:
     from trio_supervisor._events.exits import exit_from_dict as exit_from_dict
     from trio_supervisor._events.fold import fold as fold
     from trio_supervisor._events.journal import Journal as Journal
-    from trio_supervisor._events.journal_file import JournalFile as JournalFile
     from trio_supervisor._events.journal_reader import JournalContents as JournalContents
     from trio_supervisor._events.journal_reader import JournalStretch as JournalStretch
     from trio_supervisor._events.journal_reader import read_journal as read_journal
@@ -91,6 +90,7 @@ if TYPE_CHECKING:
     from trio_supervisor._runtime.block import open_supervisor as open_supervisor
     from trio_supervisor._runtime.block import run_supervisor as run_supervisor
     from trio_supervisor._runtime.handle import ChildHandle as ChildHandle
+    from trio_supervisor._runtime.journal_file import JournalFile as JournalFile
     from trio_supervisor._runtime.subscription import Subscription as Subscription
     from trio_supervisor._runtime.supervisor import ChildCounts as ChildCounts
     from trio_supervisor._runtime.supervisor import Supervisor as Supervisor

@@ -26,9 +26,9 @@ from trio_supervisor import (
     read_journal,
 )
 from trio_supervisor._events import events as ev
-from trio_supervisor._events import journal_file
 from trio_supervisor._events.journal import Journal
-from trio_supervisor._events.journal_file import JournalWriter
+from trio_supervisor._runtime import journal_file
+from trio_supervisor._runtime.journal_file import JournalWriter
 from trio_supervisor.testing import check_trace
 
 if TYPE_CHECKING:

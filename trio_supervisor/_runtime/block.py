@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._attempts.context import ChildContext
-    from trio_supervisor._events.journal_file import JournalFile
     from trio_supervisor._events.shutdown import ShutdownReport
+    from trio_supervisor._runtime.journal_file import JournalFile
     from trio_supervisor._runtime.supervisor import Supervisor
     from trio_supervisor._specs.options import SupervisorOptions
 
@@ -260,7 +260,7 @@ def _root(
     if random is not None and not isinstance(random, Random):
         refuse("open_supervisor", "random", random, "a random.Random")
     if journal is not None and not isinstance(journal, int):
-        from trio_supervisor._events.journal_file import JournalFile  # noqa: PLC0415 - seldom used
+        from trio_supervisor._runtime.journal_file import JournalFile  # noqa: PLC0415 - seldom used
 
         if not isinstance(journal, JournalFile):
             refuse("open_supervisor", "journal", journal, "a number of events or a JournalFile")

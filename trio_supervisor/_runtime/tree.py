@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from trio_supervisor._attempts.context import ChildContext
     from trio_supervisor._attempts.observer import TreeObserver
     from trio_supervisor._events.fold import RawEvent
-    from trio_supervisor._events.journal_file import JournalFile, JournalWriter
     from trio_supervisor._runtime.child_slot import Slot
+    from trio_supervisor._runtime.journal_file import JournalFile, JournalWriter
     from trio_supervisor._runtime.shell import Shell
 
 
@@ -80,7 +80,7 @@ class Tree:
         """
         if self._file is None:
             return
-        from trio_supervisor._events.journal_file import (  # noqa: PLC0415 - seldom used
+        from trio_supervisor._runtime.journal_file import (  # noqa: PLC0415 - seldom used
             JournalWriter,
         )
 
