@@ -14,6 +14,7 @@ from typing import Any
 from trio_supervisor._brain.index_heap import IndexHeap
 from trio_supervisor._brain.lifecycle import ChildLife
 from trio_supervisor._brain.machine import ShutdownDeadline, SupervisionMachine
+from trio_supervisor._brain.outbox import Outbox
 from trio_supervisor._brain.timers import DeadlineHeap
 from trio_supervisor._brain.windows import SharedBackoff, Window
 
@@ -72,7 +73,7 @@ def clone(old: SupervisionMachine) -> SupervisionMachine:
     new.significant = {life(child): None for child in old.significant}
     new.window = window(old.window)
     new.todo = deque()
-    new._orders = []
+    new.outbox = Outbox(old.path)
     closing = new._shutdown_deadline = ShutdownDeadline()
     for slot in ShutdownDeadline.__slots__:
         setattr(closing, slot, getattr(old._shutdown_deadline, slot))

@@ -1,4 +1,4 @@
-"""The state diagram in docs/lifecycle.md, made from the table that the machine is held to.
+"""Generate docs/lifecycle.md from the tables of the machine.
 
 ``python -m brain.diagram`` (with ``tests`` on the path) prints the page.
 """
@@ -11,13 +11,13 @@ from trio_supervisor._events.snapshot import ChildState
 HEAD = """\
 # The life of a child
 
-<!-- Made from the tables in trio_supervisor/_brain/lifecycle.py by tests/brain/diagram.py. -->
+<!-- Generated from the tables in trio_supervisor/_brain/lifecycle.py by tests/brain/diagram.py. -->
 
-A child is where its attempt is, and it should be where its *wish* says: up, or down for a reason.
-After every signal the supervisor's machine applies one rule to each child that is affected: **move
-it from where it is towards where it should be, as far as the ordering allows.** First start,
-restart, group restart, quarantine, removal and shutdown are not procedures; they are different
-wishes under this rule.
+Each child has an actual state (is there a live attempt, and how far has its stop got) and a
+*desired state*: up, or down for a stated reason. After every signal the supervisor applies one rule
+to each child that is affected: **move the child from its actual state towards its desired state, as
+far as the ordering allows.** First start, restart, group restart, quarantine, removal and shutdown
+are not procedures. They are different desired states under this rule.
 
 ## The rule
 
@@ -26,19 +26,20 @@ wishes under this rule.
 """
 
 SITUATIONS = {
-    "RUNNING": "alive, and may go on",
-    "MARKED": "alive, and has to end",
-    "STOPPING": "alive, asked or cancelled (time moves it on: grace, cancel, unresponsive)",
-    "BACKING_OFF": "down, should be up, backing off",
-    "WAITING": "down, should be up",
-    "AT_REST": "down, should be down",
-    "REMOVED": "down, to be forgotten",
+    "RUNNING": "alive, not marked for stopping",
+    "MARKED": "alive, marked for stopping",
+    "STOPPING": "alive, stop requested or cancelled (deadlines: grace, cancel, unresponsive)",
+    "BACKING_OFF": "not alive, desired state up, backing off",
+    "WAITING": "not alive, desired state up",
+    "AT_REST": "not alive, desired state down",
+    "REMOVED": "not alive, to be forgotten",
 }
 
 NOTES = """
-*Its turn in the order*: outside a round always; inside, when those before it are settled and nobody
-of the round is still leaving. *Its requirements*: each of them ready, or done by success. A round
-is one coordinated change of several children: the first start, a group restart, a shutdown.
+*Has its turn*: outside a round always; inside, when its predecessors have settled and no attempt of
+the round is still being stopped. *Requirements are met*: each of them is ready, or done after
+success. A round is one coordinated change of several children: the first start, a group restart, a
+shutdown.
 
 ## The states
 

@@ -347,7 +347,7 @@ class Referee:
         if oracle.rounds:
             oracle.tidy()
         self._nobody_is_stuck()
-        need(not machine.todo and not machine._orders, "left lying about")
+        need(not machine.todo and not machine.outbox.orders, "left lying about")
         need(list(machine.children) == list(oracle.kids), "who is there", list(machine.children))
         live = sum(kid.live for kid in oracle.kids.values())
         need(machine.live == live, "how many live", machine.live, live)

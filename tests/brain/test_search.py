@@ -191,6 +191,10 @@ def _no(*_: object) -> bool:
     return False
 
 
+def _nothing(*_: object) -> None:
+    return None
+
+
 def _yes(*_: object) -> bool:
     return True
 
@@ -201,7 +205,7 @@ def _yes(*_: object) -> bool:
         ("alone, backoff", signals, "_running", _everyone),
         ("alone, limit, escalate", Window, "admits", _yes),
         ("two, one_for_all sequence", ChildOrdering, "_barrier_is_closed", _no),
-        ("two, one_for_all graph", ChildOrdering, "_requirements_met", _yes),
+        ("two, one_for_all graph", ChildOrdering, "_unmet_requirement", staticmethod(_nothing)),
         ("stopping three, one_for_one sequence", ChildOrdering, "may_stop", _yes),
         ("two, one_for_one sequence", ChildOrdering, "wake_watchers", _no),
         ("requires, one_for_one graph", ChildOrdering, "wake_watchers", _no),

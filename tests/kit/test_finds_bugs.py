@@ -149,8 +149,8 @@ def no_barrier(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ordering.ChildOrdering, "_barrier_is_closed", lambda self, child: False)
     patch.setattr(
         ordering.ChildOrdering,
-        "may_start",
-        _ignoring(ordering.ChildOrdering.may_start, "static_stopping", "dynamic_stopping"),
+        "admit_start",
+        _ignoring(ordering.ChildOrdering.admit_start, "static_stopping", "dynamic_stopping"),
     )
 
 

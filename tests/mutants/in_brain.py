@@ -35,8 +35,8 @@ MUTANTS: Final = (
     Mutant(
         "a stop by hand queues behind a group's stop",
         _MACHINE,
-        "            else child.urgent or self.ordering.may_stop(child)\n",
-        "            else self.ordering.may_stop(child)\n",
+        "return child.urgent or self.ordering.may_stop(child)",
+        "return self.ordering.may_stop(child)",
     ),
     Mutant(
         "an exit that we asked for is judged as a failure",
@@ -47,8 +47,8 @@ MUTANTS: Final = (
     Mutant(
         "a backoff that ends during the shutdown starts the child",
         _MACHINE,
-        "        return self.accepts and self.ordering.may_start(child)\n",
-        "        return self.ordering.may_start(child)\n",
+        "return self.accepts and self.ordering.admit_start(child)",
+        "return self.ordering.admit_start(child)",
         also=(
             (
                 "            for child in reversed(list(self.children.values())):\n",
@@ -123,8 +123,9 @@ MUTANTS: Final = (
     Mutant(
         "nobody is ever called unresponsive",
         _MACHINE,
-        "        self.timers.arm(child, child.step_due)\n        self._emit(ev.ChildCancelled",
-        "        self._emit(ev.ChildCancelled",
+        "        self.timers.arm(child, child.step_due)\n"
+        "        self.outbox.emit(child, ev.ChildCancelled",
+        "        self.outbox.emit(child, ev.ChildCancelled",
     ),
     Mutant(
         "whoever is asked is cancelled in the same moment",

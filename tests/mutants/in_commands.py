@@ -15,16 +15,17 @@ MUTANTS: Final = (
         "a removal is overwritten by a later stop",
         _COMMANDS,
         "    if child is not None and child.desired in (DesiredState.UP, DesiredState.DONE):\n"
-        '        machine.command_accepted(child, "stop", command.reason, command.by)\n',
+        '        machine.outbox.command_accepted(child, "stop", command.reason, command.by)\n',
         "    if child is not None and child.desired in (DesiredState.UP, DesiredState.DONE, "
         "DesiredState.REMOVED):\n"
-        '        machine.command_accepted(child, "stop", command.reason, command.by)\n'
+        '        machine.outbox.command_accepted(child, "stop", command.reason, command.by)\n'
         "        child.desired = DesiredState.UP\n",
     ),
     Mutant(
         "a removed child can be restarted",
         _COMMANDS,
-        "    if child.desired is DesiredState.REMOVED:\n        machine.refuse(CommandRefused("
+        "    if child.desired is DesiredState.REMOVED:\n"
+        "        machine.outbox.refuse(CommandRefused("
         'f"cannot restart {child.path}: it is being removed"))\n        return\n',
         "",
     ),

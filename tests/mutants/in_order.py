@@ -43,8 +43,8 @@ MUTANTS: Final = (
     Mutant(
         "requirements are not waited for",
         _ORDER,
-        "return not child.requires or self._requirements_met(child)",
-        "return True",
+        "        if not child.requires:\n",
+        "        if True:\n",
     ),
     Mutant(
         "rest_for_one restarts those before the failing child, too",
@@ -124,8 +124,9 @@ MUTANTS: Final = (
     Mutant(
         "whoever waits for one that is held down holds up everybody behind",
         _ORDER,
-        "            self.leave_start_set(child)\n        return missing is None",
-        "            pass\n        return missing is None",
+        "            # Successors must not wait for a command that may never come.\n"
+        "            self.leave_start_set(child)\n",
+        "            pass\n",
     ),
     Mutant(
         "children added later stop after the declared ones",

@@ -217,7 +217,7 @@ MUTANTS: Final = (
     Mutant(
         "a lost readiness is not told",
         "_brain.on_attempt",
-        "        machine.emit(child, ev.ChildLostReadiness, signal.reason)\n",
+        "        machine.outbox.emit(child, ev.ChildLostReadiness, signal.reason)\n",
         "",
     ),
     Mutant(
@@ -229,7 +229,7 @@ MUTANTS: Final = (
     Mutant(
         "a cancel is not told",
         "_brain.machine",
-        "        self._emit(ev.ChildCancelled, child.path, child.attempt, child.stop_reason)\n",
+        "        self.outbox.emit(child, ev.ChildCancelled, child.stop_reason)\n",
         "",
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""A set of children by their place in a sequence, whose first or last member is found at once."""
+"""A set of static children that finds its first or last member in the sequence at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ _SPARE = 64
 
 
 class IndexHeap:
-    """The static children of one set by their place in the sequence, with lazy deletion."""
+    """The start set or the stop set of a sequence: a heap by position with lazy deletion.
+
+    Args:
+        flag: The attribute of a child that says whether it is a member.
+        last_first: Whether `head` is the last member instead of the first.
+    """
 
     __slots__ = ("_entries", "_flag", "_sign", "count")
 
@@ -23,17 +28,17 @@ class IndexHeap:
         self.count = 0
 
     def add(self, child: ChildLife) -> None:
-        """Put ``child`` in; its flag says that it is."""
+        """Add ``child``, whose flag is set already."""
         self.count += 1
         heappush(self._entries, (self._sign * child.index, child))
         if len(self._entries) > 2 * self.count + _SPARE:
-            # Behind a head that does not move, entries of those who left would pile up for ever.
+            # Behind a head that does not change, entries of former members would accumulate.
             kept = {index: child for index, child in self._entries if getattr(child, self._flag)}
             self._entries = list(kept.items())
             heapify(self._entries)
 
     def head(self) -> ChildLife | None:
-        """The first (or last) one that is still in."""
+        """The first (or last) member; `None` if the set is empty."""
         entries = self._entries
         while entries and not getattr(entries[0][1], self._flag):
             heappop(entries)

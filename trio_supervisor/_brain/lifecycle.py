@@ -1,13 +1,16 @@
-"""A child's wish, stage and state, and the table of moves.
+"""One child as the machine sees it, the rule that moves it, and the table of its states.
 
-A child is where its attempt is (`Vitals.stage`), and it should be where its *wish* says. An attempt
-that has to go although it runs is *condemned*: by a wish (then the wish decides what follows) or by
-a fault, that is time or health (then the decision table does). A wish overrides a fault, never the
-other way round; the condemnation dies with the attempt.
+Each child has an actual state (is there a live attempt, and how far has its stop got, see
+`Vitals.stage`) and a *desired state*: up, or down for a stated reason. A live attempt that has to
+end is *marked for stopping* with a `StopCause`. If the cause is the desired state, the desired
+state also says what follows the exit. If the cause is a fault (a start, runtime or silence
+deadline), the restart table does. The desired state replaces a fault as the cause, never the
+other way round. The mark ends with the attempt.
 
-`RULE` is the one rule of the machine: it says for each situation which gate must be open and which
-step is then taken. `TRANSITIONS` lists every change of state that this can amount to; the diagram
-in the documentation is made from it, and a test holds the machine to it.
+`RULE` is the one rule of the machine: for each situation it names the gate that must be open and
+the step that is taken then. `TRANSITIONS` lists every change of state that can follow. The
+diagram in docs/lifecycle.md is generated from both tables, and a test compares the machine with
+them.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class DesiredState(StrEnum):
-    """Where a child should be."""
+    """The state that should hold for a child: up, or down for a reason."""
 
     UP = "up"
     DONE = "done"
@@ -38,14 +41,14 @@ class DesiredState(StrEnum):
 
 
 class StopCause(Enum):
-    """Who wants the live attempt to end."""
+    """Why the live attempt has to end."""
 
     DESIRED_STATE = "desired_state"
     FAULT = "fault"
 
 
 class Situation(IntEnum):
-    """Everything about one child that the rule looks at."""
+    """The cases that the rule distinguishes."""
 
     RUNNING = 0
     MARKED = 1
@@ -57,28 +60,28 @@ class Situation(IntEnum):
 
 
 class Gate(Enum):
-    """What has to be true before the step is taken."""
+    """The condition under which the step is taken."""
 
     NONE = "always"
-    TURN_TO_STOP = "urgent, or nobody who comes after it in its round is still leaving"
-    TURN_TO_START = "its turn in the order, and its requirements are met"
+    TURN_TO_STOP = "the stop is urgent, or no successor is still being stopped in order"
+    TURN_TO_START = "the child has its turn, and its requirements are met"
 
 
 class Step(Enum):
-    """What the machine does with the child."""
+    """What the machine does with the child then."""
 
     NOTHING = "nothing"
     REQUEST_STOP = "request stop"
     START = "start attempt"
-    REST = "leave the line"
+    REST = "leave the start set"
     FORGET = "forget"
 
 
 RULE: dict[Situation, tuple[Gate, Step]] = {
     Situation.RUNNING: (Gate.NONE, Step.NOTHING),
     Situation.MARKED: (Gate.TURN_TO_STOP, Step.REQUEST_STOP),
-    Situation.STOPPING: (Gate.NONE, Step.NOTHING),  # time moves it on, see `Vitals`
-    Situation.BACKING_OFF: (Gate.NONE, Step.NOTHING),  # until the hold is released
+    Situation.STOPPING: (Gate.NONE, Step.NOTHING),  # deadlines move it on, see `Vitals`
+    Situation.BACKING_OFF: (Gate.NONE, Step.NOTHING),  # until the backoff ends
     Situation.WAITING: (Gate.TURN_TO_START, Step.START),
     Situation.AT_REST: (Gate.NONE, Step.REST),
     Situation.REMOVED: (Gate.NONE, Step.FORGET),
@@ -130,7 +133,11 @@ _RESTING_STATE = {
 
 
 class ChildLife(Vitals):
-    """All that the machine knows of one child."""
+    """Everything that the machine knows about one child.
+
+    One object per child, over all of its attempts. What concerns only the live attempt is reset by
+    `SupervisionMachine.attempt_ended`.
+    """
 
     __slots__ = (
         "attempt",
@@ -193,20 +200,18 @@ class ChildLife(Vitals):
         self.dynamic = dynamic
         self.first_start = FirstStart.ORDINARY if spec.retry_first_start else first_start
         self.desired = DesiredState.UP
-        self.reason = ""  # of the wish
+        self.reason = ""  # of the desired state
         self.live = False
         self.stop_cause: StopCause | None = None
-        self.stop_reason = ""  # why the live attempt is condemned
+        self.stop_reason = ""  # why the live attempt has to end
         self.fault_exit: TaskExit | None = None
-        self.urgent = False  # does not queue behind others who leave
+        self.urgent = False  # this stop does not wait for its turn
         self.without_grace = False
-        self.in_stop_set = False  # its attempt is being stopped in order
-        self.in_start_set = False  # takes part in a round and is not settled yet
-        self.in_static_round = False  # added later, and in a round with declared children
-        self.skips_predecessors = False  # restarted by hand: does not wait for its predecessors
-        self.requirement_down = (
-            False  # waits for one that is held down, or that waits for such a one
-        )
+        self.in_stop_set = False  # the live attempt is being stopped in order
+        self.in_start_set = False  # takes part in a round and has not settled
+        self.in_static_round = False  # dynamic, in a round with static children
+        self.skips_predecessors = False  # restarted by command inside a round
+        self.requirement_down = False  # requires a sibling that is down, directly or indirectly
         self.backoff: SharedBackoff | None = None
         self.attempt = self.generation = 0
         self.restart_pending = False
@@ -214,7 +219,7 @@ class ChildLife(Vitals):
         self.ever_ready = self.done_by_success = self.gone = False
         self.window: Window | None = None
         self.wake_at = self.queued = inf
-        self.dependents_stopping = 0  # direct dependents that are leaving or undrained themselves
+        self.dependents_stopping = 0  # see `ordering`, Algorithm
         self.requires: tuple[ChildLife, ...] = ()
         self.dependents: dict[ChildLife, None] | None = None
         self.watchers: dict[ChildLife, None] | None = None
@@ -225,9 +230,16 @@ class ChildLife(Vitals):
         self.reported_generation = 0
         self.since = now
 
+    def set_reported(self, state: ChildState, now: float, reason: str = "") -> None:
+        """Note the state that the event to be recorded next reports."""
+        self.reported = state
+        self.since = now
+        self.reported_reason = reason
+        self.reported_until = None
+
     @property
     def situation(self) -> Situation:
-        """Where the child is, as the rule sees it."""
+        """The case of the rule that applies now."""
         if self.live:
             if self.stage:
                 return Situation.STOPPING
@@ -238,7 +250,7 @@ class ChildLife(Vitals):
 
     @property
     def state(self) -> ChildState:
-        """The name that the world knows this situation by."""
+        """The state that users see."""
         if self.live:
             if self.stage:
                 return ChildState.STOPPING
@@ -251,17 +263,22 @@ class ChildLife(Vitals):
 
     @property
     def is_met(self) -> bool:
-        """Whether those who require this child may start."""
+        """Whether this child, as a requirement, lets its dependents start."""
         if self.live:
             return self.ready and self.stop_cause is None
         return self.desired is DesiredState.DONE and self.done_by_success
 
     @property
+    def is_down_for_dependents(self) -> bool:
+        """Whether only a command can start this child or what it requires."""
+        return self.desired is not DesiredState.UP or self.requirement_down
+
+    @property
     def is_active(self) -> bool:
-        """Whether it is alive, or will be without anybody's help."""
+        """Whether an attempt is alive or will start without a command."""
         return self.live or self.desired is DesiredState.UP
 
     @property
     def is_unresponsive(self) -> bool:
-        """Whether it was named so."""
+        """Whether the live attempt has been reported as unresponsive."""
         return self.live and self.stage is Stage.UNRESPONSIVE

@@ -1,27 +1,33 @@
-"""The supervision machine: signals in, orders out; it never waits, and it never reads a clock.
+"""The supervision machine: signals in, orders out; it never waits and never reads a clock.
 
-There are no procedures here for "start the tree", "restart the group", "shut down". There is one
-rule, applied to every child that a signal affects, until nothing moves any more:
+There are no procedures for "start the tree", "restart the group" and "shut down". There is one
+rule, applied to every child that a signal affects until no child moves any more:
 
-    **move the child from where it is towards where it should be, as far as the ordering allows.**
+    **move the child from its actual state towards its desired state, as far as the ordering
+    allows.**
 
-Where it *is*: has it a live attempt, and how far has the ending of that one got (`Vitals.stage`).
-Where it *should be*: its wish (`Wish`), and whether its live attempt is condemned (`Doom`). What
-the *ordering* allows: the line of those who start and the set of those who leave (`Order`). `RULE`
-in ``lifecycle`` is the whole rule as a table.
+The *actual state* says whether the child has a live attempt and how far the stop of this attempt
+has got (`Vitals.stage`). The *desired state* (`DesiredState`) is up, or down for a reason; a live
+attempt that has to end is marked for stopping with a `StopCause`. The *ordering*
+(`ChildOrdering`) knows which children of a round have yet to start and which are being stopped.
+`RULE` in ``lifecycle`` is the whole rule as a table.
 
-The first start puts every declared child into the line. A group restart condemns the live ones of
-the radius, puts all of them into the line, and may lay a shared hold over them. Quarantine, a stop
-and a removal change one wish; a shutdown changes all of them. So a stop in the middle of a backoff
-in the middle of a group restart needs no code of its own: it changes wishes, and the rule does the
-rest.
+The first start puts every static child into the start set. A group restart marks the live
+attempts of the group for stopping, puts all members into the start set, and may let them share a
+backoff. A stop, a quarantine or a removal changes one desired state; a shutdown changes all of
+them. A stop in the middle of a backoff in the middle of a group restart therefore needs no code
+of its own.
 
-Work per signal is proportional to the children affected. They are worked off from a list, never by
-recursion, so a sequence of any length starts and stops in constant stack.
+Two words for stops. An *urgent* stop, by command or fault, does not wait for its turn. A stop *in
+order*, of a group or a shutdown, waits until the successors of the child have ended.
 
-Whoever drives the machine keeps two promises: signals are given in the order in which things
-happened, each before the deadlines of the same instant, and every order is carried out, in order,
-with the attempt's number checked. Signals caused by carrying out orders are queued, never nested.
+The work per signal is proportional to the number of children affected. These children are taken
+from a work list, never by recursion, so a sequence of any length starts and stops in constant
+stack.
+
+The caller of the machine keeps two promises. Signals are given in the order in which things
+happened, and before the deadlines of the same instant. Every order is carried out, in order,
+after a check of the attempt's number; signals that this causes are queued, never nested.
 """
 
 from __future__ import annotations
@@ -52,7 +58,10 @@ _IMMEDIATE = ReadinessPolicy.IMMEDIATE
 
 
 class ShutdownDeadline:
-    """The deadline of the whole shutdown; it stands when it has passed."""
+    """The shutdown deadline as an item of the deadline heap.
+
+    ``deadline`` keeps its value after it has passed, because later stop orders still carry it.
+    """
 
     __slots__ = ("deadline", "queued", "wake_at")
 
@@ -61,18 +70,19 @@ class ShutdownDeadline:
         self.queued = inf
 
 
-class SupervisionMachine(Outbox):
-    """One supervisor's decisions.
+class SupervisionMachine:
+    """The decisions of one supervisor.
 
     Args:
-        spec: What was declared.
-        path: Of the supervisor, for events.
-        random: Source of the backoff's jitter.
+        spec: The declaration of the supervisor.
+        path: The supervisor's path, for events.
+        random: The source of the jitter of backoffs.
     """
 
     def __init__(self, spec: SupervisorSpec, path: str, random: Random) -> None:
-        super().__init__(path)
         self.spec = spec
+        self.path = path
+        self.outbox = Outbox(path)
         self.random = random
         self.state = SupervisorState.STARTING
         self.since = 0.0
@@ -88,44 +98,43 @@ class SupervisionMachine(Outbox):
         self.live = 0
         self.unresponsive = 0
         self.is_started = False
+        self.idle_reported = False
         self._next_index = 0
         self.without_grace = False
         self._shutdown_deadline = ShutdownDeadline()
         self._stopping_since = 0.0
 
-    # ------------------------------------------------------------ the outside
+    # ------------------------------------------------------------ interface
 
     def start(self, now: float) -> list[o.Order]:
         """Begin the first start."""
         self.since = now
-        self._emit(
-            ev.SupervisorStarted, self.path, 0, tuple(spec.name for spec in self.spec.children)
-        )
+        self.outbox.emit_own(ev.SupervisorStarted, tuple(spec.name for spec in self.spec.children))
         first = o.FirstStart.FAILS_TREE
         declared = [
             self.create_child(spec, first, now, dynamic=False) for spec in self.spec.children
         ]
-        for child in declared:  # in a graph, those that it requires may come after it
+        for child in declared:  # in a graph, its requirements may be declared after it
             self.place(child)
             self.ordering.join_start_set(child)
         return self._reconcile(now)
 
     def receive(self, signal: o.Signal, now: float) -> list[o.Order]:
-        """Take note of ``signal``; returns what is to be done, in order."""
+        """Handle ``signal`` and return the orders that follow, to be carried out in this order."""
         _HANDLERS[type(signal)](self, signal, now)
         return self._reconcile(now)
 
     def wake(self, now: float) -> list[o.Order]:
-        """Deal with every deadline that has passed at ``now``."""
+        """Handle every deadline that has passed at ``now`` and return the orders that follow."""
         while (thing := self.timers.pop_due(now)) is not None:
             on_deadline.handle(self, thing, now)
         return self._reconcile(now)
 
     @property
     def next_deadline(self) -> float:
-        """When `wake` has to be called, if no signal comes first; `inf` for never.
+        """When `wake` has to be called if no signal comes first; `inf` for never.
 
-        It is never too late, and may be early when what was due has been called off.
+        The time is never too late. It may be too early if a deadline has been disarmed.
         """
         return self.timers.earliest
 
@@ -136,13 +145,13 @@ class SupervisionMachine(Outbox):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody is alive and nobody comes back without help."""
+        """Whether no attempt is alive and none will start without a command."""
         return not self.live and not any(
             child.desired is DesiredState.UP for child in self.children.values()
         )
 
     def policy_will_decide(self, name: str, attempt: int, *, failed: bool) -> bool:
-        """Whether the restart table (or `decide`) will be asked about this exit."""
+        """Whether the restart table, or `decide`, will be asked about this exit."""
         child = self.children.get(name)
         if child is None or not child.live or child.attempt != attempt:
             return False
@@ -157,22 +166,19 @@ class SupervisionMachine(Outbox):
         if self.state is SupervisorState.STARTING and not self.ordering.has_unsettled_static():
             self.is_started = True
             self._enter(SupervisorState.RUNNING, now)
-            self._emit(ev.SupervisorReady, self.path, 0)
+            self.outbox.emit_own(
+                ev.SupervisorReady,
+            )
         if self.state is SupervisorState.STOPPING and not self.live:
             self._finish(now)
-        orders, self._orders = self._orders, []
-        return orders
+        return self.outbox.take()
 
     def _reconcile_child(self, child: ChildLife, now: float) -> None:
-        """Move ``child`` from where it is towards where it should be."""
+        """Move ``child`` from its actual state towards its desired state by one step."""
         if child.gone:
             return
         gate, step = RULE[child.situation]
-        if gate is Gate.NONE or (
-            self._may_start(child)
-            if gate is Gate.TURN_TO_START
-            else child.urgent or self.ordering.may_stop(child)
-        ):
+        if gate is Gate.NONE or self._gate_is_open(gate, child):
             if step is Step.START:
                 self._start(child, now)
             elif step is Step.REQUEST_STOP:
@@ -183,10 +189,12 @@ class SupervisionMachine(Outbox):
                     self._forget(child)
         state = child.state
         if child.reported is not state or state is ChildState.BACKING_OFF:
-            self.report_state(child, state, now)
+            self.outbox.report_state(child, state, now)
 
-    def _may_start(self, child: ChildLife) -> bool:
-        return self.accepts and self.ordering.may_start(child)
+    def _gate_is_open(self, gate: Gate, child: ChildLife) -> bool:
+        if gate is Gate.TURN_TO_START:
+            return self.accepts and self.ordering.admit_start(child)
+        return child.urgent or self.ordering.may_stop(child)
 
     def _start(self, child: ChildLife, now: float) -> None:
         child.live = True
@@ -195,22 +203,22 @@ class SupervisionMachine(Outbox):
         child.begin(child.spec, now)
         self.live += 1
         child.reported_generation = child.generation
-        self._emit(ev.ChildStarted, child.path, child.attempt, child.generation)
+        self.outbox.emit(child, ev.ChildStarted, child.generation)
         if child.spec.readiness is _IMMEDIATE:
             self.become_ready(child, now)
         else:
-            self.set_reported(child, ChildState.STARTING, now)
+            child.set_reported(ChildState.STARTING, now)
             self.rearm(child)
-        self._orders.append(o.StartAttempt(child.name, child.attempt, child.generation))
+        self.outbox.orders.append(o.StartAttempt(child.name, child.attempt, child.generation))
 
     def become_ready(self, child: ChildLife, now: float) -> None:
-        """Its attempt is ready: those who waited for that have their turn."""
+        """Record that the live attempt is ready; children that waited for that have their turn."""
         child.become_ready(now)
         child.ever_ready = True
         self.rearm(child)
-        self.set_reported(child, ChildState.READY, now)
-        self._emit(ev.ChildReady, child.path, child.attempt, now - child.started_at)
-        # An attempt that has to go all the same is nothing to rely on.
+        child.set_reported(ChildState.READY, now)
+        self.outbox.emit(child, ev.ChildReady, now - child.started_at)
+        # Nothing may rely on an attempt that is marked for stopping.
         if child.stop_cause is None:
             if child.in_start_set:
                 self.ordering.leave_start_set(child)
@@ -218,11 +226,11 @@ class SupervisionMachine(Outbox):
                 self.ordering.wake_watchers(child)
 
     def request_stop(self, child: ChildLife, now: float) -> None:
-        """Ask the live attempt to end; without grace that is followed by the cancel."""
+        """Request the stop of the live attempt; without grace, cancel it in the same step."""
         grace = 0.0 if self.without_grace or child.without_grace else child.spec.grace
         child.begin_grace(now, grace)
-        self.set_reported(child, ChildState.STOPPING, now, child.stop_reason)
-        self._emit(ev.ChildStopRequested, child.path, child.attempt, child.stop_reason, grace)
+        child.set_reported(ChildState.STOPPING, now, child.stop_reason)
+        self.outbox.emit(child, ev.ChildStopRequested, child.stop_reason, grace)
         if grace > 0:
             self._emit_stop(child, o.RequestStop)
             self.timers.arm(child, child.step_due)
@@ -232,12 +240,14 @@ class SupervisionMachine(Outbox):
 
     def _emit_stop(self, child: ChildLife, order: type[o.RequestStop]) -> None:
         deadline, fault = self._shutdown_deadline.deadline, child.fault_exit
-        self._orders.append(order(child.name, child.attempt, child.stop_reason, deadline, fault))
+        self.outbox.orders.append(
+            order(child.name, child.attempt, child.stop_reason, deadline, fault)
+        )
 
     def _set_deadline(self, deadline: float) -> None:
         self._shutdown_deadline.deadline = deadline
         self.timers.arm(self._shutdown_deadline, deadline)
-        # Nested supervisors that were asked to stop before there was this deadline get to know.
+        # A nested supervisor whose stop was requested earlier has not heard of this deadline.
         for child in self.children.values() if deadline < inf else ():
             if child.spec.supervisor is not None and child.live and child.stage:
                 self._emit_stop(child, o.RequestStop)
@@ -245,12 +255,12 @@ class SupervisionMachine(Outbox):
     def _note_cancel(self, child: ChildLife, now: float) -> None:
         child.cancel(now, self.spec.report_after)
         self.timers.arm(child, child.step_due)
-        self._emit(ev.ChildCancelled, child.path, child.attempt, child.stop_reason)
+        self.outbox.emit(child, ev.ChildCancelled, child.stop_reason)
 
     def cancel(self, child: ChildLife, now: float) -> None:
-        """The end of patience with an attempt that was asked."""
+        """Cancel an attempt whose stop was requested."""
         self._note_cancel(child, now)
-        self._orders.append(o.CancelAttempt(child.name, child.attempt, child.stop_reason))
+        self.outbox.orders.append(o.CancelAttempt(child.name, child.attempt, child.stop_reason))
 
     def _forget(self, child: ChildLife) -> None:
         self.ordering.drop(child)
@@ -259,7 +269,7 @@ class SupervisionMachine(Outbox):
         self.significant.pop(child, None)
         del self.children[child.name]
 
-    # ------------------------------------------------------------ what changes wishes
+    # ------------------------------------------------------------ desired states
 
     def create_child(
         self, spec: ChildSpec[Any], first_start: o.FirstStart, now: float, *, dynamic: bool
@@ -272,12 +282,12 @@ class SupervisionMachine(Outbox):
         if spec.significant:
             self.significant[child] = None
         if dynamic:
-            self.emit(child, ev.ChildAdded)
+            self.outbox.emit(child, ev.ChildAdded)
         self.todo.append(child)
         return child
 
     def place(self, child: ChildLife) -> None:
-        """Give a new child its place in the order."""
+        """Tell the ordering about a new child, whose requirements exist now."""
         self.ordering.add(child, tuple(self.children[name] for name in child.spec.requires))
 
     def mark_for_stopping(
@@ -289,18 +299,26 @@ class SupervisionMachine(Outbox):
         urgent: bool = False,
         in_order: bool = False,
     ) -> None:
-        """The live attempt, if there is one, has to end."""
+        """Mark the live attempt, if there is one, for stopping.
+
+        Args:
+            child: The child whose attempt has to end.
+            cause: Whether the desired state or a fault is the reason.
+            reason: The reason in words, for the attempt and for events.
+            urgent: Whether the stop begins at once.
+            in_order: Whether the stop takes part in a round.
+        """
         if child.live:
             if child.stop_cause is not StopCause.DESIRED_STATE:
                 child.stop_cause = cause
                 child.stop_reason = reason
             if child.wake_at != inf and child.stage is Stage.RUNNING:
-                self.timers.arm(child, inf)  # no start or health timeout for who has to go anyway
+                self.timers.arm(child, inf)  # faults of this attempt do not matter any more
             child.urgent |= urgent
             if in_order:
                 self.ordering.begin_stop(child)
                 if not (child.urgent or self.ordering.may_stop(child)):
-                    return  # the order looks at it when its turn has come
+                    return  # the ordering puts it on the work list when its turn has come
         self.todo.append(child)
 
     def take_down(
@@ -312,7 +330,10 @@ class SupervisionMachine(Outbox):
         urgent: bool = False,
         in_order: bool = False,
     ) -> None:
-        """It should be down; a removal is never taken back."""
+        """Set the desired state of ``child`` to a down state; mark its live attempt for stopping.
+
+        The child's backoff ends. A child that is being removed keeps that desired state.
+        """
         if child.desired is not DesiredState.REMOVED:
             child.desired = desired
             child.reason = reason
@@ -328,14 +349,24 @@ class SupervisionMachine(Outbox):
     def begin_shutdown(
         self, outcome: o.Outcome, now: float, *, grace: bool = True, deadline: float = inf
     ) -> None:
-        """All of them should be down, in order; ``deadline`` is absolute."""
+        """Set every desired state to a down state; the supervisor finishes when all attempts ended.
+
+        During a shutdown only an earlier deadline and the loss of grace have an effect: the first
+        outcome stands.
+
+        Args:
+            outcome: Why the supervisor ends.
+            now: The present time.
+            grace: Whether attempts get their grace.
+            deadline: The absolute time at which everything left is cancelled.
+        """
         if self.accepts:
             self.outcome = outcome
             self._stopping_since = now
             self._enter(SupervisorState.STOPPING, now, outcome.reason)
             self._set_deadline(min(now + self.spec.shutdown_deadline, deadline))
-            self._orders.append(o.Stopping(outcome))
-            self._emit(ev.SupervisorStopping, self.path, 0, outcome.kind.value, outcome.reason)
+            self.outbox.orders.append(o.Stopping(outcome))
+            self.outbox.emit_own(ev.SupervisorStopping, outcome.kind.value, outcome.reason)
             for child in reversed(list(self.children.values())):
                 desired, reason = child.desired, child.reason
                 if desired is DesiredState.UP:
@@ -352,13 +383,13 @@ class SupervisionMachine(Outbox):
     # ------------------------------------------------------------ time
 
     def rearm(self, child: ChildLife) -> None:
-        """Let its deadline be what its attempt needs now."""
+        """Arm the deadline that the live attempt needs now."""
         due = child.due(child.spec)
         if due != child.wake_at:
             self.timers.arm(child, due)
 
     def attempt_ended(self, child: ChildLife, now: float, detail: str) -> None:
-        """Clear everything that belonged to the attempt."""
+        """Reset everything that concerned the attempt, which has ended."""
         child.live = False
         child.ready = child.was_ready = False
         child.stage = Stage.RUNNING
@@ -371,7 +402,7 @@ class SupervisionMachine(Outbox):
             self.timers.arm(child, inf)
         if child.in_stop_set:
             self.ordering.stop_finished(child)
-        self.set_reported(child, ChildState.WAITING, now)
+        child.set_reported(ChildState.WAITING, now)
         self.todo.append(child)
 
     def _enter(self, state: SupervisorState, now: float, reason: str = "") -> None:
@@ -385,19 +416,17 @@ class SupervisionMachine(Outbox):
         self._enter(SupervisorState.FINISHED, now, outcome.reason)
         self.timers.arm(self._shutdown_deadline, inf)
         seconds = now - self._stopping_since
-        self._emit(
+        self.outbox.emit_own(
             ev.SupervisorFinished,
-            self.path,
-            0,
             outcome.kind.value,
             outcome.reason,
             seconds,
             self.unresponsive,
         )
-        self._orders.append(o.Finish(outcome))
+        self.outbox.orders.append(o.Finish(outcome))
 
     def policy_decides(self, child: ChildLife) -> bool:
-        """Whether an exit now would be followed by a decision, and not by a wish."""
+        """Whether policy, and not the desired state, says what follows an exit now."""
         return (
             child.desired is DesiredState.UP
             and child.stop_cause is not StopCause.DESIRED_STATE
@@ -406,7 +435,7 @@ class SupervisionMachine(Outbox):
 
     @staticmethod
     def is_first_start(child: ChildLife) -> bool:
-        """Whether a failure now would be a failure to start, which nobody retries."""
+        """Whether a failure now would be a failed first start, which is not retried."""
         return (
             not child.ever_ready
             and not child.generation

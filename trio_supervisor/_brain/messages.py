@@ -1,4 +1,4 @@
-"""What goes into the brain and what comes out of it, as plain data."""
+"""The signals that the brain receives and the orders that it returns, as plain data."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class BecameReady(Note):
-    """The attempt says that it is ready."""
+    """The attempt has reported readiness."""
 
     name: str
     attempt: int
 
 
 class LostReadiness(Note):
-    """The attempt says that it is not ready any more."""
+    """The attempt has withdrawn its readiness."""
 
     name: str
     attempt: int
@@ -33,7 +33,7 @@ class LostReadiness(Note):
 
 
 class Heartbeat(Note):
-    """A sign of life, made at ``at``; ``busy_until`` announces silence."""
+    """The attempt has sent a heartbeat at ``at``; silence is allowed until ``busy_until``."""
 
     name: str
     attempt: int
@@ -42,7 +42,7 @@ class Heartbeat(Note):
 
 
 class StartExtended(Note):
-    """The attempt asks for time to start, until ``until``."""
+    """The attempt may take until ``until`` to start."""
 
     name: str
     attempt: int
@@ -50,7 +50,7 @@ class StartExtended(Note):
 
 
 class GraceForfeited(Note):
-    """The attempt waits for its own end, so that waiting for it is pointless."""
+    """The attempt waits for its own end, so it gets no grace; ``taken_back`` undoes this."""
 
     name: str
     attempt: int
@@ -58,10 +58,10 @@ class GraceForfeited(Note):
 
 
 class Exited(Note):
-    """The attempt's scope has closed.
+    """The attempt has ended: its scope has closed.
 
-    ``exit`` is None when a fatal exception came out. ``decision`` is what the child's `decide`
-    said, if it was asked, and ``decide_error`` what it raised.
+    ``exit`` is None after a fatal exception. ``decision`` is what the child's `decide` returned, if
+    it was asked, and ``decide_error`` describes what it raised.
     """
 
     name: str
@@ -80,7 +80,7 @@ Operator = tuple[str, int, int] | tuple[()]
 
 
 class FirstStart(StrEnum):
-    """What a failure before a child was ever ready means."""
+    """What a failure means before the child was ever ready."""
 
     FAILS_TREE = "fails_tree"
     FORGETS_CHILD = "forgets_child"
@@ -97,7 +97,7 @@ class AddChild(Note):
 
 
 class StopChild(Note):
-    """Hold the child down until it is restarted by hand."""
+    """Take the child down until `RestartChild`."""
 
     name: str
     reason: str = ""
@@ -105,7 +105,7 @@ class StopChild(Note):
 
 
 class QuarantineChild(Note):
-    """Hold the child down, visibly as a case for inspection."""
+    """Take the child down and mark it for inspection."""
 
     name: str
     reason: str = ""
@@ -113,7 +113,7 @@ class QuarantineChild(Note):
 
 
 class RestartChild(Note):
-    """A new attempt, now, whatever held the child down."""
+    """Start a new attempt now, from whatever state."""
 
     name: str
     reason: str = ""
@@ -129,9 +129,10 @@ class RemoveChild(Note):
 
 
 class Shutdown(Note):
-    """Stop all children in order; without ``grace`` each is cancelled at its turn.
+    """Stop all children in order and finish; without ``grace`` each is cancelled at its turn.
 
-    ``deadline`` is absolute: at it everything left is cancelled at once; the earliest one rules.
+    At ``deadline``, an absolute time, everything left is cancelled at once. The earliest deadline
+    applies.
     """
 
     reason: str
@@ -171,7 +172,7 @@ class OutcomeKind(StrEnum):
 
 
 class Outcome(Note):
-    """Why the supervisor ends, and which child's attempt was the reason, if one was."""
+    """Why the supervisor ends, and whose attempt was the reason, if it was one."""
 
     kind: OutcomeKind
     reason: str
@@ -198,7 +199,7 @@ class StartAttempt(Note):
 
 
 class RequestStop(Note):
-    """Ask the attempt to end. ``deadline`` (absolute) binds a nested supervisor."""
+    """Request the stop of the attempt; a nested supervisor heeds ``deadline``, absolute."""
 
     name: str
     attempt: int
@@ -208,7 +209,7 @@ class RequestStop(Note):
 
 
 class StopAtOnce(RequestStop):
-    """Ask the attempt to end and cancel its scope in one step: there is no grace."""
+    """Request the stop of the attempt and cancel its scope in one step: there is no grace."""
 
 
 class CancelAttempt(Note):
@@ -220,7 +221,7 @@ class CancelAttempt(Note):
 
 
 class ReportUnresponsive(Note):
-    """The attempt was cancelled ``seconds`` ago and is still there: show where it hangs."""
+    """Report where the attempt hangs: it is still alive ``seconds`` after its cancel."""
 
     name: str
     attempt: int
@@ -228,14 +229,14 @@ class ReportUnresponsive(Note):
 
 
 class FailStart(Note):
-    """The start of a child that somebody waits for has failed; it is forgotten."""
+    """The start of the child has failed while `start_child` waits for it."""
 
     name: str
     attempt: int
 
 
 class Refuse(Note):
-    """The command could not be accepted; nothing has changed."""
+    """Refuse the command; nothing has changed."""
 
     error: Exception
 
@@ -256,7 +257,7 @@ class Stopping(Note):
 
 
 class Finish(Note):
-    """Nobody is alive, nobody is coming back."""
+    """The supervisor has finished: no attempt is alive, none will start."""
 
     outcome: Outcome
 

@@ -1,4 +1,4 @@
-"""What each word from an attempt changes: readiness, signs of life, and its end."""
+"""Handle the signals of an attempt: readiness, heartbeats, and the exit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _running(machine: SupervisionMachine, name: str, attempt: int) -> ChildLife | None:
-    """The child, if this is its live attempt and was not asked to end; else it is too late."""
+    """The child whose live attempt this is; `None` if the attempt has ended or is being stopped."""
     child = machine.children.get(name)
     if (
         child is None
@@ -29,25 +29,33 @@ def _running(machine: SupervisionMachine, name: str, attempt: int) -> ChildLife 
 
 
 def became_ready(machine: SupervisionMachine, signal: o.BecameReady, now: float) -> None:
-    """Ready, for the first time or again."""
+    """Record that the attempt is ready, for the first time or again."""
     child = _running(machine, signal.name, signal.attempt)
     if child is not None and not child.ready:
         machine.become_ready(child, now)
 
 
 def lost_readiness(machine: SupervisionMachine, signal: o.LostReadiness, now: float) -> None:
-    """Not ready any more: health disarms, those about to start wait, those running do not care."""
+    """Record that the attempt is not ready any more.
+
+    Its silence is not judged until it is ready again. Dependents that are about to start wait;
+    dependents that run are not affected.
+    """
     child = _running(machine, signal.name, signal.attempt)
     if child is not None and child.ready:
         forget_failures_if_stable(child, now)
         child.ready = False
         machine.rearm(child)
-        machine.set_reported(child, ChildState.NOT_READY, now, signal.reason)
-        machine.emit(child, ev.ChildLostReadiness, signal.reason)
+        child.set_reported(ChildState.NOT_READY, now, signal.reason)
+        machine.outbox.emit(child, ev.ChildLostReadiness, signal.reason)
 
 
 def heartbeat(machine: SupervisionMachine, signal: o.Heartbeat, now: float) -> None:
-    """A sign of life; the deadline over silence is looked at when due, unless it came nearer."""
+    """Record a heartbeat.
+
+    The silence deadline is corrected when it comes up; it is armed anew only if it is nearer now,
+    at the end of an announced silence.
+    """
     child = _running(machine, signal.name, signal.attempt)
     if child is not None:
         child.heartbeat_at = max(child.heartbeat_at, signal.at)
@@ -57,14 +65,14 @@ def heartbeat(machine: SupervisionMachine, signal: o.Heartbeat, now: float) -> N
 
 
 def start_extended(machine: SupervisionMachine, signal: o.StartExtended, now: float) -> None:
-    """More time to start; the old deadline is corrected when it comes."""
+    """Allow more time to start; the armed deadline is corrected when it comes up."""
     child = _running(machine, signal.name, signal.attempt)
     if child is not None:
         child.extend_start(signal.until)
 
 
 def grace_forfeited(machine: SupervisionMachine, signal: o.GraceForfeited, now: float) -> None:
-    """The attempt waits for its own end: no grace for it."""
+    """Take the grace of an attempt that waits for its own end, or give it back."""
     child = machine.children.get(signal.name)
     if child is not None and child.live and child.attempt == signal.attempt:
         child.without_grace = not signal.taken_back
@@ -73,7 +81,7 @@ def grace_forfeited(machine: SupervisionMachine, signal: o.GraceForfeited, now: 
 
 
 def exited(machine: SupervisionMachine, signal: o.Exited, now: float) -> None:
-    """The attempt is gone; what follows is decided by the wish, or else by policy."""
+    """Record the exit of an attempt, and apply policy unless the desired state decides."""
     child = machine.children.get(signal.name)
     if child is None or not child.live or child.attempt != signal.attempt:
         return
@@ -81,7 +89,7 @@ def exited(machine: SupervisionMachine, signal: o.Exited, now: float) -> None:
     if child.consecutive_failures and child.ready:
         forget_failures_if_stable(child, now)
     kind = "fatal" if signal.exit is None else signal.exit.kind
-    machine.emit(
+    machine.outbox.emit(
         child, ev.ChildExited, kind, signal.detail, now - child.started_at, signal.stop_reason
     )
     machine.attempt_ended(child, now, signal.detail)
@@ -95,6 +103,6 @@ def exited(machine: SupervisionMachine, signal: o.Exited, now: float) -> None:
 
 
 def forget_failures_if_stable(child: ChildLife, now: float) -> None:
-    """Having been ready for long enough starts the backoff anew."""
+    """Reset the consecutive failures if the attempt has been ready for ``reset_after``."""
     if now - child.ready_at >= child.spec.backoff.reset_after:
         child.consecutive_failures = 0

@@ -1,4 +1,7 @@
-"""Operator commands, as changes of wish. Each is accepted at once or refused with a reason."""
+"""Handle commands: each changes desired states at once, or is refused with an error.
+
+docs/design.md, Commands, says what each command means.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 def _find(machine: SupervisionMachine, name: str) -> ChildLife | None:
     child = machine.children.get(name)
     if child is None:
-        machine.refuse(
+        machine.outbox.refuse(
             ChildNotFound(f"{machine.path} has no child {name!r}; it has: {_names(machine)}")
         )
     return child
@@ -40,62 +43,67 @@ def _names(machine: SupervisionMachine) -> str:
 def _refuse_if_closed(machine: SupervisionMachine, what: str) -> bool:
     if machine.accepts:
         return False
-    machine.refuse(SupervisorClosed(f"{machine.path} is {machine.state}: cannot {what}"))
+    machine.outbox.refuse(SupervisorClosed(f"{machine.path} is {machine.state}: cannot {what}"))
     return True
 
 
 def stop_child(machine: SupervisionMachine, command: o.StopChild, now: float) -> None:
-    """Held down until restarted by hand; who is held down already stays as it is."""
+    """Take the child down until `restart_child`.
+
+    Does nothing if the child is stopped, quarantined or being removed already.
+    """
     child = _find(machine, command.name)
     if child is not None and child.desired in (DesiredState.UP, DesiredState.DONE):
-        machine.command_accepted(child, "stop", command.reason, command.by)
+        machine.outbox.command_accepted(child, "stop", command.reason, command.by)
         machine.take_down(child, DesiredState.STOPPED, command.reason, urgent=True)
     elif child is not None:
-        machine.command_had_no_effect(child, "stop", command.reason, command.by)
+        machine.outbox.command_had_no_effect(child, "stop", command.reason, command.by)
 
 
 def quarantine_child(machine: SupervisionMachine, command: o.QuarantineChild, now: float) -> None:
-    """Like a stop, and visibly so."""
+    """Take the child down and mark it for inspection; a stopped child gets the mark, too."""
     child = _find(machine, command.name)
     if child is not None and child.desired in (
         DesiredState.UP,
         DesiredState.DONE,
         DesiredState.STOPPED,
     ):
-        machine.command_accepted(child, "quarantine", command.reason, command.by)
+        machine.outbox.command_accepted(child, "quarantine", command.reason, command.by)
         machine.take_down(child, DesiredState.QUARANTINED, command.reason, urgent=True)
     elif child is not None:
-        machine.command_had_no_effect(child, "quarantine", command.reason, command.by)
+        machine.outbox.command_had_no_effect(child, "quarantine", command.reason, command.by)
 
 
 def remove_child(machine: SupervisionMachine, command: o.RemoveChild, now: float) -> None:
-    """Stopped and forgotten; refused while others require it."""
+    """Stop the child and forget it; refused while siblings require it."""
     child = _find(machine, command.name)
     if child is None:
         return
     if child.desired is DesiredState.REMOVED:
-        machine.command_had_no_effect(child, "remove", command.reason, command.by)
+        machine.outbox.command_had_no_effect(child, "remove", command.reason, command.by)
         return
     if child.dependents:
         names = ", ".join(dependent.name for dependent in child.dependents)
-        machine.refuse(CommandRefused(f"cannot remove {child.path}: it is required by {names}"))
+        machine.outbox.refuse(
+            CommandRefused(f"cannot remove {child.path}: it is required by {names}")
+        )
         return
-    machine.command_accepted(child, "remove", command.reason, command.by)
+    machine.outbox.command_accepted(child, "remove", command.reason, command.by)
     machine.take_down(child, DesiredState.REMOVED, command.reason, urgent=True)
 
 
 def restart_child(machine: SupervisionMachine, command: o.RestartChild, now: float) -> None:
-    """A new attempt, now: hold and backoff are cleared, for this child only."""
+    """Start a new attempt of this child now: its down state and its backoff end."""
     child = _find(machine, command.name)
     if child is None or _refuse_if_closed(machine, f"restart {command.name}"):
         return
     if child.desired is DesiredState.REMOVED:
-        machine.refuse(CommandRefused(f"cannot restart {child.path}: it is being removed"))
+        machine.outbox.refuse(CommandRefused(f"cannot restart {child.path}: it is being removed"))
         return
     if child.restart_pending:  # the restart that is under way is the one that was asked for
-        machine.command_had_no_effect(child, "restart", command.reason, command.by)
+        machine.outbox.command_had_no_effect(child, "restart", command.reason, command.by)
         return
-    machine.command_accepted(child, "restart", command.reason, command.by)
+    machine.outbox.command_accepted(child, "restart", command.reason, command.by)
     child.desired = DesiredState.UP
     child.reason = ""
     child.restart_pending = True
@@ -104,19 +112,19 @@ def restart_child(machine: SupervisionMachine, command: o.RestartChild, now: flo
     set_backoff(child, None, machine.timers)
     child.done_by_success = False
     if child.in_start_set or not (machine.is_started or child.ever_ready or child.dynamic):
-        # It takes part in a round, so those after it go on waiting for it. It waits for those
-        # before it only in the first start; later a restart by hand is a round of one.
+        # The child takes part in a round, so its successors go on waiting for it. It waits for its
+        # predecessors only in the first start: later, a restart by command is a round of one.
         machine.ordering.join_start_set(child)
         child.skips_predecessors = machine.is_started
-    machine.ordering.wake_watchers(child)  # what it was given up for may be no more
+    machine.ordering.wake_watchers(child)  # they may have given up waiting for this child
     machine.mark_for_stopping(child, StopCause.DESIRED_STATE, command.reason, urgent=True)
 
 
 def add_child(machine: SupervisionMachine, command: o.AddChild, now: float) -> None:
-    """A new child beside the others; it starts when what it requires is there."""
+    """Add a dynamic child, which starts when its requirements are met."""
     error = reason_to_refuse(machine, command.spec)
     if error is not None:
-        machine.refuse(error)
+        machine.outbox.refuse(error)
         return
     machine.place(machine.create_child(command.spec, command.first_start, now, dynamic=True))
 
@@ -149,9 +157,9 @@ def reason_to_refuse(machine: SupervisionMachine, spec: ChildSpec[Any]) -> Excep
 
 
 def shutdown(machine: SupervisionMachine, command: o.Shutdown, now: float) -> None:
-    """Everybody down, in order."""
+    """Stop all children in order and finish."""
     kind = command.kind or o.OutcomeKind.SHUTDOWN
-    machine.shutdown_accepted(command.reason, command.by)
+    machine.outbox.shutdown_accepted(command.reason, command.by)
     machine.begin_shutdown(
         o.Outcome(kind, command.reason), now, grace=command.grace, deadline=command.deadline
     )

@@ -1,4 +1,4 @@
-"""What passing time changes: steps of a stop, faults, the end of a hold or of all patience."""
+"""Handle deadlines: the steps of a stop, faults, the end of a backoff or of the shutdown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def handle(machine: SupervisionMachine, thing: Due, now: float) -> None:
-    """A deadline has passed."""
+    """Do what is due now that the deadline of ``thing`` has passed."""
     if isinstance(thing, ChildLife):
         _child_deadline_passed(machine, thing, now)
     elif isinstance(thing, SharedBackoff):
@@ -29,7 +29,7 @@ def _child_deadline_passed(machine: SupervisionMachine, child: ChildLife, now: f
     elif child.stage is Stage.CANCELLED:
         child.become_unresponsive()
         machine.unresponsive += 1
-        machine.report_unresponsive(child, machine.spec.report_after)
+        machine.outbox.report_unresponsive(child, machine.spec.report_after)
     elif child.live and child.stop_cause is None:
         fault = child.fault(child.spec, now)
         if fault is None:
@@ -48,7 +48,10 @@ def _end_backoff(machine: SupervisionMachine, backoff: SharedBackoff) -> None:
 
 
 def _shutdown_deadline_passed(machine: SupervisionMachine, now: float) -> None:
-    """The shutdown's deadline: everything that is left, at once."""
+    """Cancel every live attempt that has not been cancelled yet, without waiting for its turn.
+
+    An attempt without a stop request gets the request in the same step.
+    """
     machine.without_grace = True
     for child in machine.children.values():
         if child.live and child.stage is Stage.RUNNING:

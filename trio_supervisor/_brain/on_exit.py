@@ -1,4 +1,8 @@
-"""One exit, one decision: what policy makes of an end that nobody had wished for."""
+"""Decide what follows from an exit while the child's desired state is *up*.
+
+If the desired state or a shutdown had already marked the attempt for stopping, this module is not
+asked. docs/design.md, What follows an exit, has the table.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ _ACTIONS = {
 def apply_policy(
     machine: SupervisionMachine, child: ChildLife, signal: o.Exited, how: TaskExit, now: float
 ) -> None:
-    """Decide what follows from an exit that no wish explains."""
+    """Apply the decision of `decide`, or else the restart table, to the exit ``how``."""
     if not how.is_success and machine.is_first_start(child):
         _fail_first_start(machine, child, signal, now)
         return
@@ -85,8 +89,9 @@ def _fail_first_start(
             o.Outcome(o.OutcomeKind.START_FAILED, reason, child.name, child.attempt), now
         )
         return
-    machine.fail_start(child)
-    # Somebody who requires it may have been added meanwhile: then name and reason stay.
+    machine.outbox.fail_start(child)
+    # A dependent may have been added while this child was starting. Removing the child would leave
+    # that requirement without a target, so the child stays, stopped, with the reason.
     desired = DesiredState.STOPPED if child.dependents else DesiredState.REMOVED
     machine.take_down(child, desired, f"failed to start: {signal.detail}")
 
@@ -158,10 +163,10 @@ def _restart_member(
     backoff: SharedBackoff | None,
     reason: str,
 ) -> None:
-    """Let a member of the radius share the fate of the one that failed."""
+    """Restart a member of the group of ``failed``, unless it is down or temporary."""
     temporary = member.spec.restart is RestartPolicy.TEMPORARY and member is not failed
     if member.desired not in _RESTARTED_WITH_GROUP:
-        # Held down: it stays so. But while it is still ending, the others wait for it.
+        # The member stays down. While its attempt is still ending, the others wait for it.
         if member.live:
             machine.mark_for_stopping(member, StopCause.DESIRED_STATE, reason, in_order=True)
     elif temporary and member.live:
@@ -171,7 +176,7 @@ def _restart_member(
             machine.ordering.wake_watchers(member)
         member.desired = DesiredState.UP
         set_backoff(member, backoff, machine.timers)
-        # Policy's affair again: a restart by hand from now on is a new one.
+        # A restart by command that is pending is replaced: from now on a new one is accepted.
         member.skips_predecessors = member.restart_pending = member.requirement_down = False
         machine.ordering.join_start_set(member)
         machine.mark_for_stopping(member, StopCause.DESIRED_STATE, reason, in_order=True)
@@ -180,7 +185,7 @@ def _restart_member(
 
 
 def child_limit(machine: SupervisionMachine, child: ChildLife) -> RestartLimit | None:
-    """The child's own limit, or else what its supervisor sets for each child."""
+    """The restart limit of ``child``: its own, or else the one of its supervisor for each child."""
     limit = child.spec.restart_limit
     return machine.spec.child_restart_limit if limit is INHERIT else limit
 
@@ -205,7 +210,10 @@ def _escalate_at_limit(
 
 
 def _after_rest(machine: SupervisionMachine, child: ChildLife, now: float, *, counts: bool) -> None:
-    """A child came to rest by itself; EEP-56 says whether the supervisor has a reason to go on."""
+    """Finish the supervisor if ``auto_shutdown`` says so, now that ``child`` is at rest.
+
+    ``counts`` is whether the end of a significant child counts (EEP-56).
+    """
     mode = machine.spec.auto_shutdown
     reason = ""
     if counts and child.spec.significant:
@@ -227,7 +235,12 @@ def _after_rest(machine: SupervisionMachine, child: ChildLife, now: float, *, co
         and not child.dynamic
         and machine.is_idle
     ):
-        machine.report_idle()
+        _report_idle(machine)
+
+
+def _report_idle(machine: SupervisionMachine) -> None:
+    machine.idle_reported = True
+    machine.outbox.emit_own(ev.SupervisorIdle)
 
 
 def _emit_decision(
@@ -241,7 +254,7 @@ def _emit_decision(
     window: Window | None = None,
     also: tuple[str, ...] = (),
 ) -> None:
-    machine.emit(
+    machine.outbox.emit(
         child,
         ev.ExitJudged,
         action,

@@ -1,12 +1,40 @@
-"""Who waits for whom, in a sequence and in a graph; the radius of each strategy.
+"""Which child may start or stop next, and which children one failure restarts.
 
-A *round* is one coordinated change of several children. Two sets carry it: the *line* of those that
-are being started in order and are not settled yet, and the *leaving*, the live attempts that are
-being stopped in order. Nobody in a round starts while somebody of the same round is leaving (the
-*barrier*), so "all of it gone before any of it starts" needs no further bookkeeping.
+The machine asks a `ChildOrdering` three questions: may this child start, may this attempt be asked
+to stop, and which children form the *group* of a failed child. `SequenceOrdering` makes each static
+child wait for the static children declared before it, `GraphOrdering` only for its requirements.
 
-Each change appends to ``todo`` the children that have to be looked at again because of it; nothing
-here ever walks over children that are not concerned.
+Terms:
+    static, dynamic child: Declared in the spec; added at run time.
+    round: One coordinated change of several children: first start, group restart, shutdown.
+    start set: Children of a round that have not settled. A child leaves this set when it is ready,
+        comes to rest, or requires a sibling that is down (also indirectly).
+    stop set: Children whose live attempt is being stopped in order.
+    barrier: The rule that no member of a group starts while attempts of the same round stop.
+    met: Said of a requirement that is ready and not marked for stopping, or done after success.
+
+Rules:
+    Start. A child outside the start set needs only its requirements. A member waits for three
+        things. First, its turn: in a sequence, to be the earliest static member; in a graph, static
+        members have their turn at once; a dynamic member waits until no static member is left. A
+        restart by command after the first start skips this. Second, under one_for_all and
+        rest_for_one, the barrier. Third, its requirements.
+    Stop. A static member of the stop set waits until no dynamic member is left and it is the latest
+        member (sequence) or none of its direct and indirect dependents is left (graph). Dynamic
+        members stop concurrently. An urgent stop, by command or fault, does not ask this module.
+    Group. one_for_one: the child. one_for_all: every child. rest_for_one: a static child, the
+        static children after it (sequence) or its dependents (graph), and every dynamic child; or a
+        dynamic child and its dependents.
+
+Invariants:
+    * A child that is at rest delays only the children that require it.
+    * A child whose start was refused is recorded where the event that can allow the start will look
+      for it: in the start set, among the children waiting for the barrier, or as a watcher of one
+      requirement that is not met.
+
+Algorithm: each change appends the children it affects to the machine's work list. A sequence keeps
+both sets as heaps by position with lazy deletion: O(log n) amortised. A graph counts, per child,
+the direct dependents that are in the stop set or have such dependents. Nothing here recurses.
 """
 
 from __future__ import annotations
@@ -25,7 +53,7 @@ if TYPE_CHECKING:
 
 
 class ChildOrdering(ABC):
-    """What both orderings have in common: requirements, children added later, the barrier."""
+    """The rules common to both orderings: requirements, dynamic children, the barrier."""
 
     def __init__(self, strategy: SupervisionStrategy, todo: deque[ChildLife]) -> None:
         self.todo = todo
@@ -34,15 +62,13 @@ class ChildOrdering(ABC):
         self.dynamics: dict[ChildLife, None] = {}
         self.dynamic_start_set: dict[ChildLife, None] = {}
         self.static_stopping = self.dynamic_stopping = 0
-        self.static_round_stopping = (
-            0  # of the latter, those that leave because of a declared child
-        )
+        self.static_round_stopping = 0  # dynamic members that stop because of a static child
         self._waiting_for_barrier: dict[ChildLife, None] = {}
 
-    # ------------------------------------------------------------ who exists
+    # ------------------------------------------------------------ membership
 
     def add(self, child: ChildLife, requires: tuple[ChildLife, ...]) -> None:
-        """A new child; what it requires exists already."""
+        """Record a new child and the siblings that it requires."""
         child.requires = requires
         for required in requires:
             if required.dependents is None:
@@ -54,7 +80,7 @@ class ChildOrdering(ABC):
             self._add_static(child)
 
     def drop(self, child: ChildLife) -> None:
-        """Forget a child that is down and that nobody requires."""
+        """Forget a child that is down and has no dependents."""
         for required in child.requires:
             assert required.dependents is not None  # since `add`
             required.dependents.pop(child)
@@ -68,7 +94,7 @@ class ChildOrdering(ABC):
             self._drop_static(child)
 
     def group_of(self, child: ChildLife) -> list[ChildLife]:
-        """Those who share the fate of ``child`` under the strategy, in order of starting."""
+        """The children that restart when ``child`` fails, in the order of their start."""
         if not self.grouped:
             return [child]
         if self.together:
@@ -90,8 +116,11 @@ class ChildOrdering(ABC):
 
     # ------------------------------------------------------------ starting
 
-    def may_start(self, child: ChildLife) -> bool:
-        """Whether it is the child's turn; if not, it is looked at again when that may change."""
+    def admit_start(self, child: ChildLife) -> bool:
+        """Return whether ``child`` may start now; if not, record what it waits for.
+
+        The child is appended to the work list again when the first obstacle may be gone.
+        """
         if (
             not child.in_start_set
             and not child.requires
@@ -104,35 +133,41 @@ class ChildOrdering(ABC):
         if self._barrier_is_closed(child):
             self._waiting_for_barrier[child] = None
             return False
-        return not child.requires or self._requirements_met(child)
+        if not child.requires:
+            return True
+        missing = self._unmet_requirement(child)
+        self._note_requirement_down(child, missing)
+        if missing is None:
+            return True
+        # One watch is enough: when that requirement changes, all of them are checked again.
+        if missing.watchers is None:
+            missing.watchers = {}
+        missing.watchers[child] = None
+        return False
 
-    def _requirements_met(self, child: ChildLife) -> bool:
+    @staticmethod
+    def _unmet_requirement(child: ChildLife) -> ChildLife | None:
+        """A requirement of ``child`` that is not met, if possible one that is down; or `None`."""
         missing: ChildLife | None = None
-        requirement_down = False
         for required in child.requires:
             if not required.is_met:
-                requirement_down = (
-                    required.desired is not DesiredState.UP or required.requirement_down
-                )
-                if requirement_down or missing is None:
-                    missing = required
-                if requirement_down:
-                    break
-        if missing is not None:
-            # One watch is enough: when that one passes, all are looked at again.
-            if missing.watchers is None:
-                missing.watchers = {}
-            missing.watchers[child] = None
-        if requirement_down is not child.requirement_down:
-            child.requirement_down = requirement_down
+                if required.is_down_for_dependents:
+                    return required
+                missing = missing or required
+        return missing
+
+    def _note_requirement_down(self, child: ChildLife, missing: ChildLife | None) -> None:
+        """Record whether ``child`` waits for a sibling that is down, directly or indirectly."""
+        down = missing is not None and missing.is_down_for_dependents
+        if down is not child.requirement_down:
+            child.requirement_down = down
             self.wake_dependents(child)
-        if requirement_down:
-            # It comes back by somebody's hand or never; those behind it do not wait for that.
+        if down:
+            # Successors must not wait for a command that may never come.
             self.leave_start_set(child)
-        return missing is None
 
     def waits_for(self, child: ChildLife) -> tuple[str, ...]:
-        """The names of those that keep a waiting child from starting."""
+        """The names of the children that keep a waiting child from starting."""
         blocker = self._unsettled_predecessor(child)
         if blocker is not None:
             return (blocker.name,)
@@ -150,7 +185,7 @@ class ChildOrdering(ABC):
         if not self.grouped or not (self.static_stopping or self.dynamic_stopping):
             return False
         if not child.in_start_set:
-            return False  # new here, or restarted by hand: in nobody's round
+            return False  # new, or restarted by command: in no round
         if self.together:
             return True
         if child.dynamic:
@@ -162,7 +197,7 @@ class ChildOrdering(ABC):
         return self.dynamic_stopping > 0 or self._static_barrier_is_closed(child)
 
     def join_static_round(self, child: ChildLife) -> None:
-        """A child that was added later shares the round of a declared one."""
+        """Record that a dynamic child takes part in a round of static children."""
         if (
             child.dynamic
             and not child.in_static_round
@@ -172,7 +207,7 @@ class ChildOrdering(ABC):
             self.static_round_stopping += child.in_stop_set
 
     def join_start_set(self, child: ChildLife) -> None:
-        """It takes part in starting; it is not settled."""
+        """Let ``child`` take part in a round; it has not settled."""
         if not child.in_start_set:
             child.in_start_set = True
             if child.dynamic:
@@ -181,7 +216,7 @@ class ChildOrdering(ABC):
                 self._static_joins_start_set(child)
 
     def leave_start_set(self, child: ChildLife) -> None:
-        """It is settled, or out of the round: the next ones have their turn."""
+        """Record that ``child`` has settled; its successors are looked at."""
         if not child.in_start_set:
             return
         child.in_start_set = child.skips_predecessors = False
@@ -196,14 +231,14 @@ class ChildOrdering(ABC):
     def _wake_start_set(self) -> None: ...
 
     def wake_watchers(self, child: ChildLife) -> None:
-        """Those who wait for ``child`` look again."""
+        """Look again at the children that watch ``child``."""
         if child.watchers:
             self.todo.extend(child.watchers)
             child.watchers = None
 
     def wake_dependents(self, child: ChildLife) -> None:
-        """Those who require ``child`` and are not alive look again, whomever they wait for now."""
-        child.watchers = None  # who require it, too
+        """Look again at all dependents of ``child`` that are due to start."""
+        child.watchers = None  # they are dependents, too
         for dependent in child.dependents or ():
             if not dependent.live and dependent.desired is DesiredState.UP:
                 self.todo.append(dependent)
@@ -211,11 +246,11 @@ class ChildOrdering(ABC):
     # ------------------------------------------------------------ stopping
 
     def may_stop(self, child: ChildLife) -> bool:
-        """Whether nobody who comes after it in its round is still leaving."""
+        """Whether no successor of ``child`` is in the stop set any more."""
         return child.dynamic or (not self.dynamic_stopping and self._static_may_stop(child))
 
     def begin_stop(self, child: ChildLife) -> None:
-        """Its attempt is to be stopped in order."""
+        """Put ``child``, which is live, into the stop set."""
         if child.in_stop_set:
             return
         child.in_stop_set = True
@@ -229,7 +264,7 @@ class ChildOrdering(ABC):
             self._count_stopping(child, +1)
 
     def stop_finished(self, child: ChildLife) -> None:
-        """The attempt of a child that is leaving is gone."""
+        """Take ``child``, whose attempt has ended, out of the stop set."""
         child.in_stop_set = False
         if child.requires and child.dependents_stopping == 0:
             self._count_stopping(child, -1)
@@ -253,7 +288,11 @@ class ChildOrdering(ABC):
             self._waiting_for_barrier.clear()
 
     def _count_stopping(self, child: ChildLife, by: int) -> None:
-        """``child`` began (+1) or ceased (-1) to be leaving or undrained: tell what it requires."""
+        """Update the counts of the children that ``child`` requires, directly and indirectly.
+
+        ``by`` is +1 if ``child`` has begun to be in the stop set or to have dependents there, and
+        -1 if it has ceased to.
+        """
         stack = [child]
         while stack:
             for required in stack.pop().requires:
@@ -268,14 +307,14 @@ class ChildOrdering(ABC):
 
     @abstractmethod
     def first_unsettled_static(self, child: ChildLife) -> ChildLife | None:
-        """The static child that ``child`` would have to wait for, or itself."""
+        """The static member of the start set that comes first for ``child``, or ``child``."""
 
     @abstractmethod
     def has_unsettled_static(self) -> bool:
-        """Whether a declared child is not settled yet."""
+        """Whether a static child has not settled yet."""
 
     def stop_set(self) -> list[ChildLife]:
-        """All who are being stopped in order."""
+        """All children that are being stopped in order."""
         return [m for m in (*self._statics_from(None), *self.dynamics) if m.in_stop_set]
 
     @abstractmethod
@@ -310,7 +349,7 @@ class ChildOrdering(ABC):
 
 
 class SequenceOrdering(ChildOrdering):
-    """Declared children one after the other: each waits for those declared before it."""
+    """Static children start one after the other, each after the children declared before it."""
 
     def __init__(self, strategy: SupervisionStrategy, todo: deque[ChildLife]) -> None:
         super().__init__(strategy, todo)
@@ -320,11 +359,11 @@ class SequenceOrdering(ChildOrdering):
         self._stop_set = IndexHeap("in_stop_set", last_first=True)
 
     def first_unsettled_static(self, child: ChildLife) -> ChildLife | None:
-        """The head of the line, whoever asks."""
+        """The earliest static member of the start set; the same for every child."""
         return self._start_set.head()
 
     def has_unsettled_static(self) -> bool:
-        """Whether a declared child is not settled yet."""
+        """Whether a static child has not settled yet."""
         return self._start_set.count > 0
 
     def _statics_from(self, child: ChildLife | None) -> list[ChildLife]:
@@ -381,7 +420,7 @@ class SequenceOrdering(ChildOrdering):
 
 
 class GraphOrdering(ChildOrdering):
-    """Declared children wait for what they require, and for nothing else."""
+    """Static children wait for their requirements and for nothing else."""
 
     def __init__(self, strategy: SupervisionStrategy, todo: deque[ChildLife]) -> None:
         super().__init__(strategy, todo)
@@ -390,11 +429,11 @@ class GraphOrdering(ChildOrdering):
         self._stop_set: dict[ChildLife, None] = {}
 
     def first_unsettled_static(self, child: ChildLife) -> ChildLife | None:
-        """Independent children start concurrently; those added later come after all of them."""
+        """``child`` itself if it is static; dynamic children come after all static ones."""
         return next(iter(self._start_set), None) if child.dynamic else child
 
     def has_unsettled_static(self) -> bool:
-        """Whether a declared child is not settled yet."""
+        """Whether a static child has not settled yet."""
         return bool(self._start_set)
 
     def _statics_from(self, child: ChildLife | None) -> list[ChildLife]:

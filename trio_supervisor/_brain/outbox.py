@@ -1,8 +1,8 @@
-"""Telling the world: orders to be carried out, and events for every change of state.
+"""The orders of one step, and an event for every change of a child's state.
 
-What a child's state *is* follows from its situation; what it was last *shown* as is kept beside it.
-Whatever changes it without an event of its own is told by `Teller.show`, so that the fold of the
-events is always the state.
+The actual state of a child follows from its situation; `ChildLife.reported` is the state according
+to the events so far. A change that has no event of its own is recorded by `Outbox.report_state`, so
+that folding the events always gives the actual state.
 """
 
 from __future__ import annotations
@@ -18,71 +18,66 @@ if TYPE_CHECKING:
 
 
 class Outbox:
-    """Collects the orders of one step of a machine."""
+    """Collect the orders of one step of a machine.
+
+    Args:
+        path: The supervisor's path, for events that concern the supervisor itself.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.idle_reported = False
-        self._orders: list[o.Order] = []
+        self.orders: list[o.Order] = []
+
+    def take(self) -> list[o.Order]:
+        """Return the orders collected so far, and begin a new list."""
+        orders, self.orders = self.orders, []
+        return orders
 
     def emit(self, child: ChildLife, event: type[ev.Event], *fields: object) -> None:
-        """Record something about ``child``."""
-        self._orders.append(o.Emit(event, child.path, child.attempt, fields))
+        """Record an event about ``child``."""
+        self.orders.append(o.Emit(event, child.path, child.attempt, fields))
+
+    def emit_own(self, event: type[ev.Event], *fields: object) -> None:
+        """Record an event about the supervisor."""
+        self.orders.append(o.Emit(event, self.path, 0, fields))
 
     def command_accepted(
         self, child: ChildLife, command: str, reason: str, by: o.Operator = ()
     ) -> None:
-        """Record an operator's wish."""
-        self._emit(ev.CommandAccepted, child.path, child.attempt, command, reason, *by)
+        """Record a command that changes a desired state."""
+        self.emit(child, ev.CommandAccepted, command, reason, *by)
 
     def command_had_no_effect(
         self, child: ChildLife, command: str, reason: str, by: o.Operator
     ) -> None:
         """Record a command that changed nothing, if an operator gave it."""
         if by:
-            self._emit(ev.CommandHadNoEffect, child.path, child.attempt, command, reason, *by)
+            self.emit(child, ev.CommandHadNoEffect, command, reason, *by)
 
     def shutdown_accepted(self, reason: str, by: o.Operator) -> None:
-        """Record the command to end the whole tree, if an operator gave it."""
+        """Record the command to end the supervisor, if an operator gave it."""
         if by:
-            self._emit(ev.CommandAccepted, self.path, 0, "shutdown", reason, *by)
-
-    def report_idle(self) -> None:
-        """Nothing is left to do, and nothing was declared to end the supervisor: said once."""
-        self.idle_reported = True
-        self._emit(ev.SupervisorIdle, self.path, 0)
+            self.emit_own(ev.CommandAccepted, "shutdown", reason, *by)
 
     def refuse(self, error: Exception) -> None:
-        """The command at hand is not accepted."""
-        self._orders.append(o.Refuse(error))
+        """Refuse the command that is being handled."""
+        self.orders.append(o.Refuse(error))
 
     def report_unresponsive(self, child: ChildLife, seconds: float) -> None:
-        """The attempt was cancelled ``seconds`` ago and is still there."""
-        self._orders.append(o.ReportUnresponsive(child.name, child.attempt, seconds))
+        """Report that the attempt is still alive ``seconds`` after its cancel."""
+        self.orders.append(o.ReportUnresponsive(child.name, child.attempt, seconds))
 
     def fail_start(self, child: ChildLife) -> None:
-        """Whoever waits for the start of ``child`` must hear that it failed."""
-        self._orders.append(o.FailStart(child.name, child.attempt))
-
-    def _emit(self, event: type[ev.Event], path: str, attempt: int, *fields: object) -> None:
-        self._orders.append(o.Emit(event, path, attempt, fields))
-
-    def set_reported(
-        self, child: ChildLife, state: ChildState, now: float, reason: str = ""
-    ) -> None:
-        """The child's state, as the event that follows tells it."""
-        child.reported = state
-        child.since = now
-        child.reported_reason = reason
-        child.reported_until = None
+        """Let the caller that waits for the start of ``child`` know that the start has failed."""
+        self.orders.append(o.FailStart(child.name, child.attempt))
 
     def report_state(self, child: ChildLife, state: ChildState, now: float) -> None:
-        """Record ``state``, the child's, if no event of its own has told it yet."""
+        """Record ``state``, the actual state of ``child``, if the events do not say so yet."""
         until = child.backoff.until if child.backoff is not None and not child.live else None
         if state is child.reported and until == child.reported_until:
             return
         reason = child.reason if state in (ChildState.STOPPED, ChildState.QUARANTINED) else ""
-        self.set_reported(child, state, now, reason)
+        child.set_reported(state, now, reason)
         child.reported_until = until
         if until is not None:
             self.emit(child, ev.ChildBackingOff, until)

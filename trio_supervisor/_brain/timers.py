@@ -1,9 +1,9 @@
-"""The deadline heap: when something has to be looked at again if no word comes until then.
+"""The deadline heap of a machine, with re-arming that costs nothing.
 
-Entries are never moved. A thing that is armed for later than its entry keeps that entry and is
-queued anew when the entry comes up, so that re-arming (each restart, each sign of life) is free. A
-thing that is disarmed leaves its entry behind; when dead entries outnumber live ones the heap is
-rebuilt, so that it stays bounded by what is armed, not by what once was.
+Entries are never moved. An item that is armed for later than its entry keeps this entry and is
+queued anew when the entry comes up, so that each restart and each heartbeat re-arms for free. An
+item that is disarmed leaves its entry behind. When such entries outnumber the live ones, the heap
+is rebuilt, so that its size is bounded by the number of armed items.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SPARE = 64
 
 
 class Due(Protocol):
-    """Something with a deadline: ``wake_at`` is when, ``queued`` the time of its entry."""
+    """An item with a deadline: ``wake_at`` is the deadline, ``queued`` the time of its entry."""
 
     wake_at: float
     queued: float
@@ -41,7 +41,7 @@ class DeadlineHeap:
         return self._entries[0][0] if self._entries else inf
 
     def arm(self, thing: Due, when: float) -> None:
-        """Let ``thing`` be due at ``when`` and not before; `inf` disarms it."""
+        """Let ``thing`` be due at ``when``; `inf` disarms it."""
         if thing.wake_at == inf:
             if when == inf:
                 return
@@ -55,7 +55,7 @@ class DeadlineHeap:
             self._rebuild()
 
     def pop_due(self, now: float) -> Due | None:
-        """The next thing that is due at ``now``, disarmed; `None` if there is none."""
+        """Disarm and return the next item that is due at ``now``; `None` if there is none."""
         entries = self._entries
         while entries and entries[0][0] <= now:
             when, _, thing = heappop(entries)

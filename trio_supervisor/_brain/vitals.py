@@ -1,8 +1,8 @@
-"""What time may do to one live attempt: start, run time, health, and the steps of a stop.
+"""The deadlines of one live attempt: start, runtime, silence, and the steps of a stop.
 
-No clock is read here: whoever owns the attempt passes ``now`` and asks `Vitals.due` when to look
-again. The supervision machine keeps one of these per child, `ChildRunner` one per attempt, so that
-both end an attempt for the same reasons at the same instants.
+No clock is read here: the owner passes ``now`` and asks `Vitals.due` when to look again. The
+supervision machine has one `Vitals` per child, `ChildRunner` one per attempt, so that both end an
+attempt for the same reasons at the same instants.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Stage(IntEnum):
-    """How far the ending of a live attempt has got."""
+    """How far the stop of a live attempt has got."""
 
     RUNNING = 0
     STOP_REQUESTED = 1
@@ -27,7 +27,7 @@ class Stage(IntEnum):
 
 
 class Vitals:
-    """The times that matter to one attempt; all in seconds of the owner's clock."""
+    """The times of one attempt that deadlines depend on, in seconds on the owner's clock."""
 
     __slots__ = (
         "busy_until",
@@ -50,7 +50,7 @@ class Vitals:
         self.busy_until = -inf
 
     def begin(self, spec: ChildSpec[object], now: float) -> None:
-        """A new attempt starts."""
+        """Reset everything for an attempt that starts now."""
         self.stage = Stage.RUNNING
         self.ready = self.was_ready = False
         self.started_at = now
@@ -60,33 +60,33 @@ class Vitals:
         self.busy_until = -inf
 
     def become_ready(self, now: float) -> None:
-        """Being ready counts as a sign of life, and arms the watch over silence."""
+        """Record readiness: it counts as a heartbeat and arms the silence deadline."""
         self.ready = self.was_ready = True
         self.ready_at = self.heartbeat_at = now
         self.start_due = inf
 
     def extend_start(self, until: float) -> None:
-        """Allow the start to last until ``until``; never shortens, never re-arms a done one."""
+        """Allow the start to last until ``until``; has no effect once the attempt was ready."""
         if not self.was_ready and until > self.start_due:
             self.start_due = until
 
     def begin_grace(self, now: float, grace: float) -> None:
-        """The stop was requested; after ``grace`` seconds comes the cancel."""
+        """Record the stop request; the cancel is due after ``grace`` seconds."""
         self.stage = Stage.STOP_REQUESTED
         self.step_due = now + grace
 
     def cancel(self, now: float, report_after: float) -> None:
-        """The scope was cancelled; after ``report_after`` seconds it is called unresponsive."""
+        """Record the cancel; the attempt is unresponsive after ``report_after`` seconds."""
         self.stage = Stage.CANCELLED
         self.step_due = now + report_after
 
     def become_unresponsive(self) -> None:
-        """Named unresponsive: nothing is left to do but to wait."""
+        """Record that the attempt has been reported; no deadline is left."""
         self.stage = Stage.UNRESPONSIVE
         self.step_due = inf
 
     def due(self, spec: ChildSpec[object]) -> float:
-        """When this attempt has to be looked at again, if it sends no word until then."""
+        """When this attempt has to be looked at again if no signal comes first."""
         if self.stage:
             return self.step_due
         due = self.run_due if self.run_due < self.start_due else self.start_due
@@ -95,7 +95,7 @@ class Vitals:
         return due
 
     def fault(self, spec: ChildSpec[object], now: float) -> TimedOut | Unhealthy | None:
-        """Why a running attempt has to end at ``now``, or `None` if it may go on."""
+        """The fault that ends a running attempt at ``now``; `None` if it may go on."""
         if self.stage:
             return None
         if self.start_due <= now:
@@ -107,5 +107,5 @@ class Vitals:
         return None
 
     def _silent_at(self, spec: ChildSpec[object]) -> float:
-        # Silence that was announced (`busy`) is no symptom until it lasts longer than announced.
+        # Silence that was announced (`busy`) is allowed for as long as it was announced.
         return max(self.heartbeat_at + spec.stale_after, self.busy_until)

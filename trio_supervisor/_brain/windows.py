@@ -1,4 +1,4 @@
-"""What follows from an exit: the decision table, sliding windows, the shared backoff hold."""
+"""The restart table, the sliding windows of restart limits, and shared backoffs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TABLE: dict[tuple[RestartPolicy, bool], Decision | str] = {
 
 
 class Window:
-    """Counts admitted restarts in every stretch of ``within`` seconds, exactly; amortised O(1)."""
+    """The charges of one restart limit: an exact sliding window in amortised O(1)."""
 
     __slots__ = ("limit", "times")
 
@@ -36,7 +36,7 @@ class Window:
         self.times: deque[float] = deque()
 
     def used(self, now: float) -> int:
-        """How many admitted restarts count at ``now``: those with ``t > now - within``."""
+        """How many charges count at ``now``: the ones later than ``now - within``."""
         edge = now - self.limit.within
         times = self.times
         while times and times[0] <= edge:
@@ -48,7 +48,7 @@ class Window:
         return self.used(now) < self.limit.max_restarts
 
     def describe(self) -> str:
-        """The limit in words."""
+        """The limit in words, as in ``3 restarts in 10s``."""
         most = self.limit.max_restarts
         return f"{most} restart{'' if most == 1 else 's'} in {self.limit.within:g}s"
 
@@ -58,20 +58,24 @@ class Window:
 
 
 class SharedBackoff:
-    """A backoff that a whole radius shares: one time, one deadline, released together."""
+    """One backoff shared by the children of a group restart.
+
+    At ``until`` all children that still wait for it may start. A command or a newer backoff can
+    release a single child earlier.
+    """
 
     __slots__ = ("members", "queued", "until", "waiting", "wake_at")
 
     def __init__(self, until: float, members: list[ChildLife]) -> None:
         self.until = until
         self.members = members
-        self.waiting = 0  # how many of them are still held by it
+        self.waiting = 0  # how many members still wait for it
         self.wake_at = inf
         self.queued = inf
 
 
 def set_backoff(child: ChildLife, backoff: SharedBackoff | None, timers: DeadlineHeap) -> None:
-    """Let ``child`` wait for ``hold`` and no other one; what nobody waits for is called off."""
+    """Let ``child`` wait for ``backoff``, or for none; disarm a backoff without waiting members."""
     old = child.backoff
     child.backoff = backoff
     if old is not None:
