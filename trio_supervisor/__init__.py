@@ -95,12 +95,14 @@ if TYPE_CHECKING:
     from trio_supervisor._runtime.supervisor import ChildCounts as ChildCounts
     from trio_supervisor._runtime.supervisor import Supervisor as Supervisor
     from trio_supervisor._specs.body import Body as Body
+    from trio_supervisor._specs.child import ChildSpec as ChildSpec
     from trio_supervisor._specs.policy import INHERIT as INHERIT
     from trio_supervisor._specs.policy import AutoShutdown as AutoShutdown
     from trio_supervisor._specs.policy import BackoffPolicy as BackoffPolicy
     from trio_supervisor._specs.policy import Done as Done
     from trio_supervisor._specs.policy import DoNotRestart as DoNotRestart
     from trio_supervisor._specs.policy import Escalate as Escalate
+    from trio_supervisor._specs.policy import Inherit as Inherit
     from trio_supervisor._specs.policy import OnLimit as OnLimit
     from trio_supervisor._specs.policy import Ordering as Ordering
     from trio_supervisor._specs.policy import Quarantine as Quarantine
@@ -114,7 +116,6 @@ if TYPE_CHECKING:
     from trio_supervisor._specs.policy import Shutdown as Shutdown
     from trio_supervisor._specs.policy import ShutdownTree as ShutdownTree
     from trio_supervisor._specs.policy import SupervisionStrategy as SupervisionStrategy
-    from trio_supervisor._specs.supervisor import ChildSpec as ChildSpec
     from trio_supervisor._specs.supervisor import SupervisorSpec as SupervisorSpec
     from trio_supervisor._version import __version__ as __version__
     from trio_supervisor.children._holding import holding as holding

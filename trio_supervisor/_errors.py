@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
+import trio_supervisor
+from trio_supervisor._lazy import public
 from trio_supervisor._text import short_repr, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from trio_supervisor._events.exits import ChildRunReport, TaskExit
-    from trio_supervisor._specs.policy import RestartLimit
 
 # All arguments after the message have defaults, and nothing is stored outside the instance's
 # dictionary: that is what makes an exception survive pickling and copying.
 
 
+@public
 class SupervisorError(Exception):
     """Base of every error of this library.
 
@@ -24,6 +26,7 @@ class SupervisorError(Exception):
     """
 
 
+@public
 @final
 class SpecError(SupervisorError, ValueError):
     """A declaration that cannot work, found when it is made and before anything starts.
@@ -52,25 +55,30 @@ class SpecError(SupervisorError, ValueError):
         return f"{owner}{self.field}={short_repr(self.value)}: expected {self.expected}"
 
 
+@public
 @final
 class ChildNotFound(SupervisorError, LookupError):
     """No child of that name or path; the message lists those there are."""
 
 
+@public
 @final
 class ChildNotReady(SupervisorError):
     """A value was asked of a child that is not ready now; `ChildContext.wait_value` would wait."""
 
 
+@public
 class CommandRefused(SupervisorError):
     """A command that the tree will not carry out as it stands; nothing was changed."""
 
 
+@public
 @final
 class ChildAlreadyExists(CommandRefused):
     """The name of a child to be started is held by another one, alive or held down."""
 
 
+@public
 @final
 class TooManyChildren(CommandRefused):
     """The supervisor already has ``max_children`` children who hold a name."""
@@ -80,11 +88,15 @@ class _TreeError(SupervisorError):
     """What ends a supervisor: knows where, and how the attempts behind it ended."""
 
     def __init__(
-        self, message: str = "", *, path: str = "", reports: Sequence[ChildRunReport] = ()
+        self,
+        message: str = "",
+        *,
+        path: str = "",
+        reports: Sequence[trio_supervisor.ChildRunReport] = (),
     ) -> None:
         super().__init__(message)
         self.path = path
-        self.reports: tuple[ChildRunReport, ...] = tuple(reports)
+        self.reports: tuple[trio_supervisor.ChildRunReport, ...] = tuple(reports)
 
     @property
     def exceptions(self) -> tuple[BaseException, ...]:
@@ -93,6 +105,7 @@ class _TreeError(SupervisorError):
         return tuple(error for error in found if error is not None)
 
 
+@public
 @final
 class ChildStartError(_TreeError):
     """A child failed before it was ever ready, and nobody had asked to try again.
@@ -111,15 +124,16 @@ class ChildStartError(_TreeError):
         message: str = "",
         *,
         path: str = "",
-        exit: TaskExit | None = None,  # noqa: A002 - the word that every report uses
-        reports: Sequence[ChildRunReport] = (),
+        exit: trio_supervisor.TaskExit | None = None,  # noqa: A002 - the word that every report uses
+        reports: Sequence[trio_supervisor.ChildRunReport] = (),
     ) -> None:
         super().__init__(message, path=path, reports=reports)
         if exit is None and self.reports:
             exit = self.reports[-1].exit  # noqa: A001 - as the argument
-        self.exit: TaskExit | None = exit
+        self.exit: trio_supervisor.TaskExit | None = exit
 
 
+@public
 @final
 class RestartLimitExceeded(_TreeError):
     """A child (or a whole supervisor) failed more often than its `RestartLimit` admits.
@@ -141,9 +155,9 @@ class RestartLimitExceeded(_TreeError):
         message: str = "",
         *,
         path: str = "",
-        limit: RestartLimit | None = None,
-        last_exit: TaskExit | None = None,
-        reports: Sequence[ChildRunReport] = (),
+        limit: trio_supervisor.RestartLimit | None = None,
+        last_exit: trio_supervisor.TaskExit | None = None,
+        reports: Sequence[trio_supervisor.ChildRunReport] = (),
     ) -> None:
         super().__init__(message, path=path, reports=reports)
         self.limit = limit
@@ -152,6 +166,7 @@ class RestartLimitExceeded(_TreeError):
         self.last_exit = last_exit
 
 
+@public
 @final
 class ChildEscalated(_TreeError):
     """A child's ``decide`` answered `Escalate`: the supervisor stopped in order and says so.
@@ -168,7 +183,7 @@ class ChildEscalated(_TreeError):
         *,
         path: str = "",
         reason: str = "",
-        reports: Sequence[ChildRunReport] = (),
+        reports: Sequence[trio_supervisor.ChildRunReport] = (),
     ) -> None:
         super().__init__(message, path=path, reports=reports)
         self.reason = reason
@@ -177,11 +192,13 @@ class ChildEscalated(_TreeError):
 Escalated = ChildEscalated
 
 
+@public
 @final
 class SupervisorClosed(SupervisorError):
     """The supervisor has ended or is about to: it takes no more commands, and waiting is over."""
 
 
+@public
 class TaskFailure(Exception):
     """What a child raises to fail on purpose, without the look of a bug.
 
@@ -205,6 +222,7 @@ class TaskFailure(Exception):
         self.category = category
 
 
+@public
 @final
 class PastError(Exception):
     """Stands in older reports for the exception that ended an attempt, as one line of text.

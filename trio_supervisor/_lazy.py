@@ -1,22 +1,35 @@
-"""Lazy exports: a package imports the module behind a public name when the name is first used.
+"""Public names: imported when they are first used, and named after the package that offers them.
 
 Importing every module of this package takes more than half as long as importing Trio. A command
 line that only prints its help, and a module that only declares specs, need few of them.
+
+Lazy exports:
+
 
 The package's ``__init__`` lists its public names once, as plain imports under ``TYPE_CHECKING``, so
 that type checkers and editors see them. `exports` reads the same list at run time: it executes the
 compiled ``__init__`` once more with an ``__import__`` that only takes notes. Reading the compiled
 code instead of the source text works for zipped and frozen applications too.
+
+`public` marks each definition behind such a name. Without the mark, tracebacks, `help` and pickles
+would show the private module, and moving a definition would break the pickles that exist.
+
+`typing.get_type_hints` has to resolve every annotation of a public name. A function's annotations
+are looked up in the module that defines it, so what they mention is imported there at run time. A
+type of a higher room is written ``trio_supervisor.Supervisor``: the facade imports it when asked.
 """
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 
 class _Noted:
@@ -82,3 +95,63 @@ def exports(
         return sorted({*dunder, *places, *modules})
 
     return offered, module_getattr, module_dir
+
+
+def public(of: T) -> T:
+    """Mark a class or function as public: its ``__module__`` becomes the package that offers it.
+
+    It is the outermost decorator of the definition. Of a class, methods and properties are marked
+    too, and annotations are made to resolve although ``__module__`` is not where they were written.
+    """
+    named: Any = of
+    module: str = named.__module__
+    package = _package_of(module)
+    if isinstance(of, type):
+        for member in vars(of).values():
+            function: Any = member
+            if isinstance(member, property):
+                function = member.fget
+            elif isinstance(member, classmethod | staticmethod):
+                function = member.__func__
+            if isinstance(function, FunctionType) and function.__module__ == module:
+                _mark(function, module, package)
+        _make_resolvable(vars(of).get("__annotations__", {}), module)
+        named.__module__ = package
+    else:
+        _mark(named, module, package)
+        named.__qualname__ = named.__name__  # a decorator may have made it in a function
+    return of
+
+
+def _mark(function: Any, module: str, package: str) -> None:
+    function.__module__ = package
+    # What attrs and Hypothesis generate has globals of its own, which may lack a name.
+    written = getattr(function, "__wrapped__", function)
+    if written.__globals__ is not sys.modules[module].__dict__:
+        _make_resolvable(function.__annotations__, module)
+
+
+def _make_resolvable(annotations: dict[str, Any], module: str) -> None:
+    for name, annotation in annotations.items():
+        annotations[name] = resolvable(annotation, module)
+
+
+def _package_of(module: str) -> str:
+    """The public package, or public module directly below the root package, around ``module``."""
+    parts = module.split(".")
+    return parts[0] if parts[1].startswith("_") else ".".join(parts[:2])
+
+
+def resolvable(annotation: Any, module: str) -> Any:
+    """Return ``annotation`` so that `typing.get_type_hints` evaluates it in ``module``.
+
+    Builtin types resolve anywhere. Only other texts are worth a `ForwardRef`, which costs a
+    compilation when it is made.
+    """
+    if isinstance(annotation, str) and any(c.isupper() for c in annotation.replace("None", "")):
+        return ForwardRef(annotation, module=module, is_class=True)
+    parts = getattr(annotation, "__args__", ())
+    if any(isinstance(part, ForwardRef) for part in parts):  # ``@composite`` makes these
+        texts = [p.__forward_arg__ if isinstance(p, ForwardRef) else p for p in parts]
+        return annotation.__origin__[*(resolvable(text, module) for text in texts)]
+    return annotation

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 import attrs
 
+from trio_supervisor._lazy import resolvable
+
 if TYPE_CHECKING:
     from inspect import Signature
 
@@ -58,6 +60,7 @@ class _RecordType(type):
                 made.__init__ = _compiled_init(made)
                 made.__init__(self, *args, **kwargs)
 
+            init.__module__ = made.__module__
             made.__init__ = init
         return made
 
@@ -88,7 +91,7 @@ class _RecordType(type):
 
 def _compiled_init(cls: Any) -> Any:
     """The initializer of ``cls``: all fields, in order, by position or by name."""
-    fields, defaults = cls.__match_args__, cls._defaults
+    fields, defaults, types = cls.__match_args__, cls._defaults, _types_of(cls)
     known: dict[str, Any] = {"__name__": cls.__module__}
     lines = ["def __init__(" + ", ".join(["self", *(_parameter(f, defaults) for f in fields)])]
     lines[0] += "):"
@@ -104,7 +107,18 @@ def _compiled_init(cls: Any) -> Any:
     exec("\n".join([*lines, " return None"]), known)  # noqa: S102 - names of fields, no more
     made = known["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
+    made.__module__ = cls.__module__
+    made.__annotations__ = {field: types[field] for field in fields} | {"return": None}
     return made
+
+
+def _types_of(cls: Any) -> dict[str, Any]:
+    """The annotation of each field, those of base classes included."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        for field, annotation in vars(base).get("__annotations__", {}).items():
+            found[field] = resolvable(annotation, base.__module__)
+    return found
 
 
 def _parameter(field: str, defaults: dict[str, Any]) -> str:

@@ -89,7 +89,8 @@ def test_a_note_changes_and_is_equal_to_itself_alone() -> None:
 def test_what_it_is_shown_as() -> None:
     assert repr(Named(1)) == "Named(x=1, y=0, name='?')"
     assert Named.__match_args__ == ("x", "y", "name")
-    assert str(inspect.signature(Named)) == "(x, y=0, name='?')"
+    shown = "(x: 'int', y: 'int' = 0, name: 'str' = '?') -> None"
+    assert str(inspect.signature(Named)) == shown
     match Named(1, 2, "a"):
         case Named(x, y, name):
             assert (x, y, name) == (1, 2, "a")

@@ -29,6 +29,7 @@ from trio_supervisor._attempts.context import ChildContext
 from trio_supervisor._attempts.host import NO_HOST, AttemptHost
 from trio_supervisor._attempts.open_nurseries import close_leftovers
 from trio_supervisor._events.exits import ChildRunReport, TaskExit, classify, leaves
+from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 from trio_supervisor._specs.body import label_of
 from trio_supervisor._specs.policy import ReadinessState
@@ -44,6 +45,7 @@ current_attempt: ContextVar[Attempt] = ContextVar("trio_supervisor.current_attem
 """The attempt that the running code belongs to, its background tasks included."""
 
 
+@public
 @final
 class Heartbeat(Record):
     """A child's latest sign of life."""

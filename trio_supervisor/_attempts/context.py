@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any, TypeVar, final, overload
 import trio
 from trio.lowlevel import enable_ki_protection
 
+import trio_supervisor
 from trio_supervisor._errors import SupervisorError
+from trio_supervisor._lazy import public
 from trio_supervisor._specs.checks import check_seconds, name_of
+from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor._text import as_reason
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from trio_supervisor._attempts.attempt import Attempt
-    from trio_supervisor._runtime.supervisor import Supervisor
-    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
 T = TypeVar("T")
 
 
+@public
 @final
 class ChildContext:
     """A body's link to whoever supervises it: who it is, what is wanted of it, what it has to say.
@@ -33,7 +35,8 @@ class ChildContext:
     """
 
     __slots__ = ("_attempt",)
-    _attempt: Attempt
+    if TYPE_CHECKING:
+        _attempt: Attempt
 
     def __init__(self) -> None:
         raise TypeError("a ChildContext cannot be made; a child's body is given one")
@@ -83,7 +86,7 @@ class ChildContext:
         return self._attempt.nursery
 
     @property
-    def supervisor(self) -> Supervisor:
+    def supervisor(self) -> trio_supervisor.Supervisor:
         """The supervisor that this child stands under.
 
         Raises:
@@ -208,7 +211,7 @@ class ChildContext:
     @overload
     def value(self, of: ChildSpec[T]) -> T: ...
     @overload
-    def value(self, of: SupervisorSpec) -> Supervisor: ...
+    def value(self, of: SupervisorSpec) -> trio_supervisor.Supervisor: ...
     @overload
     def value(self, of: str) -> Any: ...
     def value(self, of: ChildSpec[Any] | SupervisorSpec | str) -> Any:
@@ -228,7 +231,7 @@ class ChildContext:
     @overload
     async def wait_value(self, of: ChildSpec[T]) -> T: ...
     @overload
-    async def wait_value(self, of: SupervisorSpec) -> Supervisor: ...
+    async def wait_value(self, of: SupervisorSpec) -> trio_supervisor.Supervisor: ...
     @overload
     async def wait_value(self, of: str) -> Any: ...
     async def wait_value(self, of: ChildSpec[Any] | SupervisorSpec | str) -> Any:

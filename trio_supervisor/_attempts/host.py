@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol, final
 
+import trio_supervisor
 from trio_supervisor._errors import SupervisorError
 
 if TYPE_CHECKING:
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._attempts.observer import TreeObserver
-    from trio_supervisor._runtime.supervisor import Supervisor
 
 _ENDED = "this attempt has ended: its context leads nowhere any more"
 
@@ -22,7 +22,7 @@ class AttemptHost(Protocol):
     """
 
     @property
-    def supervisor(self) -> Supervisor:
+    def supervisor(self) -> trio_supervisor.Supervisor:
         """The supervisor that the child stands under."""
         ...
 
@@ -63,7 +63,7 @@ class NoHost:
     __slots__ = ()
 
     @property
-    def supervisor(self) -> Supervisor:
+    def supervisor(self) -> trio_supervisor.Supervisor:
         raise SupervisorError(_ENDED)
 
     @property

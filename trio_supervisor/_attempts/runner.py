@@ -7,28 +7,26 @@ restart policy is not the runner's business.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_supervisor._attempts.attempt import Heartbeat
 from trio_supervisor._attempts.single_run import LoneRun
 from trio_supervisor._errors import SpecError, SupervisorError
-from trio_supervisor._events.exits import leaves
+from trio_supervisor._events.exits import ChildRunReport, leaves
+from trio_supervisor._lazy import public
 from trio_supervisor._specs.checks import refuse
+from trio_supervisor._specs.policy import ReadinessState
 from trio_supervisor._specs.supervisor import ChildSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from trio_supervisor._attempts.attempt import Heartbeat
-    from trio_supervisor._events.exits import ChildRunReport
-    from trio_supervisor._specs.policy import ReadinessState
 
 T = TypeVar("T")
 V_co = TypeVar("V_co", covariant=True)
 
 
+@public
 @final
 class ChildRunner:
     """Runs single attempts of children.
@@ -114,6 +112,7 @@ class ChildRunner:
         return LoneRun(spec, attempt, generation)
 
 
+@public
 @final
 class ChildRunHandle(Generic[V_co]):
     """One attempt that `ChildRunner.spawn_once` has started. Any number of tasks may use it.
@@ -122,7 +121,8 @@ class ChildRunHandle(Generic[V_co]):
     """
 
     __slots__ = ("_run",)
-    _run: LoneRun
+    if TYPE_CHECKING:
+        _run: LoneRun
 
     def __init__(self) -> None:
         raise TypeError("a ChildRunHandle cannot be made; ChildRunner.spawn_once returns one")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
+import trio_supervisor
 from trio_supervisor._attempts.attempt import Attempt, Heartbeat, run_attempt
 from trio_supervisor._attempts.observer import tree_observer
 from trio_supervisor._brain.vitals import Stage, Vitals
@@ -18,7 +19,6 @@ from trio_supervisor._text import as_reason
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from trio_supervisor._runtime.supervisor import Supervisor
     from trio_supervisor._specs.policy import ReadinessState
     from trio_supervisor._specs.supervisor import ChildSpec
 
@@ -155,7 +155,7 @@ class LoneRun:
     # ---- what the attempt posts
 
     @property
-    def supervisor(self) -> Supervisor:
+    def supervisor(self) -> trio_supervisor.Supervisor:
         raise SupervisorError(_NO_SUPERVISOR)
 
     def value_of(self, attempt: Attempt, name: str) -> object:

@@ -11,9 +11,11 @@ from __future__ import annotations
 from typing import Any, final
 
 from trio_supervisor._events.plain import SCHEMA, at_of, to_plain
+from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 
 
+@public
 class Event(Record):
     """What all events have in common.
 
@@ -43,6 +45,7 @@ class Event(Record):
         return {**head, **to_plain(self)}
 
 
+@public
 @final
 class SupervisorStarted(Event):
     """A supervisor began; ``children`` are the names declared for it, all waiting."""
@@ -50,16 +53,19 @@ class SupervisorStarted(Event):
     children: tuple[str, ...]
 
 
+@public
 @final
 class SupervisorReady(Event):
     """Its first start is complete: every declared child was ready, is done, or is held down."""
 
 
+@public
 @final
 class SupervisorIdle(Event):
     """Nobody is alive, nobody comes back, and nothing was declared to end it: said once."""
 
 
+@public
 @final
 class SupervisorStopping(Event):
     """The orderly stop began. ``cause`` is one of `OutcomeKind`."""
@@ -68,6 +74,7 @@ class SupervisorStopping(Event):
     reason: str
 
 
+@public
 @final
 class SupervisorFinished(Event):
     """None of its children is alive. ``unresponsive`` counts those that overran their cancel."""
@@ -78,6 +85,7 @@ class SupervisorFinished(Event):
     unresponsive: int
 
 
+@public
 @final
 class CommandAccepted(Event):
     """A command was accepted; its effect follows in other events.
@@ -97,6 +105,7 @@ class CommandAccepted(Event):
     pid: int | None = None
 
 
+@public
 @final
 class CommandHadNoEffect(Event):
     """An operator's command changed nothing: the child already was as the command wants it.
@@ -111,16 +120,19 @@ class CommandHadNoEffect(Event):
     pid: int | None = None
 
 
+@public
 @final
 class ChildAdded(Event):
     """A child was added to a running supervisor; it is waiting."""
 
 
+@public
 @final
 class ChildWaiting(Event):
     """It should run and cannot yet: its turn in the order, or a requirement, is missing."""
 
 
+@public
 @final
 class ChildStarted(Event):
     """An attempt was started. ``generation`` counts restarts by hand, from 0."""
@@ -128,6 +140,7 @@ class ChildStarted(Event):
     generation: int
 
 
+@public
 @final
 class ChildReady(Event):
     """The attempt said that it is ready, ``after`` seconds from its start."""
@@ -135,6 +148,7 @@ class ChildReady(Event):
     after: float
 
 
+@public
 @final
 class ChildLostReadiness(Event):
     """The attempt withdrew its readiness."""
@@ -142,6 +156,7 @@ class ChildLostReadiness(Event):
     reason: str
 
 
+@public
 @final
 class ChildStopRequested(Event):
     """The attempt was asked to end; after ``grace`` seconds it is cancelled."""
@@ -150,6 +165,7 @@ class ChildStopRequested(Event):
     grace: float
 
 
+@public
 @final
 class ChildCancelled(Event):
     """The attempt's scope was cancelled."""
@@ -157,6 +173,7 @@ class ChildCancelled(Event):
     reason: str
 
 
+@public
 @final
 class ChildUnresponsive(Event):
     """Cancelled, and still there: ``stack`` shows where it hangs, one line per task inside."""
@@ -165,6 +182,7 @@ class ChildUnresponsive(Event):
     stack: tuple[str, ...]
 
 
+@public
 @final
 class ChildExited(Event):
     """The attempt's scope has closed. ``kind`` is `TaskExit.kind`, ``detail`` one line about it."""
@@ -175,6 +193,7 @@ class ChildExited(Event):
     stop_reason: str | None
 
 
+@public
 @final
 class ExitJudged(Event):
     """What follows from an exit, decided once.
@@ -201,6 +220,7 @@ class ExitJudged(Event):
     error: str
 
 
+@public
 @final
 class ChildBackingOff(Event):
     """It will start again at ``until`` on Trio's clock."""
@@ -208,11 +228,13 @@ class ChildBackingOff(Event):
     until: float
 
 
+@public
 @final
 class ChildDone(Event):
     """It ended, and nothing is left to do."""
 
 
+@public
 @final
 class ChildStopped(Event):
     """It is down by an operator's wish, or because its supervisor ends."""
@@ -220,6 +242,7 @@ class ChildStopped(Event):
     reason: str
 
 
+@public
 @final
 class ChildQuarantined(Event):
     """It is held down, by policy or by hand, until it is restarted by hand."""
@@ -227,11 +250,13 @@ class ChildQuarantined(Event):
     reason: str
 
 
+@public
 @final
 class ChildRemoved(Event):
     """It is forgotten; its name is free."""
 
 
+@public
 @final
 class EventGap(Record):
     """Stands in a subscription for ``lost`` events that a slow reader was too late for."""

@@ -10,6 +10,7 @@ can be tested with every combination of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, final
 
 from trio_supervisor._errors import PastError, SpecError, TaskFailure, leaf_first
@@ -21,11 +22,12 @@ from trio_supervisor._events.plain import (
     record_from,
     to_plain,
 )
+from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 from trio_supervisor._text import short_repr, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 ExitKind = Literal[
     "succeeded",
@@ -42,6 +44,7 @@ TimedOutPhase = Literal["start", "run"]
 _LONGEST_LINE = 200
 
 
+@public
 class TaskExit(Record):
     """How one attempt of a child ended: one of the subclasses. Match on the type or on `kind`."""
 
@@ -100,6 +103,7 @@ class TaskExit(Record):
         return plain
 
 
+@public
 @final
 class Succeeded(TaskExit):
     """The body returned, and nobody had asked it to stop."""
@@ -109,6 +113,7 @@ class Succeeded(TaskExit):
     value: object = None
 
 
+@public
 @final
 class Failed(TaskExit):
     """The body raised `TaskFailure`: it failed and says so itself."""
@@ -126,6 +131,7 @@ class Failed(TaskExit):
         return f"{text_of(self.failure)} ({category_of(self.failure)})"
 
 
+@public
 @final
 class Crashed(TaskExit):
     """An exception came out of the body or its background tasks; a group, if several did."""
@@ -142,6 +148,7 @@ class Crashed(TaskExit):
         return f"{name}: {text}" if text else name
 
 
+@public
 @final
 class TimedOut(TaskExit):
     """We ended it: it took too long to become ready (``"start"``) or altogether (``"run"``)."""
@@ -156,6 +163,7 @@ class TimedOut(TaskExit):
         return f"{what} {self.seconds:g}s"
 
 
+@public
 @final
 class Unhealthy(TaskExit):
     """We ended it: it had sent no heartbeat for ``silence`` seconds."""
@@ -168,6 +176,7 @@ class Unhealthy(TaskExit):
         return f"no heartbeat for {self.silence:g}s"
 
 
+@public
 @final
 class Stopped(TaskExit):
     """It was asked to stop, and its body returned."""
@@ -179,6 +188,7 @@ class Stopped(TaskExit):
         return self.reason
 
 
+@public
 @final
 class Aborted(TaskExit):
     """Its scope was cancelled from outside the body, and that is what ended the body."""
@@ -190,6 +200,7 @@ class Aborted(TaskExit):
         return self.reason
 
 
+@public
 @final
 class SelfCancelled(TaskExit):
     """The body ended with a `trio.Cancelled` that no supervisor had asked for: a failure.
@@ -206,6 +217,7 @@ class SelfCancelled(TaskExit):
         return self.reason
 
 
+@public
 @final
 class ChildRunReport(Record):
     """The record of one finished attempt. All times are on Trio's clock, in seconds."""
@@ -258,6 +270,7 @@ class ChildRunReport(Record):
         return record_from(cls, {**data, "exit": exit_from_dict(data.get("exit"))}, owner)
 
 
+@public
 def exit_from_dict(data: object) -> TaskExit:
     """Return the exit whose `TaskExit.to_dict` gave ``data``.
 

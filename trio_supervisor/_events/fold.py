@@ -25,6 +25,7 @@ from trio_supervisor._events.snapshot import (
     SupervisorState,
     step_towards,
 )
+from trio_supervisor._lazy import public
 from trio_supervisor._record import values_of
 from trio_supervisor._text import last_name
 
@@ -273,6 +274,7 @@ def _why(raw: RawEvent) -> str:
 # ---------------------------------------------------------------- on frozen snapshots
 
 
+@public
 def fold(snapshot: SupervisorSnapshot, event: ev.Event) -> SupervisorSnapshot:
     """The tree after ``event``, if ``snapshot`` shows it right before. Changes neither of them.
 

@@ -7,17 +7,14 @@ large batches.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Callable, Iterator
+from typing import Any, final
 
 from trio_supervisor._errors import SpecError
-from trio_supervisor._events.fold import SnapshotBuilder, event_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from trio_supervisor._events.events import Event
-    from trio_supervisor._events.fold import RawEvent
-    from trio_supervisor._events.snapshot import SupervisorSnapshot
+from trio_supervisor._events.events import Event
+from trio_supervisor._events.fold import RawEvent, SnapshotBuilder, event_of
+from trio_supervisor._events.snapshot import SupervisorSnapshot
+from trio_supervisor._lazy import public
 
 
 def check_room(owner: str, field: str, value: object) -> int:
@@ -27,6 +24,7 @@ def check_room(owner: str, field: str, value: object) -> int:
     raise SpecError(field, value, "a whole number of events >= 1", owner=owner)
 
 
+@public
 @final
 class Journal:
     """A ring of the newest events of one tree; nested supervisors write into their root's.

@@ -8,25 +8,27 @@ line begins another one. Nothing of what a file says is ever executed, imported 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from trio_supervisor._errors import SpecError
+from trio_supervisor._events.events import Event
 from trio_supervisor._events.fold import SnapshotBuilder, raw_of
 from trio_supervisor._events.snapshot import SupervisorSnapshot
 from trio_supervisor._events.wire import event_from_dict
+from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
 
-    from trio_supervisor._events.events import Event
 
 _LONGEST_LINE = 64 * 1024 * 1024
 """A start line holds a whole tree; what is longer than this is none of ours."""
 
 
+@public
 @final
 class JournalStretch(Record):
     """A snapshot and the events after it, without a gap.
@@ -46,6 +48,7 @@ class JournalStretch(Record):
         return builder.freeze()
 
 
+@public
 @final
 class JournalContents(Record):
     """What was found in a journal's files.
@@ -61,6 +64,7 @@ class JournalContents(Record):
     damaged: int
 
 
+@public
 def read_journal(path: str | os.PathLike[str]) -> JournalContents:
     """Read the files that a `JournalFile` has written, the older ones too.
 

@@ -130,7 +130,8 @@ def fields_of(cls: type[Record]) -> list[tuple[str, str]]:
     """The fields of a record class with their annotations, as written, in order."""
     written: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        written |= {k: str(v) for k, v in vars(base).get("__annotations__", {}).items()}
+        for name, annotation in vars(base).get("__annotations__", {}).items():
+            written[name] = str(getattr(annotation, "__forward_arg__", annotation))
     return [(name, written[name]) for name in cls.__match_args__]
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Mapping
+from typing import Any, final
 
 from trio_supervisor._errors import SpecError
 from trio_supervisor._events.plain import SCHEMA, check_schema, record_from, to_plain
+from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
-
+@public
 @final
 class ChildShutdown(Record):
     """What became of one child when its supervisor ended.
@@ -39,6 +39,7 @@ class ChildShutdown(Record):
         return bool(self.stack)
 
 
+@public
 @final
 class ShutdownReport(Record):
     """How a supervisor ended. `children` lists every child, those of nested supervisors too.

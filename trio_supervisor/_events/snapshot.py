@@ -7,6 +7,7 @@ terminal, and it stays as it is whatever happens to the tree. How events change 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -21,12 +22,14 @@ from trio_supervisor._events.plain import (
     to_plain,
     value_from,
 )
+from trio_supervisor._lazy import public
 from trio_supervisor._text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 
+@public
 @final
 class ChildState(StrEnum):
     """Where a child stands. To be unresponsive is no state: it is said beside this one."""
@@ -50,6 +53,7 @@ class ChildState(StrEnum):
     """It is forgotten. Only a handle still knows of it; no snapshot does."""
 
 
+@public
 @final
 class SupervisorState(StrEnum):
     """Where a supervisor stands."""
@@ -60,6 +64,7 @@ class SupervisorState(StrEnum):
     FINISHED = "finished"
 
 
+@public
 @final
 @attrs.frozen
 class ChildSnapshot:
@@ -90,6 +95,7 @@ class ChildSnapshot:
     """Whom it waits for. Computed for `Supervisor.state` alone: events do not carry it."""
 
 
+@public
 @final
 @attrs.frozen
 class SupervisorSnapshot:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trio_supervisor._errors import SpecError
 from trio_supervisor._events import events
 from trio_supervisor._events.plain import check_schema, record_from, wall_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from trio_supervisor._lazy import public
 
 
 @cache
@@ -19,10 +18,11 @@ def event_classes() -> dict[str, type[events.Event]]:
     return {
         cls.__name__: cls
         for cls in events.Event.__subclasses__()
-        if cls.__module__ == events.__name__
+        if vars(events).get(cls.__name__) is cls
     }
 
 
+@public
 def event_from_dict(data: Mapping[str, Any]) -> events.Event:
     """Return the event whose `Event.to_dict` gave ``data``.
 

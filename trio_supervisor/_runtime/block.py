@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from random import Random
 from threading import get_ident
@@ -10,25 +11,25 @@ from typing import TYPE_CHECKING, Unpack, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
+import trio_supervisor
 from trio_supervisor._attempts.observer import tree_observer
 from trio_supervisor._brain import messages as o
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._events.exits import leaves
+from trio_supervisor._events.shutdown import ShutdownReport
+from trio_supervisor._lazy import public
 from trio_supervisor._runtime.shell import Shell
+from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._runtime.tree import Tree
 from trio_supervisor._specs.checks import refuse
+from trio_supervisor._specs.options import SupervisorOptions
 from trio_supervisor._specs.supervisor import SupervisorSpec
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._attempts.context import ChildContext
-    from trio_supervisor._events.shutdown import ShutdownReport
-    from trio_supervisor._runtime.journal_file import JournalFile
-    from trio_supervisor._runtime.supervisor import Supervisor
-    from trio_supervisor._specs.options import SupervisorOptions
 
 
 @final
@@ -168,12 +169,13 @@ def _bare(error: BaseException | None) -> BaseException | None:
     return found[0] if len(found) == 1 else error
 
 
+@public
 def open_supervisor(
     spec: SupervisorSpec | None = None,
     *,
     wait_ready: bool = True,
     random: Random | None = None,
-    journal: int | JournalFile | None = None,
+    journal: int | trio_supervisor.JournalFile | None = None,
     **options: Unpack[SupervisorOptions],
 ) -> AbstractAsyncContextManager[Supervisor]:
     """Run a supervision tree around a block of code, as a nursery runs tasks around one.
@@ -214,11 +216,12 @@ def open_supervisor(
     return Enclosure(_root(spec, random, options, journal), wait_ready=wait_ready)
 
 
+@public
 async def run_supervisor(  # noqa: ASYNC114 - a name that only a linter's option could know
     spec: SupervisorSpec | None = None,
     *,
     random: Random | None = None,
-    journal: int | JournalFile | None = None,
+    journal: int | trio_supervisor.JournalFile | None = None,
     task_status: trio.TaskStatus[Supervisor] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[SupervisorOptions],
 ) -> ShutdownReport:
@@ -249,7 +252,7 @@ def _root(
     spec: SupervisorSpec | None,
     random: Random | None,
     options: SupervisorOptions,
-    journal: int | JournalFile | None = None,
+    journal: int | trio_supervisor.JournalFile | None = None,
 ) -> Shell:
     if spec is None:
         spec = SupervisorSpec(**options)

@@ -13,18 +13,20 @@ from trio_supervisor._errors import (
     SupervisorClosed,
     SupervisorError,
 )
+from trio_supervisor._events.exits import ChildRunReport
 from trio_supervisor._events.snapshot import ChildState
+from trio_supervisor._lazy import public
 from trio_supervisor._runtime.commands import await_effect, give, is_down
 from trio_supervisor._specs.checks import refuse
+from trio_supervisor._specs.supervisor import ChildSpec
 
 if TYPE_CHECKING:
-    from trio_supervisor._events.exits import ChildRunReport
     from trio_supervisor._runtime.child_slot import Slot, View
-    from trio_supervisor._specs.supervisor import ChildSpec
 
 T_co = TypeVar("T_co", covariant=True)
 
 
+@public
 @final
 class ChildHandle(Generic[T_co]):
     """One child, from when it was added until it is removed, over all its attempts.
@@ -34,7 +36,8 @@ class ChildHandle(Generic[T_co]):
     """
 
     __slots__ = ("__weakref__", "_slot")
-    _slot: Slot
+    if TYPE_CHECKING:
+        _slot: Slot
 
     def __init__(self) -> None:
         raise TypeError(

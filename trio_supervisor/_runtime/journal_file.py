@@ -28,6 +28,7 @@ from trio_supervisor._events.events import ChildExited
 from trio_supervisor._events.fold import SEQUENCE, SnapshotBuilder, event_of
 from trio_supervisor._events.journal import check_room
 from trio_supervisor._events.plain import SCHEMA, error_to_plain
+from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ _LAST_WAIT = 5.0
 _MOST_ERRORS = 4096
 
 
+@public
 @final
 class JournalFile(Record):
     """Keep a tree's events on disk as lines of JSON, for `why`, `check_trace` and replays.

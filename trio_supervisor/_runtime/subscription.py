@@ -8,25 +8,22 @@ event makes room, and the reader is told how many it has missed.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final, Self, final
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor._events.events import Event, EventGap, SupervisorFinished
-from trio_supervisor._events.journal import check_room
-from trio_supervisor._events.snapshot import SupervisorState
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
-    from trio_supervisor._events.journal import Journal
-    from trio_supervisor._events.snapshot import SupervisorSnapshot
+from trio_supervisor._events.journal import Journal, check_room
+from trio_supervisor._events.snapshot import SupervisorSnapshot, SupervisorState
+from trio_supervisor._lazy import public
 
 _NOT_ENTERED: Final = "a subscription begins with `async with supervisor.subscribe() as events:`"
 
 
+@public
 @final
 class Subscription:
     """A snapshot of a supervisor, and an async iterator of all events at or below it since then.

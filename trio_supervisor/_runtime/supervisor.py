@@ -15,7 +15,10 @@ from trio_supervisor._errors import (
     ChildStartError,
     SupervisorClosed,
 )
-from trio_supervisor._events.snapshot import ChildState
+from trio_supervisor._events.journal import Journal
+from trio_supervisor._events.shutdown import ShutdownReport
+from trio_supervisor._events.snapshot import ChildState, SupervisorSnapshot
+from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 from trio_supervisor._runtime.commands import forfeit_grace_if_inside, give, is_down
 from trio_supervisor._runtime.handle import ChildHandle, restart
@@ -24,9 +27,6 @@ from trio_supervisor._specs.checks import name_of, refuse
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
 if TYPE_CHECKING:
-    from trio_supervisor._events.journal import Journal
-    from trio_supervisor._events.shutdown import ShutdownReport
-    from trio_supervisor._events.snapshot import SupervisorSnapshot
     from trio_supervisor._runtime.child_slot import Slot, View
     from trio_supervisor._runtime.shell import Shell
     from trio_supervisor._runtime.tree import Reply
@@ -35,6 +35,7 @@ T = TypeVar("T")
 Named: TypeAlias = "ChildSpec[Any] | SupervisorSpec | str"
 
 
+@public
 @final
 class ChildCounts(Record):
     """How many children there are, by what they are doing.
@@ -54,6 +55,7 @@ class ChildCounts(Record):
     workers: int
 
 
+@public
 @final
 class Supervisor:
     """A running supervisor; `open_supervisor` and `run_supervisor` give it.
@@ -65,7 +67,8 @@ class Supervisor:
     """
 
     __slots__ = ("__weakref__", "_shell")
-    _shell: Shell
+    if TYPE_CHECKING:
+        _shell: Shell
 
     def __init__(self) -> None:
         raise TypeError("a Supervisor cannot be made; open_supervisor() runs one")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar, final
 
 import attrs
 
+import trio_supervisor
+from trio_supervisor._lazy import public
 from trio_supervisor._specs.checks import check_choice
 from trio_supervisor._specs.policy import ReadinessPolicy
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from trio_supervisor._attempts.context import ChildContext
 
 T_co = TypeVar("T_co", covariant=True)
 
 
+@public
 @final
 @attrs.frozen(repr=False, weakref_slot=False)
 class Body(Generic[T_co]):
@@ -50,7 +49,7 @@ class Body(Generic[T_co]):
             )
             object.__setattr__(self, "readiness", chosen)
 
-    def __call__(self, child: ChildContext) -> Awaitable[object]:
+    def __call__(self, child: trio_supervisor.ChildContext) -> Awaitable[object]:
         """Start one run of it; the attempt awaits what comes back."""
         return self.call(child)
 

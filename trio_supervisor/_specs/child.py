@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 from typing import (
-    TYPE_CHECKING,
     Any,
     Final,
     Generic,
@@ -18,6 +17,9 @@ from typing import (
 
 import attrs
 
+import trio_supervisor
+from trio_supervisor._events.exits import ChildRunReport
+from trio_supervisor._lazy import public
 from trio_supervisor._specs.body import Body, label_of
 from trio_supervisor._specs.check_run import check_decide, check_run
 from trio_supervisor._specs.checks import (
@@ -27,32 +29,22 @@ from trio_supervisor._specs.checks import (
     check_seconds,
     refuse,
 )
-from trio_supervisor._specs.options import ChildOptions, Declared
+from trio_supervisor._specs.options import ChildChanges, ChildOptions, Declared
 from trio_supervisor._specs.policy import (
     INHERIT,
     BackoffPolicy,
     Inherit,
     OnLimit,
+    OnLimitLike,
     ReadinessPolicy,
+    ReadinessPolicyLike,
+    RestartDecision,
+    RestartLimit,
     RestartPolicy,
+    RestartPolicyLike,
     check_backoff,
     check_limit,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from trio_supervisor._attempts.context import ChildContext
-    from trio_supervisor._events.exits import ChildRunReport
-    from trio_supervisor._specs.options import ChildChanges
-    from trio_supervisor._specs.policy import (
-        OnLimitLike,
-        ReadinessPolicyLike,
-        RestartDecision,
-        RestartLimit,
-        RestartPolicyLike,
-    )
-    from trio_supervisor._specs.supervisor import SupervisorSpec
 
 T_co = TypeVar("T_co", covariant=True)
 Ts = TypeVarTuple("Ts")
@@ -65,6 +57,7 @@ _OPTIONS: Final = tuple(ChildOptions.__annotations__)
 _DEPENDENT: Final = frozenset({"readiness", "start_timeout", "backoff", "on_limit"})
 
 
+@public
 @final
 @attrs.frozen(init=False, repr=False, hash=False, weakref_slot=False)
 class ChildSpec(Declared, Generic[T_co]):
@@ -124,7 +117,7 @@ class ChildSpec(Declared, Generic[T_co]):
     requires: tuple[str, ...]
     significant: bool
     decide: Callable[[ChildRunReport], RestartDecision | None] | None
-    supervisor: SupervisorSpec | None
+    supervisor: trio_supervisor.SupervisorSpec | None
     """The nested supervisor that this child is, made by `SupervisorSpec.as_child`; else `None`."""
     given: frozenset[str] = attrs.field(eq=False)
     """Which of the options with a default that depends on other things were named."""
@@ -145,7 +138,7 @@ class ChildSpec(Declared, Generic[T_co]):
         backoff: BackoffPolicy | None = None,
         restart_limit: RestartLimit | Inherit | None = INHERIT,
         on_limit: OnLimitLike | None = None,
-        requires: Iterable[str | ChildSpec[Any] | SupervisorSpec] = (),
+        requires: Iterable[str | ChildSpec[Any] | trio_supervisor.SupervisorSpec] = (),
         significant: bool = False,
         decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
     ) -> None: ...
@@ -154,7 +147,7 @@ class ChildSpec(Declared, Generic[T_co]):
     def __init__(
         self: ChildSpec[Any],
         name: str,
-        run: Callable[[ChildContext, *Ts], Awaitable[object]],
+        run: Callable[[trio_supervisor.ChildContext, *Ts], Awaitable[object]],
         *args: *Ts,
         restart: RestartPolicyLike = "permanent",
         readiness: ReadinessPolicyLike | None = None,
@@ -166,7 +159,7 @@ class ChildSpec(Declared, Generic[T_co]):
         backoff: BackoffPolicy | None = None,
         restart_limit: RestartLimit | Inherit | None = INHERIT,
         on_limit: OnLimitLike | None = None,
-        requires: Iterable[str | ChildSpec[Any] | SupervisorSpec] = (),
+        requires: Iterable[str | ChildSpec[Any] | trio_supervisor.SupervisorSpec] = (),
         significant: bool = False,
         decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
     ) -> None: ...
@@ -186,7 +179,7 @@ class ChildSpec(Declared, Generic[T_co]):
         backoff: BackoffPolicy | None = None,
         restart_limit: RestartLimit | Inherit | None = INHERIT,
         on_limit: OnLimitLike | None = None,
-        requires: Iterable[str | ChildSpec[Any] | SupervisorSpec] = (),
+        requires: Iterable[str | ChildSpec[Any] | trio_supervisor.SupervisorSpec] = (),
         significant: bool = False,
         decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
     ) -> None:

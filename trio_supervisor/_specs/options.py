@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypedDict
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
-
-    from trio_supervisor._events.exits import ChildRunReport
-    from trio_supervisor._specs.child import ChildSpec
-    from trio_supervisor._specs.policy import (
-        AutoShutdownLike,
-        BackoffPolicy,
-        Inherit,
-        OnLimitLike,
-        OrderingLike,
-        ReadinessPolicyLike,
-        RestartDecision,
-        RestartLimit,
-        RestartPolicyLike,
-        StrategyLike,
-    )
-    from trio_supervisor._specs.supervisor import SupervisorSpec
+import trio_supervisor
+from trio_supervisor._events.exits import ChildRunReport
+from trio_supervisor._specs.policy import (
+    AutoShutdownLike,
+    BackoffPolicy,
+    Inherit,
+    OnLimitLike,
+    OrderingLike,
+    ReadinessPolicyLike,
+    RestartDecision,
+    RestartLimit,
+    RestartPolicyLike,
+    StrategyLike,
+)
 
 
 class ChildOptions(TypedDict, total=False):
@@ -37,7 +34,7 @@ class ChildOptions(TypedDict, total=False):
     backoff: BackoffPolicy | None
     restart_limit: RestartLimit | Inherit | None
     on_limit: OnLimitLike | None
-    requires: Iterable[str | ChildSpec[Any] | SupervisorSpec]
+    requires: Iterable[str | trio_supervisor.ChildSpec[Any] | trio_supervisor.SupervisorSpec]
     significant: bool
     decide: Callable[[ChildRunReport], RestartDecision | None] | None
 
@@ -67,7 +64,7 @@ class SupervisorChanges(SupervisorOptions, total=False):
     """What `SupervisorSpec.replace` may change."""
 
     name: str
-    children: Iterable[ChildSpec[Any] | SupervisorSpec]
+    children: Iterable[trio_supervisor.ChildSpec[Any] | trio_supervisor.SupervisorSpec]
 
 
 class Declared:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, final
+from random import Random
+from typing import Final, Literal, Self, TypeAlias, final
 
 import attrs
 
 from trio_supervisor._errors import SpecError
+from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 from trio_supervisor._specs.checks import check_count, check_number, check_seconds, refuse
 from trio_supervisor._text import as_reason
 
-if TYPE_CHECKING:
-    from random import Random
 
-
+@public
 @final
 class RestartPolicy(StrEnum):
     """Whether a child that ended by itself is started again (the names and rules are OTP's)."""
@@ -29,6 +29,7 @@ class RestartPolicy(StrEnum):
     """Never; it is forgotten when it ends, however it ends."""
 
 
+@public
 @final
 class SupervisionStrategy(StrEnum):
     """Who shares the fate of a child that is restarted (OTP's strategies)."""
@@ -41,6 +42,7 @@ class SupervisionStrategy(StrEnum):
     """Those that come after it, and whoever requires it."""
 
 
+@public
 @final
 class Ordering(StrEnum):
     """Who waits for whom in a round of starts or stops."""
@@ -51,6 +53,7 @@ class Ordering(StrEnum):
     """Each child only for those it requires; the others start and stop concurrently."""
 
 
+@public
 @final
 class ReadinessPolicy(StrEnum):
     """When an attempt counts as ready."""
@@ -61,6 +64,7 @@ class ReadinessPolicy(StrEnum):
     """When the body calls ``child.ready()``."""
 
 
+@public
 @final
 class ReadinessState(StrEnum):
     """What an attempt has said of itself so far."""
@@ -70,6 +74,7 @@ class ReadinessState(StrEnum):
     NOT_READY = "not_ready"
 
 
+@public
 @final
 class AutoShutdown(StrEnum):
     """Whether a supervisor finishes because of its children (EEP-56, and ``all_done``)."""
@@ -84,6 +89,7 @@ class AutoShutdown(StrEnum):
     """When nobody is alive and nobody is coming back."""
 
 
+@public
 @final
 class OnLimit(StrEnum):
     """What happens to a child that has used up its restart limit."""
@@ -106,6 +112,7 @@ AutoShutdownLike: TypeAlias = (
 OnLimitLike: TypeAlias = OnLimit | Literal["escalate", "quarantine"]
 
 
+@public
 @final
 class Inherit(Enum):
     """The type of `INHERIT`."""
@@ -125,6 +132,7 @@ def _show(seconds: float) -> str:
     return repr(int(seconds)) if seconds == seconds // 1 and abs(seconds) < 1e15 else repr(seconds)
 
 
+@public
 @final
 @attrs.frozen(repr=False)
 class RestartLimit:
@@ -168,6 +176,7 @@ def check_backoff(owner: str, value: object) -> None:
         refuse(owner, "backoff", value, "a BackoffPolicy, such as BackoffPolicy(initial=1)")
 
 
+@public
 @final
 @attrs.frozen(repr=False)
 class BackoffPolicy:
@@ -280,6 +289,7 @@ class BackoffPolicy:
 _LONGEST: Final = sys.float_info.max / 4
 
 
+@public
 class Restart(Record):
     """An answer of ``decide``: restart, whatever the restart policy says; limits still apply.
 
@@ -297,6 +307,7 @@ class Restart(Record):
             check_seconds("Restart", "delay", self.delay, finite=True)
 
 
+@public
 @final
 class RestartAfter(Restart):
     """An answer of ``decide``: restart after ``delay`` seconds instead of the child's backoff.
@@ -315,11 +326,13 @@ class RestartAfter(Restart):
         super().__init__(check_seconds("RestartAfter", "delay", delay, finite=True))
 
 
+@public
 @final
 class DoNotRestart(Record):
     """An answer of ``decide``: the child is done, as if it were transient and had returned."""
 
 
+@public
 @final
 class Quarantine(Record):
     """An answer of ``decide``: hold the child down until somebody restarts it by hand.
@@ -334,6 +347,7 @@ class Quarantine(Record):
         object.__setattr__(self, "reason", as_reason(self.reason))
 
 
+@public
 @final
 class Escalate(Record):
     """An answer of ``decide``: stop all siblings in order and fail with `ChildEscalated`.
@@ -348,6 +362,7 @@ class Escalate(Record):
         object.__setattr__(self, "reason", as_reason(self.reason))
 
 
+@public
 @final
 class ShutdownTree(Record):
     """An answer of ``decide``: stop the supervisor's children in order; it ends without an error.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, Never, Unpack, final
+from typing import Any, Final, Never, Unpack, final
 
 import attrs
 
+import trio_supervisor
 from trio_supervisor._errors import SupervisorError
+from trio_supervisor._lazy import public
 from trio_supervisor._specs.body import Body
 from trio_supervisor._specs.check_tree import check_child_of, check_supervisor
 from trio_supervisor._specs.checks import (
@@ -19,29 +21,26 @@ from trio_supervisor._specs.checks import (
     refuse,
 )
 from trio_supervisor._specs.child import ChildSpec
-from trio_supervisor._specs.options import Declared
+from trio_supervisor._specs.options import ChildOptions, Declared, SupervisorChanges
 from trio_supervisor._specs.policy import (
     INHERIT,
     AutoShutdown,
+    AutoShutdownLike,
     Ordering,
+    OrderingLike,
     ReadinessPolicy,
     RestartLimit,
+    StrategyLike,
     SupervisionStrategy,
     check_limit,
 )
-
-if TYPE_CHECKING:
-    from trio_supervisor._attempts.context import ChildContext
-    from trio_supervisor._runtime.supervisor import Supervisor
-    from trio_supervisor._specs.options import ChildOptions, SupervisorChanges
-    from trio_supervisor._specs.policy import AutoShutdownLike, OrderingLike, StrategyLike
 
 __all__ = ["INHERIT", "ChildSpec", "SupervisorSpec", "check_child_of"]
 
 DEFAULT_CHILD_LIMIT: Final = RestartLimit(10, within=120)
 
 
-def _run_nested(child: ChildContext) -> Never:
+def _run_nested(child: trio_supervisor.ChildContext) -> Never:
     """Stands in as the body of a nested supervisor, which only a supervisor can run."""
     raise SupervisorError(f"{child.path} is a nested supervisor: only a supervisor can run it")
 
@@ -51,6 +50,7 @@ _NESTED: Final[Body[Any]] = Body(
 )
 
 
+@public
 @final
 @attrs.frozen(init=False, repr=False, hash=False, weakref_slot=False)
 class SupervisorSpec(Declared):
@@ -131,7 +131,7 @@ class SupervisorSpec(Declared):
         put(self, "report_after", check_seconds(owner, "report_after", report_after))
         check_supervisor(self)
 
-    def as_child(self, **options: Unpack[ChildOptions]) -> ChildSpec[Supervisor]:
+    def as_child(self, **options: Unpack[ChildOptions]) -> ChildSpec[trio_supervisor.Supervisor]:
         """This supervisor as a child of another one, with options for that role.
 
         It is ready, with its `Supervisor` as value, once its own first start is complete. By
@@ -151,7 +151,7 @@ class SupervisorSpec(Declared):
         options.setdefault("grace", inf)
         if options.get("start_timeout") is None:
             options["start_timeout"] = inf
-        child: ChildSpec[Supervisor] = ChildSpec(self.name, _NESTED, **options)
+        child: ChildSpec[trio_supervisor.Supervisor] = ChildSpec(self.name, _NESTED, **options)
         object.__setattr__(child, "supervisor", self)
         return child
 

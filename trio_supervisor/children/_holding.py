@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
+from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 from trio_supervisor._specs.body import Body, label_of
 from trio_supervisor._specs.policy import ReadinessPolicy
 from trio_supervisor.children._check import check_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
     from trio_supervisor._attempts.context import ChildContext
 
 T = TypeVar("T")
@@ -29,6 +29,7 @@ class _Holding(Record):
             await child.wait_stop_requested()
 
 
+@public
 def holding(open_cm: Callable[[*Ts], AbstractAsyncContextManager[T, Any]], *args: *Ts) -> Body[T]:
     """Supervise a resource: enter ``open_cm(*args)``, be ready with its value, exit it at the stop.
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
+from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 from trio_supervisor._specs.body import Body, label_of
 from trio_supervisor._specs.policy import ReadinessPolicy
 from trio_supervisor.children._check import check_target
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from trio_supervisor._attempts.context import ChildContext
 
 Ts = TypeVarTuple("Ts")
@@ -28,6 +28,7 @@ class _Plain(Record):
         return self.async_fn(*self.args)
 
 
+@public
 def plain(async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> Body[None]:
     """Supervise ``await async_fn(*args)`` for a function that takes no child context.
 

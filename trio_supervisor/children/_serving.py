@@ -7,19 +7,21 @@ they stop accepting and let the connections that are open come to their end.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final, overload
 
 import trio
 
 from trio_supervisor._errors import SpecError
+from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 from trio_supervisor._specs.body import Body, label_of
 from trio_supervisor._specs.policy import ReadinessPolicy
 from trio_supervisor.children._check import check_target
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from collections.abc import Generator
 
     from trio_supervisor._attempts.context import ChildContext
 
@@ -168,6 +170,7 @@ def serving(async_fn: _Serves5[A, B, C, D, E, T], a: A, b: B, c: C, d: D, e: E, 
 def serving(
     async_fn: Callable[..., Awaitable[object]], /, *args: object, stop: str
 ) -> Body[Any]: ...
+@public
 def serving(
     async_fn: Callable[..., Awaitable[object]], /, *args: object, stop: str | None = None
 ) -> Body[Any]:
@@ -227,6 +230,7 @@ def _check_stop(async_fn: Callable[..., object], stop: object) -> None:
         raise SpecError("stop", stop, expected, owner=owner)
 
 
+@public
 async def serve_tcp(
     handler: Callable[[trio.SocketStream], Awaitable[object]],
     port: int,
@@ -261,6 +265,7 @@ async def serve_tcp(
     )
 
 
+@public
 async def serve_listeners(
     handler: Callable[[Any], Awaitable[object]],
     listeners: Sequence[trio.abc.Listener[Any]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from math import inf
 from threading import get_ident
@@ -9,16 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, final, overload
 
 import trio
 
+from trio_supervisor._attempts.context import ChildContext
 from trio_supervisor._attempts.stacks import threads
 from trio_supervisor._errors import SupervisorError
+from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 from trio_supervisor._specs.body import Body, label_of
 from trio_supervisor.children._check import check_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from trio_supervisor._attempts.context import ChildContext
     from trio_supervisor._runtime.supervisor import Supervisor
     from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
@@ -28,6 +28,7 @@ Ts = TypeVarTuple("Ts")
 _thread_child: ContextVar[ThreadChild] = ContextVar("trio_supervisor.thread_child")
 
 
+@public
 @final
 class ThreadChild:
     """The `ChildContext` of a blocking function: readiness, heartbeats, the stop request, values.
@@ -130,6 +131,7 @@ class ThreadChild:
         return f"<ThreadChild {self.path!r} attempt={self.attempt}>"
 
 
+@public
 def thread_child() -> ThreadChild:
     """Return the child that the calling thread runs, inside a function given to `in_thread`.
 
@@ -171,6 +173,7 @@ class _InThread(Record):
             del threads[task]
 
 
+@public
 def in_thread(sync_fn: Callable[[*Ts], object], *args: *Ts) -> Body[Any]:
     """Supervise ``sync_fn(*args)`` in a worker thread of its own.
 

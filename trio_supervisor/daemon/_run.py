@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, final
@@ -15,13 +16,14 @@ import trio
 from trio_supervisor._attempts.stacks import stacks_below
 from trio_supervisor._errors import SpecError, SupervisorClosed, TaskFailure
 from trio_supervisor._events.exits import leaves
+from trio_supervisor._lazy import public
 from trio_supervisor._logging.safe import say
 from trio_supervisor._runtime.block import open_supervisor
 from trio_supervisor._specs.supervisor import SupervisorSpec
 from trio_supervisor._text import one_line, some, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from trio_supervisor._events.shutdown import ShutdownReport
     from trio_supervisor._runtime.supervisor import Supervisor
@@ -30,6 +32,7 @@ _log = logging.getLogger("trio_supervisor.daemon")
 _MOST_NAMES = 8
 
 
+@public
 @final
 class ExitCode(IntEnum):
     """How `run` ends the process, as the operator sees it; the table is in `run`."""
@@ -43,6 +46,7 @@ class ExitCode(IntEnum):
     """Not a code itself: 128 + the number of the signal."""
 
 
+@public
 def run(
     spec: SupervisorSpec | Callable[[], SupervisorSpec], *, log_level: int | str = logging.INFO
 ) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import final
 
+from trio_supervisor._lazy import public
 
+
+@public
 @final
 class TrioMoved(RuntimeError):
     """The installed release of Trio keeps its scheduler elsewhere, so runs cannot be replayed.
@@ -13,6 +16,7 @@ class TrioMoved(RuntimeError):
     """
 
 
+@public
 @final
 class LiveLock(AssertionError):
     """Tasks took thousands of steps while no time passed, or a task ignored its cancellation.
@@ -21,11 +25,13 @@ class LiveLock(AssertionError):
     """
 
 
+@public
 @final
 class Stuck(AssertionError):
     """Virtual time ran out while a task was still waiting; the notes show which, and where."""
 
 
+@public
 @final
 class TaskLeftBehind(AssertionError):
     """A task that was not there before the scenario was still there after it."""

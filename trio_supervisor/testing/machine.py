@@ -5,19 +5,18 @@ Importing this imports Hypothesis.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from trio_supervisor._lazy import public
+from trio_supervisor._runtime.supervisor import Supervisor
+from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor.testing._drive import commands as command
+from trio_supervisor.testing._drive.commands import LifecycleCommand
 from trio_supervisor.testing._drive.pilot import MOST_STEPS, Pilot
 from trio_supervisor.testing.strategies import schedules
-
-if TYPE_CHECKING:
-    from trio_supervisor._runtime.supervisor import Supervisor
-    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
-    from trio_supervisor.testing._drive.commands import LifecycleCommand
 
 __all__ = ["LifecycleMachine"]
 
@@ -59,6 +58,7 @@ def _can_add(machine: LifecycleMachine) -> bool:
     return machine.is_open and bool(machine.adds)
 
 
+@public
 class LifecycleMachine(RuleBasedStateMachine):
     """Crashes, stops, restarts, quarantines, removes and adds children of your tree, at any moment.
 

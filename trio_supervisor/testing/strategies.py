@@ -5,12 +5,15 @@ Importing this imports Hypothesis; nothing else of the kit but `LifecycleMachine
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
 from hypothesis.vendor import pretty
 
+from trio_supervisor._lazy import public
 from trio_supervisor._specs.policy import BackoffPolicy, RestartLimit
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor.testing._drive.behaviour import Behaviour, ByAttempt, by_attempt
@@ -32,11 +35,6 @@ from trio_supervisor.testing._script.bodies import walk
 from trio_supervisor.testing._script.code import as_code
 from trio_supervisor.testing._script.decides import Decides, decides
 from trio_supervisor.testing._sim.schedule import Picks
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from hypothesis.strategies import DrawFn, SearchStrategy
 
 __all__ = [
     "backoffs",
@@ -76,6 +74,7 @@ def _seconds(*more: float) -> SearchStrategy[float]:
     return st.sampled_from((*more, *SECONDS))
 
 
+@public
 @st.composite
 def schedules(draw: DrawFn, *, deviations: int = 6, within: int = 60) -> list[int]:
     """Schedules for `simulate`: "the oldest task first", with a few exceptions.
@@ -95,6 +94,7 @@ def schedules(draw: DrawFn, *, deviations: int = 6, within: int = 60) -> list[in
     return picks
 
 
+@public
 @st.composite
 def backoffs(draw: DrawFn) -> BackoffPolicy:
     """Backoff policies, with and without growth and jitter, from "at once" on."""
@@ -111,6 +111,7 @@ def backoffs(draw: DrawFn) -> BackoffPolicy:
     return BackoffPolicy.delays(*draw(waits), reset_after=reset_after)
 
 
+@public
 @st.composite
 def decisions(draw: DrawFn) -> Decides:
     """Functions for ``decide``: each answer that there is, raising, and nonsense; see `decides`.
@@ -178,6 +179,7 @@ def _behaviours(draw: DrawFn, *, stubborn: bool) -> Behaviour:
     return Behaviour(**options)
 
 
+@public
 @st.composite
 def child_behaviours(draw: DrawFn, *, stubborn: bool = True) -> Behaviour | ByAttempt:
     """Bodies with habits: see `Behaviour` for which. The simplest is ready and calm.
@@ -235,6 +237,7 @@ def _child_options(draw: DrawFn, earlier: list[ChildSpec[Any]]) -> dict[str, Any
     return options
 
 
+@public
 @st.composite
 def supervisor_specs(
     draw: DrawFn,
@@ -327,6 +330,7 @@ def _mistakes(spec: SupervisorSpec) -> list[tuple[str, dict[str, Any]]]:
     return child + whole
 
 
+@public
 @st.composite
 def invalid_supervisor_specs(draw: DrawFn, *, max_children: int = 3) -> Callable[[], object]:
     """Trees that have to be refused, as functions that try to make them.
@@ -364,6 +368,7 @@ class _Attempt:
 # ---------------------------------------------------------------- commands
 
 
+@public
 @st.composite
 def commands(
     draw: DrawFn,

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 import attrs
 import trio
 
+from trio_supervisor._attempts.context import ChildContext
 from trio_supervisor._errors import SupervisorError, TaskFailure
+from trio_supervisor._lazy import public
+from trio_supervisor.testing._drive.commands import LifecycleCommand
 from trio_supervisor.testing._script.failures import SimulatedCrash
 
 if TYPE_CHECKING:
-    from trio_supervisor._attempts.context import ChildContext
     from trio_supervisor._runtime.supervisor import Supervisor
     from trio_supervisor._specs.supervisor import ChildSpec
-    from trio_supervisor.testing._drive.commands import LifecycleCommand
 
 End: TypeAlias = Literal["return", "crash", "fail", "cancel_self"]
 AtCancel: TypeAlias = Literal["obey", "crash", "swallow", "shield"]
 
 
+@public
 @final
 @attrs.frozen(repr=False, kw_only=True)
 class Behaviour:
@@ -254,6 +256,7 @@ def _changes(behaviour: Behaviour) -> list[str]:
 _CALM: Final = Behaviour()
 
 
+@public
 @final
 @attrs.frozen(repr=False)
 class ByAttempt:
@@ -270,6 +273,7 @@ class ByAttempt:
         return f"by_attempt({', '.join(map(repr, self.behaviours))})"
 
 
+@public
 def by_attempt(*behaviours: Behaviour) -> ByAttempt:
     """Make a body that behaves differently in each attempt; the last behaviour repeats.
 

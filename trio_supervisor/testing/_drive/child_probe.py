@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, final
 
@@ -9,17 +10,17 @@ import trio
 
 from trio_supervisor._attempts.attempt import Attempt, current_attempt
 from trio_supervisor._errors import ChildNotFound, SupervisorError
+from trio_supervisor._lazy import public
+from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._specs.supervisor import ChildSpec
 from trio_supervisor.testing._script.bodies import calm
 from trio_supervisor.testing._sim.tasks import open_bare_nursery
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-
     from trio_supervisor._attempts.context import ChildContext
-    from trio_supervisor._runtime.supervisor import Supervisor
 
 
+@public
 @final
 class ChildProbe:
     """A child context as the test sees and controls it; `open_child_context` makes it.
@@ -135,6 +136,7 @@ class ChildProbe:
     def post_exit(self, attempt: Attempt) -> None: ...
 
 
+@public
 @asynccontextmanager
 async def open_child_context(
     spec: ChildSpec[Any] | str = "child",

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 import attrs
 import trio
 
 from trio_supervisor._errors import ChildNotFound
+from trio_supervisor._lazy import public
+from trio_supervisor._specs.supervisor import ChildSpec
 from trio_supervisor.testing._script.code import as_code
 from trio_supervisor.testing._script.failures import crash_of, failure_of, interrupt_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from trio_supervisor._attempts.context import ChildContext
     from trio_supervisor._runtime.supervisor import Supervisor
-    from trio_supervisor._specs.supervisor import ChildSpec
 
 
 class Target(Protocol):
@@ -42,6 +42,7 @@ class Target(Protocol):
         """Check that a command that has returned ended the bodies that ran ``before``."""
 
 
+@public
 @attrs.frozen
 class LifecycleCommand:
     """Something done to a running tree. Paths are counted from its root: ``"sessions/login"``."""
@@ -76,6 +77,7 @@ def _place(rig: Target, path: str) -> tuple[Supervisor, str]:
     return value, name
 
 
+@public
 @final
 @attrs.frozen
 class Advance(LifecycleCommand):
@@ -91,6 +93,7 @@ class Advance(LifecycleCommand):
         await trio.sleep(self.seconds)
 
 
+@public
 @final
 @attrs.frozen
 class Crash(LifecycleCommand):
@@ -102,6 +105,7 @@ class Crash(LifecycleCommand):
         rig.inject(self.path, crash_of(self.path))
 
 
+@public
 @final
 @attrs.frozen
 class Fail(LifecycleCommand):
@@ -113,6 +117,7 @@ class Fail(LifecycleCommand):
         rig.inject(self.path, failure_of(self.path))
 
 
+@public
 @final
 @attrs.frozen
 class CancelItself(LifecycleCommand):
@@ -124,6 +129,7 @@ class CancelItself(LifecycleCommand):
         rig.inject(self.path, None)
 
 
+@public
 @final
 @attrs.frozen
 class Interrupt(LifecycleCommand):
@@ -139,6 +145,7 @@ class Interrupt(LifecycleCommand):
         rig.inject(self.path, interrupt_of(self.path))
 
 
+@public
 @final
 @attrs.frozen
 class CancelTree(LifecycleCommand):
@@ -148,6 +155,7 @@ class CancelTree(LifecycleCommand):
         rig.cancel()
 
 
+@public
 @final
 @attrs.frozen
 class ShutDownTree(LifecycleCommand):
@@ -162,6 +170,7 @@ class ShutDownTree(LifecycleCommand):
             rig.supervisor.request_shutdown("test", grace=False)
 
 
+@public
 @final
 @attrs.frozen
 class Stop(LifecycleCommand):
@@ -176,6 +185,7 @@ class Stop(LifecycleCommand):
         rig.check_gone(self, before)
 
 
+@public
 @final
 @attrs.frozen
 class RestartByHand(LifecycleCommand):
@@ -190,6 +200,7 @@ class RestartByHand(LifecycleCommand):
         rig.check_gone(self, before)
 
 
+@public
 @final
 @attrs.frozen
 class QuarantineChild(LifecycleCommand):
@@ -204,6 +215,7 @@ class QuarantineChild(LifecycleCommand):
         rig.check_gone(self, before)
 
 
+@public
 @final
 @attrs.frozen
 class Remove(LifecycleCommand):
@@ -218,6 +230,7 @@ class Remove(LifecycleCommand):
         rig.check_gone(self, before)
 
 
+@public
 @final
 @attrs.frozen(repr=False)
 class Add(LifecycleCommand):
@@ -253,6 +266,7 @@ class Add(LifecycleCommand):
         return f"Add({', '.join([as_code(self.spec), *options])})"
 
 
+@public
 @final
 @attrs.frozen
 class AtOnce(LifecycleCommand):

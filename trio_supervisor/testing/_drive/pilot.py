@@ -7,13 +7,20 @@ happens and no virtual time passes. That is what state machines and fixtures nee
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, final
+from types import TracebackType
+from typing import Any, Final, TypeVar, TypeVarTuple, final
 
 import trio
 from trio.testing import MockClock
 
 from trio_supervisor._errors import SupervisorError
+from trio_supervisor._events.events import Event
+from trio_supervisor._events.snapshot import ChildSnapshot
+from trio_supervisor._lazy import public
+from trio_supervisor._runtime.supervisor import Supervisor
+from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor.testing._drive import commands as command
 from trio_supervisor.testing._drive.rig import PATIENCE, Rig, expected, open_rig
 from trio_supervisor.testing._errors import LiveLock, Stuck, TaskLeftBehind
@@ -23,15 +30,6 @@ from trio_supervisor.testing._script.failures import SimulatedInterrupt
 from trio_supervisor.testing._sim.schedule import Picks, Scheduler, stripped
 from trio_supervisor.testing._sim.tasks import all_tasks, settle, show_tasks
 from trio_supervisor.testing._sim.trio_internals import abandon_run, bury, scheduling
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from types import TracebackType
-
-    from trio_supervisor._events.events import Event
-    from trio_supervisor._events.snapshot import ChildSnapshot
-    from trio_supervisor._runtime.supervisor import Supervisor
-    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -58,6 +56,7 @@ class _Box:
         self.error: BaseException | None = None
 
 
+@public
 @final
 class Pilot:
     """Open a tree in virtual time and drive it from an ordinary test, one call at a time.

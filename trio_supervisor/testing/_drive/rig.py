@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
+from trio_supervisor._attempts.context import ChildContext
 from trio_supervisor._errors import SupervisorError
+from trio_supervisor._lazy import public
 from trio_supervisor._runtime.block import open_supervisor
+from trio_supervisor._runtime.supervisor import Supervisor
+from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
+from trio_supervisor.testing._drive.commands import LifecycleCommand
 from trio_supervisor.testing._oracle.promises import Promises, note_raised
 from trio_supervisor.testing._script.bodies import walk, with_body, wrap_bodies
 from trio_supervisor.testing._script.failures import SimulatedInterrupt
 from trio_supervisor.testing._sim.tasks import open_bare_nursery, settle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
-    from trio_supervisor._attempts.context import ChildContext
-    from trio_supervisor._runtime.supervisor import Supervisor
-    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
-    from trio_supervisor.testing._drive.commands import LifecycleCommand
 
 PATIENCE: Final = 1_000.0
 
@@ -91,6 +93,7 @@ async def _raise(context: ChildContext, error: BaseException) -> None:
     raise error
 
 
+@public
 @final
 class Rig:
     """A running tree to which commands can be given; `open_rig` makes it.
@@ -176,6 +179,7 @@ class Rig:
             await settle()
 
 
+@public
 @asynccontextmanager
 async def open_rig(spec: SupervisorSpec, *, wait_ready: bool = True) -> AsyncIterator[Rig]:
     """Run a tree around a block, and give it commands with `Rig.apply`.
@@ -214,6 +218,7 @@ async def open_rig(spec: SupervisorSpec, *, wait_ready: bool = True) -> AsyncIte
             await promises.check_told()
 
 
+@public
 async def exercise(
     spec: SupervisorSpec, commands: Sequence[LifecycleCommand] = (), *, patience: float = PATIENCE
 ) -> BaseException | None:

@@ -7,18 +7,20 @@ was due that did not come. It shares no code with the supervisor.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, final
 
 from trio_supervisor._events import events as ev
+from trio_supervisor._events.snapshot import SupervisorSnapshot
+from trio_supervisor._lazy import public
+from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor.testing._oracle import rules_exit, rules_rest, rules_run, rules_tree
 from trio_supervisor.testing._oracle.tree_model import TreeModel
 from trio_supervisor.testing._oracle.violation import InvariantViolated, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Container
 
-    from trio_supervisor._events.snapshot import SupervisorSnapshot
-    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
     from trio_supervisor.testing._oracle.model import SupervisorModel
 
 
@@ -158,6 +160,7 @@ _RULES: Final[dict[type[ev.Event], Callable[..., None]]] = {
 }
 
 
+@public
 def find_violations(
     spec: SupervisorSpec,
     events: Iterable[ev.Event | ev.EventGap],
@@ -189,6 +192,7 @@ def find_violations(
     return tuple(oracle.violations)
 
 
+@public
 def check_trace(
     spec: SupervisorSpec,
     events: Iterable[ev.Event | ev.EventGap],

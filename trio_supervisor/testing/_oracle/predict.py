@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 import attrs
 
 from trio_supervisor._errors import ChildNotFound
+from trio_supervisor._lazy import public
+from trio_supervisor._specs.supervisor import SupervisorSpec
 
 if TYPE_CHECKING:
-    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
+    from trio_supervisor._specs.supervisor import ChildSpec
 
 Stages: TypeAlias = tuple[tuple[str, ...], ...]
 Ending: TypeAlias = Literal[
@@ -21,6 +23,7 @@ Ending: TypeAlias = Literal[
 ]
 
 
+@public
 @final
 @attrs.frozen
 class Failure:
@@ -39,6 +42,7 @@ class Failure:
     at_limit: bool = False
 
 
+@public
 @final
 @attrs.frozen
 class Prediction:
@@ -85,6 +89,7 @@ class Prediction:
         return "; ".join(parts)
 
 
+@public
 def predict(spec: SupervisorSpec, failure: Failure | str) -> Prediction:
     """Predict which children must stop and start when one ends, and in which order.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
 from trio_supervisor._events import events as ev
+from trio_supervisor._lazy import public
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
 INVARIANTS: Final[dict[str, str]] = {
     "one_live_attempt": "a child has at most one live attempt; the next waits for its end",
@@ -36,6 +38,7 @@ INVARIANTS: Final[dict[str, str]] = {
 }
 
 
+@public
 @final
 @attrs.frozen
 class Violation:
@@ -63,6 +66,7 @@ class Violation:
         return "\n".join(lines)
 
 
+@public
 @final
 class InvariantViolated(AssertionError):
     """A supervision tree has broken a promise: a fault of this library, not of your program.

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVarTuple, final
 
 import attrs
 
+from trio_supervisor._lazy import public
 from trio_supervisor.testing._run.simulate import MOST_SECONDS, MOST_STEPS, simulate
+from trio_supervisor.testing._run.trace import Trace
 from trio_supervisor.testing._sim.schedule import stripped
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
-    from trio_supervisor.testing._run.trace import Trace
 
 Ts = TypeVarTuple("Ts")
 
 
+@public
 @final
 @attrs.frozen
 class Exploration:
@@ -48,6 +51,7 @@ class Exploration:
         return f"{self.runs} runs, {self.distinct} different, {how}, {len(self.failures)} failures"
 
 
+@public
 def explore(
     scenario: Callable[[*Ts], Awaitable[object]],
     *args: *Ts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVarTuple, final
 
@@ -11,16 +12,17 @@ import trio
 
 import trio_supervisor
 from trio_supervisor._attempts.observer import TreeObserver, observing
+from trio_supervisor._lazy import public
 from trio_supervisor.testing._run.simulate import MOST_SECONDS, MOST_STEPS, simulate
+from trio_supervisor.testing._run.trace import Trace
 from trio_supervisor.testing._script.bodies import matches
 from trio_supervisor.testing._script.failures import SimulatedCrash
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from collections.abc import Generator
 
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._attempts.context import ChildContext
-    from trio_supervisor.testing._run.trace import Trace
 
 Ts = TypeVarTuple("Ts")
 
@@ -29,6 +31,7 @@ _LIBRARY: Final = Path(trio_supervisor.__file__).parent
 _OUTSIDE: Final = ("/trio/", "/trio_supervisor/", "/contextlib.py", "/outcome/")
 
 
+@public
 @final
 @attrs.frozen
 class FaultPoint:
@@ -46,6 +49,7 @@ class FaultPoint:
     trace: Trace[Any]
 
 
+@public
 @final
 @attrs.frozen
 class FaultRuns:
@@ -86,6 +90,7 @@ class FaultRuns:
         return f"{len(self.points)} faults, {how}, {len(self.failures)} failures"
 
 
+@public
 def crash_everywhere(
     scenario: Callable[[*Ts], Awaitable[object]],
     *args: *Ts,

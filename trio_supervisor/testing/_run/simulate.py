@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, cast, final
 
 import trio
 from trio.testing import MockClock
 
+from trio_supervisor._lazy import public
 from trio_supervisor.testing._errors import LiveLock, Stuck, TaskLeftBehind
 from trio_supervisor.testing._oracle.watch import Watch, watching
 from trio_supervisor.testing._run.trace import Trace, TreeTrace
@@ -17,7 +19,7 @@ from trio_supervisor.testing._sim.tasks import all_tasks, show_tasks
 from trio_supervisor.testing._sim.trio_internals import bury, scheduling
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -26,6 +28,7 @@ MOST_SECONDS: Final = 1_000_000.0
 MOST_STEPS: Final = 5_000
 
 
+@public
 def simulate(
     scenario: Callable[[*Ts], Awaitable[T]],
     *args: *Ts,
@@ -205,6 +208,7 @@ def _raise_simplest(
     found.check()  # the first run failed, and the repetition should have
 
 
+@public
 def search(
     scenario: Callable[[*Ts], Awaitable[T]],
     *args: *Ts,

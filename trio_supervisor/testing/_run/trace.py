@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
+from typing import Any, Generic, TypeVar, final
 
 import attrs
 
+from trio_supervisor._events.events import Event
+from trio_supervisor._lazy import public
+from trio_supervisor._specs.supervisor import SupervisorSpec
 from trio_supervisor.testing._oracle.violation import (
     INVARIANTS,
     InvariantViolated,
@@ -15,15 +19,10 @@ from trio_supervisor.testing._oracle.violation import (
 )
 from trio_supervisor.testing._sim.schedule import Picks
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from trio_supervisor._events.events import Event
-    from trio_supervisor._specs.supervisor import SupervisorSpec
-
 T_co = TypeVar("T_co", covariant=True)
 
 
+@public
 @final
 @attrs.frozen
 class TreeTrace:
@@ -35,6 +34,7 @@ class TreeTrace:
     """The specs of children added at run time, by `Event.sequence` of their `ChildAdded`."""
 
 
+@public
 @final
 @attrs.frozen(eq=False)
 class Trace(Generic[T_co]):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from trio_supervisor._errors import SpecError
+from trio_supervisor._lazy import public
 from trio_supervisor._specs.body import Body, label_of
+from trio_supervisor._specs.supervisor import SupervisorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
     from trio_supervisor._attempts.context import ChildContext
-    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
+    from trio_supervisor._specs.supervisor import ChildSpec
 
 S = TypeVar("S", "ChildSpec[Any]", "SupervisorSpec")
 
 
+@public
 def with_bodies(
     spec: SupervisorSpec, bodies: Mapping[str, Callable[..., Awaitable[object]]]
 ) -> SupervisorSpec:

@@ -6,6 +6,7 @@ import functools
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+from trio_supervisor._lazy import public
 from trio_supervisor._specs.body import Body, label_of
 from trio_supervisor._specs.policy import INHERIT, OnLimit, ReadinessPolicy
 from trio_supervisor._specs.supervisor import DEFAULT_CHILD_LIMIT, ChildSpec, SupervisorSpec
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _WIDTH: Final = 96
 
 
+@public
 def as_code(spec: SupervisorSpec | ChildSpec[Any]) -> str:
     """Return the Python expression that makes ``spec``, without options at their defaults.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 import attrs
 
+from trio_supervisor._events.exits import ChildRunReport
+from trio_supervisor._lazy import public
 from trio_supervisor._specs.policy import DoNotRestart, Escalate, Quarantine, Restart, ShutdownTree
-
-if TYPE_CHECKING:
-    from trio_supervisor._events.exits import ChildRunReport
 
 Answer: TypeAlias = Literal[
     "table", "restart", "later", "done", "quarantine", "escalate", "shutdown", "raise", "nonsense"
@@ -35,6 +34,7 @@ class SimulatedIndecision(Exception):
     """The exception that the answer ``"raise"`` raises."""
 
 
+@public
 @final
 @attrs.frozen(repr=False)
 class Decides:
@@ -60,6 +60,7 @@ class Decides:
         return f"decides({', '.join(map(repr, self.answers))})"
 
 
+@public
 def decides(*answers: Answer) -> Decides:
     """Make a ``decide`` that gives one answer for each attempt; the last answer repeats.
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import final
 
 from trio_supervisor._errors import TaskFailure
+from trio_supervisor._lazy import public
 
 
+@public
 @final
 class SimulatedCrash(Exception):
     """The exception that a `Behaviour` raises, and that the kit injects, when a child crashes."""
 
 
+@public
 @final
 class SimulatedInterrupt(BaseException):
     """Stands for a `KeyboardInterrupt` or `SystemExit` raised in a child.

@@ -9,11 +9,11 @@ of turn.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import Any, TypeAlias, final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from trio_supervisor._lazy import public
 
 Schedule: TypeAlias = "Sequence[int]"
 
@@ -109,6 +109,7 @@ class Scheduler(Random):
         return 0 if self._beyond is None else self._beyond.randrange(among)
 
 
+@public
 def shrink_schedule(
     schedule: Sequence[int], fails: Callable[[tuple[int, ...]], bool], *, most_runs: int = 400
 ) -> tuple[int, ...]:
