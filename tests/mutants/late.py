@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 WORDS: Final[dict[str, Callable[[float], o.Signal]]] = {
     "ready": lambda now: o.BecameReady("a", 1),
     "not ready": lambda now: o.LostReadiness("a", 1, "tired"),
-    "beat": lambda now: o.Beat("a", 1, now),
-    "busy": lambda now: o.Beat("a", 1, now, now + 50),
+    "beat": lambda now: o.Heartbeat("a", 1, now),
+    "busy": lambda now: o.Heartbeat("a", 1, now, now + 50),
     "extension": lambda now: o.StartExtended("a", 1, now + 50),
     "forfeit": lambda now: o.GraceForfeited("a", 1),
     "exit": lambda now: o.Exited("a", 1, BOOM, None, BOOM.describe()),
