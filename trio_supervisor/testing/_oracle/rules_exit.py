@@ -69,9 +69,8 @@ def _check_blame(
     tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildExited
 ) -> None:
     if child.stop_requested_at is None:
-        if event.kind in ("stopped", "aborted"):
-            if not supervisor.is_broken:
-                supervisor.unexplained.append((child, event))  # see `judge_unexplained`
+        if event.kind in ("stopped", "aborted") and not supervisor.is_broken:
+            supervisor.unexplained.append((child, event))  # see `judge_unexplained`
         if event.stop_reason is not None:
             tree.fail("blame", "it has a stop reason, but no stop had been requested", event, child)
     if event.kind in ("timed_out", "unhealthy") and child.stop_cause not in ("fault", "unknown"):
