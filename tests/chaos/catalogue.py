@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_supervisor._attempts.observer import observing
-
 from . import outside, storms, stubborn
 from .verdict import Scene
 
@@ -44,8 +42,7 @@ def play(name: str, length: float, *, slack: float = 1.0) -> Scene:
     log.addHandler(counter)
     propagate, log.propagate = log.propagate, False
     try:
-        with observing(scene.meter):
-            trio.run(SCENARIOS[name], scene)
+        trio.run(SCENARIOS[name], scene)
     except Exception as error:
         scene.check(f"no exception, but {error!r}", fact=False)
     finally:

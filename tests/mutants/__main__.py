@@ -6,10 +6,26 @@ import argparse
 import sys
 from collections import Counter
 from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Final
+
+import trio_supervisor
 
 from .catalogue import MUTANTS
 from .find import FINDERS
 from .run import TOO_LONG, hunt
+
+ROOT: Final = Path(trio_supervisor.__file__).parent
+
+
+def fits(name: str) -> bool:
+    """Whether its pattern is found in the source; says so if it is not."""
+    try:
+        MUTANTS[name].check(ROOT)
+    except (LookupError, SyntaxError) as error:
+        print(f"does not fit: {error}", flush=True)
+        return False
+    return True
 
 
 def main() -> int:
@@ -18,6 +34,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="parts of the names of those to plant")
     parser.add_argument("--by", choices=FINDERS, default="all")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--check", action="store_true", help="only say which fit the source")
     parser.add_argument("--list", action="store_true", help="only say which there are")
     options = parser.parse_args()
     chosen = [
@@ -26,6 +43,10 @@ def main() -> int:
     if options.list:
         print("\n".join(f"{MUTANTS[name].module:18} {name}" for name in chosen))
         return 0
+    unfit = [name for name in chosen if not fits(name)]
+    if unfit or options.check:
+        print(f"{len(chosen) - len(unfit)}/{len(chosen)} fit the source")
+        return 1 if unfit else 0
     by: Counter[str] = Counter()
     slowest = 0.0
     total = 0.0

@@ -47,7 +47,7 @@ def with_kit() -> Iterator[str]:
         except Exception as error:  # not even the simulation survives it
             yield f"{type(error).__name__} (case {seed})"
         else:
-            yield "" if trace.ok else f"{', '.join(trace.fault)} (case {seed})"
+            yield "" if trace.ok else f"{', '.join(trace.signature)} (case {seed})"
 
 
 def with_model() -> Iterator[str]:

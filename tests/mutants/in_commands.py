@@ -14,96 +14,142 @@ MUTANTS: Final = (
     Mutant(
         "a removal is overwritten by a later stop",
         _COMMANDS,
-        "    if child is not None and child.desired in (DesiredState.UP, DesiredState.DONE):\n"
-        '        machine.outbox.command_accepted(child, "stop", command.reason, command.by)\n',
-        "    if child is not None and child.desired in (DesiredState.UP, DesiredState.DONE, "
-        "DesiredState.REMOVED):\n"
-        '        machine.outbox.command_accepted(child, "stop", command.reason, command.by)\n'
-        "        child.desired = DesiredState.UP\n",
+        "stop_child",
+        """
+        if child is not None and child.desired in (DesiredState.UP, DesiredState.DONE):
+            machine.outbox.command_accepted(child, "stop", command.reason, command.by)
+            ...
+        else:
+            ...
+        """,
+        """
+        if child is not None and child.desired in (
+            DesiredState.UP,
+            DesiredState.DONE,
+            DesiredState.REMOVED,
+        ):
+            machine.outbox.command_accepted(child, "stop", command.reason, command.by)
+            child.desired = DesiredState.UP
+            ...
+        else:
+            ...
+        """,
     ),
     Mutant(
         "a removed child can be restarted",
         _COMMANDS,
-        "    if child.desired is DesiredState.REMOVED:\n"
-        "        machine.outbox.refuse(CommandRefused("
-        'f"cannot restart {child.path}: it is being removed"))\n        return\n',
+        "restart_child",
+        """
+        if child.desired is DesiredState.REMOVED:
+            machine.outbox.refuse(
+                CommandRefused(f"cannot restart {child.path}: it is being removed")
+            )
+            return
+        """,
         "",
     ),
     Mutant(
         "a restart by hand keeps the backoff",
         _COMMANDS,
-        "    set_backoff(child, None, machine.timers)\n",
-        "    pass\n",
+        "restart_child",
+        "set_backoff(child, None, machine.timers)",
+        "pass",
     ),
     Mutant(
         "a restart by hand keeps the count of failures",
         _COMMANDS,
-        "    child.generation += 1\n    child.consecutive_failures = 0\n",
-        "    child.generation += 1\n",
+        "restart_child",
+        "child.consecutive_failures = 0",
+        "",
     ),
     Mutant(
         "a restart by hand in the first start jumps the line",
         _COMMANDS,
-        "    if child.in_start_set or not (machine.is_started or child.ever_ready or "
-        "child.dynamic):\n",
-        "    if False:\n",
+        "restart_child",
+        "child.in_start_set or not (machine.is_started or child.ever_ready or child.dynamic)",
+        "False",
     ),
     Mutant(
         "a child that others require can be removed",
         _COMMANDS,
-        "    if child.dependents:\n        names",
-        "    if False:\n        names",
+        "remove_child",
+        """
+        if child.dependents:
+            ...
+        """,
+        """
+        if False:
+            ...
+        """,
     ),
     Mutant(
         "a stop undoes a quarantine",
         _COMMANDS,
-        "child is not None and child.desired in (DesiredState.UP, DesiredState.DONE):",
-        "child is not None and child.desired in (DesiredState.UP, DesiredState.DONE, "
-        "DesiredState.QUARANTINED):",
+        "stop_child",
+        "(DesiredState.UP, DesiredState.DONE)",
+        "(DesiredState.UP, DesiredState.DONE, DesiredState.QUARANTINED)",
     ),
     Mutant(
         "children can be added without limit",
         _COMMANDS,
+        "reason_to_refuse",
         "len(machine.children) >= most",
         "len(machine.children) > most",
     ),
     Mutant(
         "a restart by hand does not undo a stop",
         _COMMANDS,
-        "    child.desired = DesiredState.UP\n    child.reason",
-        "    if child.desired is not DesiredState.STOPPED:\n"
-        "        child.desired = DesiredState.UP\n    child.reason",
+        "restart_child",
+        "child.desired = DesiredState.UP",
+        """
+        if child.desired is not DesiredState.STOPPED:
+            child.desired = DesiredState.UP
+        """,
     ),
     Mutant(
         "a restart that is under way is begun once more",
         _COMMANDS,
-        "    if child.restart_pending:  #",
-        "    if False:  #",
+        "restart_child",
+        """
+        if child.restart_pending:
+            ...
+        """,
+        """
+        if False:
+            ...
+        """,
     ),
     Mutant(
         "a restart by hand is charged",
         _COMMANDS,
-        "    child.generation += 1\n",
-        "    child.generation += 1\n    if child.window is not None:\n"
-        "        child.window.charge(now)\n",
+        "restart_child",
+        "child.generation += 1",
+        """
+        child.generation += 1
+        if child.window is not None:
+            child.window.charge(_3)
+        """,
     ),
     # ---------------------------------------------------------------- requirements
     Mutant(
         "a requirement is met by one that was ready once",
         _LIFE,
-        "            return self.ready and self.stop_cause is None\n",
-        "            return self.was_ready\n",
+        "ChildLife.is_met",
+        "self.ready and self.stop_cause is None",
+        "self.was_ready",
     ),
     Mutant(
         "a requirement is met by any child that is done",
         _LIFE,
-        "        return self.desired is DesiredState.DONE and self.done_by_success\n",
-        "        return self.desired is DesiredState.DONE\n",
+        "ChildLife.is_met",
+        "self.desired is DesiredState.DONE and self.done_by_success",
+        "self.desired is DesiredState.DONE",
     ),
     Mutant(
         "a requirement is met by one that has to go",
         _LIFE,
-        "            return self.ready and self.stop_cause is None\n",
-        "            return self.ready\n",
+        "ChildLife.is_met",
+        "self.ready and self.stop_cause is None",
+        "self.ready",
     ),
 )

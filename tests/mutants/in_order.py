@@ -12,150 +12,187 @@ MUTANTS: Final = (
     Mutant(
         "a group restart starts before the old scopes have closed",
         _ORDER,
-        "        if self._barrier_is_closed(child):\n"
-        "            self._waiting_for_barrier[child] = None\n",
-        "        if False:\n            self._waiting_for_barrier[child] = None\n",
+        "ChildOrdering.admit_start",
+        "self._barrier_is_closed(child)",
+        "False",
     ),
     Mutant(
         "children of a sequence stop in any order",
         _ORDER,
-        "        return last is None or last is child\n",
-        "        return True\n",
+        "SequenceOrdering._static_may_stop",
+        "last is None or last is child",
+        "True",
     ),
     Mutant(
         "children of a sequence stop in the order of their start",
         _ORDER,
-        'self._stop_set = IndexHeap("in_stop_set", last_first=True)',
-        'self._stop_set = IndexHeap("in_stop_set", last_first=False)',
+        "SequenceOrdering.__init__",
+        "True",
+        "False",
     ),
     Mutant(
         "children of a graph stop before those that require them",
         _ORDER,
-        "        return child.dependents_stopping == 0\n",
-        "        return True\n",
+        "GraphOrdering._static_may_stop",
+        "child.dependents_stopping == 0",
+        "True",
     ),
     Mutant(
         "children of a sequence do not wait for those before them",
         _ORDER,
-        "        return None if first is child else first\n",
-        "        return None\n",
+        "ChildOrdering._unsettled_predecessor",
+        "None if first is child else first",
+        "None",
     ),
     Mutant(
         "requirements are not waited for",
         _ORDER,
-        "        if not child.requires:\n",
-        "        if True:\n",
+        "ChildOrdering.admit_start",
+        """
+        if not child.requires:
+            ...
+        """,
+        """
+        if True:
+            ...
+        """,
     ),
     Mutant(
         "rest_for_one restarts those before the failing child, too",
         _ORDER,
-        "            if member is child:\n                break\n",
+        "SequenceOrdering._statics_from",
+        """
+        if member is child:
+            break
+        """,
         "",
     ),
     Mutant(
         "rest_for_one forgets the children added later",
         _ORDER,
-        "        return [*self._statics_from(child), *self.dynamics]\n",
-        "        return [*self._statics_from(child)]\n",
+        "ChildOrdering.group_of",
+        "[*self._statics_from(child), *self.dynamics]",
+        "[*self._statics_from(child)]",
     ),
     Mutant(
         "rest_for_one in a graph forgets indirect dependents",
         _ORDER,
-        "                    queue.append(dependent)\n",
+        "ChildOrdering._with_dependents",
+        "queue.append(dependent)",
         "",
     ),
     Mutant(
         "one_for_all forgets the children added later",
         _ORDER,
-        "            return [*self._statics_from(None), *self.dynamics]\n",
-        "            return [*self._statics_from(None)]\n",
+        "ChildOrdering.group_of",
+        "[*self._statics_from(None), *self.dynamics]",
+        "[*self._statics_from(None)]",
     ),
     Mutant(
         "those who wait for a requirement are not woken",
         _ORDER,
-        "            self.todo.extend(child.watchers)\n",
+        "ChildOrdering.wake_watchers",
+        "self.todo.extend(child.watchers)",
         "",
     ),
     Mutant(
         "the next in line is not woken",
         _ORDER,
-        "            self._static_leaves_start_set(child)\n            self._wake_start_set()\n",
-        "            self._static_leaves_start_set(child)\n",
+        "ChildOrdering.leave_start_set",
+        "self._wake_start_set()",
+        "",
     ),
     Mutant(
         "the next to stop is not woken",
         _ORDER,
-        "        self._stop_set.count -= 1\n        self._wake_stop_set()\n",
-        "        self._stop_set.count -= 1\n",
+        "SequenceOrdering._static_leaves_stop_set",
+        "self._wake_stop_set()",
+        "",
     ),
     Mutant(
         "statics are not told that the last added child is gone",
         _ORDER,
-        "        if child.dynamic and not self.dynamic_stopping:\n"
-        "            self._wake_stop_set()\n",
+        "ChildOrdering.stop_finished",
+        """
+        if child.dynamic and (not self.dynamic_stopping):
+            self._wake_stop_set()
+        """,
         "",
     ),
     Mutant(
         "the barrier opens, and nobody behind it is told",
         _ORDER,
-        "            self.todo.extend(self._waiting_for_barrier)\n",
+        "ChildOrdering.stop_finished",
+        "self.todo.extend(self._waiting_for_barrier)",
         "",
     ),
     Mutant(
         "drained requirements are not told further",
         _ORDER,
-        "                if not required.in_stop_set and (before == 0 or "
-        "required.dependents_stopping == 0):\n"
-        "                    stack.append(required)\n",
+        "ChildOrdering._count_stopping",
+        """
+        if not required.in_stop_set and (before == 0 or required.dependents_stopping == 0):
+            stack.append(required)
+        """,
         "",
     ),
     Mutant(
         "a removed child keeps its place among what others wait for",
         _ORDER,
-        "            required.dependents.pop(child)\n",
-        "            pass\n",
+        "ChildOrdering.drop",
+        "required.dependents.pop(child)",
+        "pass",
     ),
     Mutant(
         "a child restarted by hand waits for its predecessors",
         _ORDER,
-        "        if not child.in_start_set or child.skips_predecessors:\n            return None\n",
-        "        if not child.in_start_set:\n            return None\n",
+        "ChildOrdering._unsettled_predecessor",
+        "not child.in_start_set or child.skips_predecessors",
+        "not child.in_start_set",
     ),
     Mutant(
         "whoever waits for one that is held down holds up everybody behind",
         _ORDER,
-        "            # Successors must not wait for a command that may never come.\n"
-        "            self.leave_start_set(child)\n",
-        "            pass\n",
+        "ChildOrdering._note_requirement_down",
+        "self.leave_start_set(child)",
+        "pass",
     ),
     Mutant(
         "children added later stop after the declared ones",
         _ORDER,
-        "return child.dynamic or (not self.dynamic_stopping and self._static_may_stop(child))",
-        "return child.dynamic or self._static_may_stop(child)",
+        "ChildOrdering.may_stop",
+        "child.dynamic or (not self.dynamic_stopping and self._static_may_stop(child))",
+        "child.dynamic or self._static_may_stop(child)",
     ),
     Mutant(
         "in a graph, one_for_all starts some while others are leaving",
         _ORDER,
-        "        if self.together:\n            return True\n        if child.dynamic:",
-        "        if child.dynamic:",
+        "ChildOrdering._barrier_is_closed",
+        """
+        if self.together:
+            return True
+        """,
+        "",
     ),
     Mutant(
         "in a graph, one starts while those that require it are leaving",
         _ORDER,
-        "        return child.dependents_stopping > 0\n",
-        "        return False\n",
+        "GraphOrdering._static_barrier_is_closed",
+        "child.dependents_stopping > 0",
+        "False",
     ),
     Mutant(
         "in a graph, rest_for_one restarts everybody",
         _ORDER,
+        "GraphOrdering._statics_from",
         "[member for member in self._with_dependents(child) if not member.dynamic]",
         "list(self._statics)",
     ),
     Mutant(
         "in a graph, children added later do not wait for the declared ones",
         _ORDER,
-        "        return next(iter(self._start_set), None) if child.dynamic else child\n",
-        "        return child\n",
+        "GraphOrdering.first_unsettled_static",
+        "next(iter(self._start_set), None) if child.dynamic else child",
+        "child",
     ),
 )

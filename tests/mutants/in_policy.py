@@ -14,262 +14,338 @@ MUTANTS: Final = (
     Mutant(
         "a window admits one restart too many",
         _RESTART,
-        "        return self.used(now) < self.limit.max_restarts\n",
-        "        return self.used(now) <= self.limit.max_restarts\n",
+        "Window.admits",
+        "self.used(now) < self.limit.max_restarts",
+        "self.used(now) <= self.limit.max_restarts",
     ),
     Mutant(
         "a window admits one restart too few",
         _RESTART,
-        "        return self.used(now) < self.limit.max_restarts\n",
-        "        return self.used(now) + 1 < self.limit.max_restarts\n",
+        "Window.admits",
+        "self.used(now)",
+        "self.used(now) + 1",
     ),
     Mutant(
         "what is exactly as old as the window still counts",
         _RESTART,
-        "while times and times[0] <= edge:",
-        "while times and times[0] < edge:",
+        "Window.used",
+        "times[0] <= edge",
+        "times[0] < edge",
     ),
     Mutant(
         "the window is never emptied",
         _RESTART,
-        "            times.popleft()\n",
-        "            break\n",
+        "Window.used",
+        "times.popleft()",
+        "break",
     ),
     Mutant(
         "a transient child that has succeeded is restarted",
         _RESTART,
-        "    (RestartPolicy.TRANSIENT, True): DoNotRestart(),\n",
-        "    (RestartPolicy.TRANSIENT, True): Restart(),\n",
+        "",
+        "DoNotRestart",
+        "Restart",
     ),
     Mutant(
         "a transient child that has failed is not restarted",
         _RESTART,
-        "    (RestartPolicy.TRANSIENT, False): Restart(),\n",
-        "    (RestartPolicy.TRANSIENT, False): DoNotRestart(),\n",
+        "",
+        "{**..., (RestartPolicy.TRANSIENT, False): Restart(), **...}",
+        "{**..., (RestartPolicy.TRANSIENT, False): DoNotRestart(), **...}",
     ),
     Mutant(
         "a permanent child that returns is not restarted",
         _RESTART,
-        "    (RestartPolicy.PERMANENT, True): Restart(),\n",
-        "    (RestartPolicy.PERMANENT, True): DoNotRestart(),\n",
+        "",
+        "{**..., (RestartPolicy.PERMANENT, True): Restart(), **...}",
+        "{**..., (RestartPolicy.PERMANENT, True): DoNotRestart(), **...}",
     ),
     Mutant(
         "a temporary child that fails is restarted",
         _RESTART,
-        "    (RestartPolicy.TEMPORARY, False): REMOVE,\n",
-        "    (RestartPolicy.TEMPORARY, False): Restart(),\n",
+        "",
+        "{**..., (RestartPolicy.TEMPORARY, False): REMOVE, **...}",
+        "{**..., (RestartPolicy.TEMPORARY, False): Restart(), **...}",
     ),
     Mutant(
         "a group restart is charged for each member",
         _JUDGE,
-        "        machine.window.charge(now)\n    if child.window",
-        "        for _ in machine.ordering.group(child):\n            machine.window.charge(now)\n"
-        "    if child.window",
+        "_restart",
+        """
+        if not machine.window.admits(now):
+            ...
+        machine.window.charge(now)
+        """,
+        """
+        if not machine.window.admits(now):
+            ...
+        for _ in machine.ordering.group(_2):
+            machine.window.charge(now)
+        """,
     ),
     Mutant(
         "the child's own window is never charged",
         _JUDGE,
-        "        child.window.charge(now)\n",
-        "        pass\n",
+        "_restart",
+        """
+        if child.window is not None:
+            child.window.charge(now)
+        """,
+        """
+        if child.window is not None:
+            pass
+        """,
     ),
     Mutant(
         "all children share one window of their own",
         _JUDGE,
-        "            child.window = Window(limit)\n",
-        "            shared = [c.window for c in machine.children.values() if c.window]\n"
-        "            child.window = shared[0] if shared else Window(limit)\n",
+        "_restart",
+        "child.window = Window(limit)",
+        """
+        shared = [c.window for c in _1.children.values() if c.window]
+        child.window = shared[0] if shared else Window(limit)
+        """,
     ),
     Mutant(
         "a full window lets everybody pass",
         _RESTART,
-        "        return self.used(now) < self.limit.max_restarts\n",
-        "        return self.used(now) != self.limit.max_restarts - 1\n",
+        "Window.admits",
+        "self.used(now) < self.limit.max_restarts",
+        "self.used(now) != self.limit.max_restarts - 1",
     ),
     Mutant(
         "the shared window is asked and charged first",
         _JUDGE,
-        "        if not child.window.admits(now):\n            _apply_child_limit(",
-        "        if not child.window.admits(now):\n"
-        "            if machine.window is not None:\n                machine.window.charge(now)\n"
-        "            _apply_child_limit(",
+        "_restart",
+        "_apply_child_limit(machine, child, signal, now, child.window)",
+        """
+        if machine.window is not None:
+            machine.window.charge(now)
+        _apply_child_limit(machine, child, signal, now, child.window)
+        """,
     ),
     Mutant(
         "a child at its limit is quarantined, whatever was declared",
         _JUDGE,
-        "    if child.spec.on_limit is OnLimit.ESCALATE:\n",
-        "    if False:\n",
+        "_apply_child_limit",
+        "child.spec.on_limit is OnLimit.ESCALATE",
+        "False",
     ),
     Mutant(
         "a limit ends the supervisor quietly",
         _JUDGE,
-        "o.Outcome(o.OutcomeKind.LIMIT, reason, child.name, child.attempt)",
-        "o.Outcome(o.OutcomeKind.SHUTDOWN, reason, child.name, child.attempt)",
+        "_escalate_at_limit",
+        "o.OutcomeKind.LIMIT",
+        "o.OutcomeKind.SHUTDOWN",
     ),
     Mutant(
         "a failed first start is retried",
         _JUDGE,
-        "    if not how.is_success and machine.is_first_start(child):\n",
-        "    if False:\n",
+        "apply_policy",
+        "not how.is_success and machine.is_first_start(child)",
+        "False",
     ),
     Mutant(
         "the backoff does not grow",
         _JUDGE,
-        "    child.consecutive_failures += 1\n",
+        "_restart",
+        "child.consecutive_failures += 1",
         "",
     ),
     Mutant(
         "the backoff begins with its second step",
         _JUDGE,
+        "_restart",
         "child.spec.backoff.delay(child.consecutive_failures, machine.random)",
         "child.spec.backoff.delay(child.consecutive_failures + 1, machine.random)",
     ),
     Mutant(
         "a group does not wait for its longest backoff",
         _JUDGE,
-        "        if member.backoff is not None and member.backoff.until > until:\n",
-        "        if False:\n",
+        "_restart",
+        "member.backoff is not None and member.backoff.until > until",
+        "False",
     ),
     Mutant(
         "only the failing child backs off, its group does not",
         _JUDGE,
-        "        set_backoff(member, backoff, machine.timers)\n",
-        "        set_backoff(member, backoff if member is failed else None, machine.timers)\n",
+        "_restart_member",
+        "set_backoff(member, backoff, machine.timers)",
+        "set_backoff(member, backoff if member is _3 else None, machine.timers)",
     ),
     Mutant(
         "the timer of a hold is not armed",
         _JUDGE,
-        "        machine.timers.arm(backoff, until)\n",
-        "        pass\n",
+        "_restart",
+        "machine.timers.arm(backoff, until)",
+        "pass",
     ),
     Mutant(
         "siblings are started again without having been stopped",
         _JUDGE,
-        "        machine.ordering.join_start_set(member)\n"
-        "        machine.mark_for_stopping(member, StopCause.DESIRED_STATE, reason, "
-        "in_order=True)\n",
-        "        machine.ordering.join_start_set(member)\n",
+        "_restart_member",
+        """
+        member.desired = DesiredState.UP
+        ...
+        machine.mark_for_stopping(member, StopCause.DESIRED_STATE, reason, in_order=True)
+        """,
+        """
+        member.desired = DesiredState.UP
+        ...
+        """,
     ),
     Mutant(
         "a temporary member of a group is restarted",
         _JUDGE,
-        "    temporary = member.spec.restart is RestartPolicy.TEMPORARY and member is not failed\n",
-        "    temporary = False\n",
+        "_restart_member",
+        "member.spec.restart is RestartPolicy.TEMPORARY and member is not failed",
+        "False",
     ),
     Mutant(
         "a group restart brings back who is held down",
         _JUDGE,
-        "_RESTARTED_WITH_GROUP = frozenset({DesiredState.UP, DesiredState.DONE})",
-        "_RESTARTED_WITH_GROUP = frozenset({DesiredState.UP, DesiredState.DONE, "
-        "DesiredState.STOPPED, DesiredState.QUARANTINED})",
+        "",
+        "{DesiredState.UP, DesiredState.DONE}",
+        "{DesiredState.UP, DesiredState.DONE, DesiredState.STOPPED, DesiredState.QUARANTINED}",
     ),
     Mutant(
         "a group restart leaves out who is done",
         _JUDGE,
-        "_RESTARTED_WITH_GROUP = frozenset({DesiredState.UP, DesiredState.DONE})",
-        "_RESTARTED_WITH_GROUP = frozenset({DesiredState.UP})",
+        "",
+        "{DesiredState.UP, DesiredState.DONE}",
+        "{DesiredState.UP}",
     ),
     Mutant(
         "a significant exit is missed",
         _JUDGE,
-        "        if mode is AutoShutdown.ANY_SIGNIFICANT:\n",
-        "        if False:\n",
+        "_after_rest",
+        "mode is AutoShutdown.ANY_SIGNIFICANT",
+        "False",
     ),
     Mutant(
         "the first significant exit counts as the last",
         _JUDGE,
-        "            other.is_active for other in machine.significant if other is not child\n",
-        "            False for other in machine.significant if other is not child\n",
+        "_after_rest",
+        "other.is_active",
+        "False",
     ),
     Mutant(
         "a quarantined significant child ends the supervisor",
         _JUDGE,
-        "    machine.take_down(child, DesiredState.QUARANTINED, window.describe())\n"
-        "    _after_rest(machine, child, now, counts=False)\n",
-        "    machine.take_down(child, DesiredState.QUARANTINED, window.describe())\n"
-        "    _after_rest(machine, child, now, counts=True)\n",
+        "_apply_child_limit",
+        "False",
+        "True",
     ),
     Mutant(
         "a supervisor whose children are all done goes on",
         _JUDGE,
-        "    if mode is AutoShutdown.ALL_DONE and machine.is_idle:\n",
-        "    if False:\n",
+        "_after_rest",
+        "mode is AutoShutdown.ALL_DONE and machine.is_idle",
+        "False",
     ),
     Mutant(
         "being idle is said again and again",
         _JUDGE,
-        "        and not machine.idle_reported\n",
-        "",
+        "_after_rest",
+        """
+        mode is AutoShutdown.NEVER and (not machine.idle_reported) and (
+            not child.dynamic
+        ) and machine.is_idle
+        """,
+        "mode is AutoShutdown.NEVER and (not child.dynamic) and machine.is_idle",
     ),
     Mutant(
         "what decide says is ignored",
         _JUDGE,
-        "    if signal.decision is not None:\n",
-        "    if False:\n",
+        "apply_policy",
+        "signal.decision is not None",
+        "False",
     ),
     Mutant(
         "a decide that raises is taken for the success that it judged",
         _JUDGE,
-        "succeeded = how.is_success and not signal.decide_error",
-        "succeeded = how.is_success",
+        "apply_policy",
+        "how.is_success and (not signal.decide_error)",
+        "how.is_success",
     ),
     Mutant(
         "the waits of a backoff end one too early",
         _POLICY,
+        "BackoffPolicy.delay",
         "self.steps[step] if step < len(self.steps) else self.steps[-1]",
         "self.steps[step] if step < len(self.steps) - 1 else self.steps[0]",
     ),
     Mutant(
         "a hold that a later failure inherits never ends",
         _JUDGE,
-        "        machine.timers.arm(backoff, until)\n",
-        "        machine.timers.arm(backoff, until if until == now + delay else float('inf'))\n",
+        "_restart",
+        "machine.timers.arm(backoff, until)",
+        'machine.timers.arm(backoff, until if until == _4 + _5 else float("inf"))',
     ),
     Mutant(
         "the jitter is the same for everybody",
         _POLICY,
-        "random.uniform(-1, 1)",
-        "type(random)(42).uniform(-1, 1)",
+        "BackoffPolicy.delay",
+        "random.uniform",
+        "type(random)(42).uniform",
     ),
     Mutant(
         "there is no jitter",
         _POLICY,
-        "        if self.jitter:\n            seconds",
-        "        if False:\n            seconds",
+        "BackoffPolicy.delay",
+        """
+        if self.jitter:
+            ...
+        """,
+        """
+        if False:
+            ...
+        """,
     ),
     Mutant(
         "the backoff has no maximum",
         _POLICY,
+        "BackoffPolicy.delay",
         "min(self.maximum, self.initial * self.factor**step)",
         "self.initial * self.factor**step",
     ),
     Mutant(
         "what a child escalates ends the supervisor quietly",
         _JUDGE,
-        "o.Outcome(o.OutcomeKind.ESCALATED, reason",
-        "o.Outcome(o.OutcomeKind.SHUTDOWN, reason",
+        "apply_policy",
+        "o.OutcomeKind.ESCALATED",
+        "o.OutcomeKind.SHUTDOWN",
     ),
     Mutant(
         "a decision to end the tree restarts the child",
         _JUDGE,
-        'reason = decision.reason or f"{child.path} asked for it"\n        machine.begin_shutdown(',
-        'reason = decision.reason or f"{child.path} asked for it"\n        id(',
+        "apply_policy",
+        """
+        machine.begin_shutdown(
+            o.Outcome(o.OutcomeKind.SHUTDOWN, reason, child.name, child.attempt), now
+        )
+        """,
+        "id(o.Outcome(o.OutcomeKind.SHUTDOWN, reason, child.name, child.attempt), now)",
     ),
     Mutant(
         "a limit that is reached is not told",
         _JUDGE,
+        "_apply_child_limit",
         '_emit_decision(machine, child, "quarantine", "limit", signal, window=window)',
         "pass",
     ),
     Mutant(
         "the delay that decide asks for is ignored",
         _JUDGE,
+        "apply_policy",
         "_restart(machine, child, signal, now, decision.delay, source)",
         "_restart(machine, child, signal, now, None, source)",
     ),
     Mutant(
         "a failed start_child keeps its name",
         _JUDGE,
-        "desired = DesiredState.STOPPED if child.dependents else DesiredState.REMOVED",
-        "desired = DesiredState.STOPPED",
+        "_fail_first_start",
+        "DesiredState.STOPPED if child.dependents else DesiredState.REMOVED",
+        "DesiredState.STOPPED",
     ),
 )

@@ -15,98 +15,151 @@ MUTANTS: Final = (
     Mutant(
         "nobody is ever cancelled after its grace",
         _OVERDUE,
-        "    if child.stage is Stage.STOP_REQUESTED:\n        machine.cancel(child, now)\n",
-        "    if child.stage is Stage.STOP_REQUESTED:\n        pass\n",
+        "_child_deadline_passed",
+        "machine.cancel(child, now)",
+        "pass",
     ),
     Mutant(
         "at the shutdown deadline those already asked are forgotten",
         _OVERDUE,
-        "        elif child.live and child.stage is Stage.STOP_REQUESTED:\n"
-        "            machine.cancel(child, now)\n",
+        "_shutdown_deadline_passed",
+        """
+        if child.live and child.stage is Stage.STOP_REQUESTED:
+            machine.cancel(child, now)
+        """,
         "",
     ),
     Mutant(
         "at the shutdown deadline those not asked yet are forgotten",
         _OVERDUE,
-        "        if child.live and child.stage is Stage.RUNNING:\n"
-        "            machine.request_stop(child, now)\n        elif",
-        "        if",
+        "_shutdown_deadline_passed",
+        """
+        if child.live and child.stage is Stage.RUNNING:
+            machine.request_stop(child, now)
+        elif child.live and child.stage is Stage.STOP_REQUESTED:
+            machine.cancel(child, now)
+        """,
+        """
+        if child.live and child.stage is Stage.STOP_REQUESTED:
+            machine.cancel(child, now)
+        """,
     ),
     Mutant(
         "a hold that ends lets only one of the group go on",
         _OVERDUE,
-        "            child.backoff = None\n            machine.todo.append(child)\n",
-        "            child.backoff = None\n            machine.todo.append(child)\n"
-        "            break\n",
+        "_end_backoff",
+        "machine.todo.append(child)",
+        """
+        machine.todo.append(child)
+        break
+        """,
     ),
     Mutant(
         "a deadline that has moved is not armed again",
         _OVERDUE,
-        "        if fault is None:\n            machine.rearm(child)\n        else:",
-        "        if fault is not None:",
+        "_child_deadline_passed",
+        """
+        if fault is None:
+            machine.rearm(child)
+        else:
+            child.fault_exit = fault
+            machine.mark_for_stopping(child, StopCause.FAULT, fault.describe(), urgent=True)
+        """,
+        """
+        if fault is not None:
+            child.fault_exit = fault
+            machine.mark_for_stopping(child, StopCause.FAULT, fault.describe(), urgent=True)
+        """,
     ),
     Mutant(
         "the unresponsive are not counted",
         _OVERDUE,
-        "        machine.unresponsive += 1\n",
+        "_child_deadline_passed",
+        "machine.unresponsive += 1",
         "",
     ),
     # ---------------------------------------------------------------- the heap
     Mutant(
         "the heap forgets what was re-armed for later",
         _TIMERS,
-        "            if thing.wake_at < inf:\n                self._push(thing, thing.wake_at)\n",
+        "DeadlineHeap.pop_due",
+        """
+        if thing.wake_at < inf:
+            self._push(thing, thing.wake_at)
+        """,
         "",
     ),
     Mutant(
         "the heap keeps an entry for each arming",
         _TIMERS,
-        "                return thing\n            if thing.wake_at < inf:",
-        "                thing.queued = when\n                return thing\n"
-        "            if thing.wake_at < inf:",
+        "DeadlineHeap.pop_due",
+        """
+        when, _, thing = heappop(entries)
+        ...
+        if thing.wake_at <= now:
+            ...
+            return thing
+        """,
+        """
+        when, _, thing = heappop(entries)
+        ...
+        if thing.wake_at <= now:
+            ...
+            thing.queued = when
+            return thing
+        """,
     ),
     # ---------------------------------------------------------------- the times of one attempt
     Mutant(
         "the start timeout goes on after being ready",
         _VITALS,
-        "        self.ready_at = self.heartbeat_at = now\n        self.start_due = inf\n",
-        "        self.ready_at = self.heartbeat_at = now\n",
+        "Vitals.become_ready",
+        "self.start_due = inf",
+        "",
     ),
     Mutant(
         "silence counts from the start, not from being ready",
         _VITALS,
-        "        self.ready_at = self.heartbeat_at = now\n",
-        "        self.ready_at = now\n",
+        "Vitals.become_ready",
+        "self.ready_at = self.heartbeat_at = now",
+        "self.ready_at = now",
     ),
     Mutant(
         "the run time is counted from being ready",
         _VITALS,
-        "        self.ready_at = self.heartbeat_at = now\n        self.start_due = inf\n",
-        "        self.ready_at = self.heartbeat_at = now\n        self.start_due = inf\n"
-        "        self.run_due += now - self.started_at\n",
+        "Vitals.become_ready",
+        "self.start_due = inf",
+        """
+        self.start_due = inf
+        self.run_due += _1 - self.started_at
+        """,
     ),
     Mutant(
         "a grace lasts twice as long",
         _VITALS,
-        "        self.step_due = now + grace\n",
-        "        self.step_due = now + 2 * grace\n",
+        "Vitals.begin_grace",
+        "now + grace",
+        "now + 2 * grace",
     ),
     Mutant(
         "more time to start is never given",
         _VITALS,
-        "            self.start_due = until\n",
-        "            pass\n",
+        "Vitals.extend_start",
+        "self.start_due = until",
+        "pass",
     ),
     Mutant(
         "more time to start may be less",
         _VITALS,
-        "if not self.was_ready and until > self.start_due:",
-        "if not self.was_ready:",
+        "Vitals.extend_start",
+        "not self.was_ready and until > self.start_due",
+        "not self.was_ready",
     ),
     Mutant(
         "announced silence is a symptom all the same",
         _VITALS,
-        "return max(self.heartbeat_at + spec.stale_after, self.busy_until)",
-        "return self.heartbeat_at + spec.stale_after",
+        "Vitals._silent_at",
+        "max(self.heartbeat_at + spec.stale_after, self.busy_until)",
+        "self.heartbeat_at + spec.stale_after",
     ),
 )

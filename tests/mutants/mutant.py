@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
+
+from .pattern import replace, with_other_locals
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -17,44 +20,71 @@ PACKAGE: Final = "trio_supervisor"
 
 @final
 @attrs.frozen
+class Change:
+    """One place, and what stands there instead; `mutants.pattern` says how the two are written.
+
+    Attributes:
+        where: The function, as ``Class.method``; empty for the module itself.
+        old: What stands there, exactly once.
+        new: What stands there instead; empty if nothing does.
+    """
+
+    where: str
+    old: str
+    new: str
+
+
+@final
+@attrs.frozen
 class Mutant:
-    """A change of source text that makes a supervisor wrong.
+    """A change of code that makes a supervisor wrong.
 
     Attributes:
         name: What is wrong then.
         module: Where, below the package.
-        old: What stands there, exactly once.
+        where: In which function, as ``Class.method``; empty for the module itself.
+        old: What stands there, exactly once; a pattern, see `mutants.pattern`.
         new: What stands there instead.
-        also: More such pairs in the same module, where one line is guarded by another.
+        also: More changes of the same module, where one line is guarded by another.
         escapes: Why none of the finders is known to see it, if that is so.
     """
 
     name: str
     module: str
+    where: str
     old: str
     new: str
-    also: tuple[tuple[str, str], ...] = ()
+    also: tuple[Change, ...] = ()
     escapes: str = ""
 
-    def apply(self, source: str) -> str:
-        """The changed source.
+    def apply(self, source: str) -> ast.Module:
+        """The changed module.
 
         Raises:
-            LookupError: ``old`` is not there exactly once; the catalogue has to follow the source.
+            LookupError: A pattern is not there exactly once, or nothing changes; the catalogue has
+                to follow the source.
         """
-        changed = source
-        for old, new in ((self.old, self.new), *self.also):
-            if changed.count(old) != 1:
-                found = changed.count(old)
-                raise LookupError(f"{self.name}: {found} times in {self.module}: {old!r}")
-            changed = changed.replace(old, new)
-        compile(changed, self.module, "exec")
-        return changed
+        module = ast.parse(source)
+        try:
+            for change in (Change(self.where, self.old, self.new), *self.also):
+                replace(module, change.where, change.old, change.new)
+        except LookupError as error:
+            raise LookupError(f"{self.module}: {self.name}: {error}") from None
+        if ast.dump(module) == ast.dump(ast.parse(source)):
+            raise LookupError(f"{self.module}: {self.name}: changes nothing")
+        compile(module, self.module, "exec")
+        return module
 
     def check(self, root: Path) -> None:
-        """Whether it still fits the package in ``root``."""
+        """Find its place in the package in ``root``, also if local names were other ones.
+
+        Raises:
+            LookupError: It does not fit.
+        """
         path = root.joinpath(*self.module.split(".")).with_suffix(".py")
-        self.apply(path.read_text(encoding="utf-8"))
+        source = path.read_text(encoding="utf-8")
+        self.apply(source)
+        self.apply(ast.unparse(with_other_locals(ast.parse(source))))
 
     def plant(self) -> None:
         """Let this interpreter import the changed module. Nothing of the package may be loaded."""

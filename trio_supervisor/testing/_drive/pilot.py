@@ -404,7 +404,8 @@ class Pilot:
             self._ticks.clear()
             self._nursery = self._main_task = self._rig = self._calls = None
             self._close_tree = self._tree_ended = trio.Event()
-            self._watch.release()
+            for tree in self._watch.trees:
+                tree.release()
             bury(lost)
 
     def __enter__(self) -> Pilot:
