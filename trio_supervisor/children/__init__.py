@@ -23,8 +23,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from trio_supervisor.children._failures import ProcessFailed as ProcessFailed
     from trio_supervisor.children._holding import holding as holding
     from trio_supervisor.children._plain import plain as plain
+    from trio_supervisor.children._process import RunningProcess as RunningProcess
+    from trio_supervisor.children._process import process as process
     from trio_supervisor.children._serving import serve_listeners as serve_listeners
     from trio_supervisor.children._serving import serve_tcp as serve_tcp
     from trio_supervisor.children._serving import serving as serving

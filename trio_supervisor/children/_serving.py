@@ -58,7 +58,7 @@ class _Status:
 
 @final
 class _StopTrigger:
-    """What a function gets to wait for, in each form that libraries ask for.
+    """The stop request, in each form in which libraries ask for something to wait for.
 
     An async function without arguments (``await trigger()``), an awaitable (``await trigger``), and
     an event (``await trigger.wait()``, ``trigger.is_set()``).
@@ -240,7 +240,7 @@ async def serve_tcp(
     shutdown_trigger: Callable[[], Awaitable[object]],
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve TCP connections like ``trio.serve_tcp`` until asked to stop, then finish those open.
+    """Serve TCP connections like ``trio.serve_tcp`` until asked to stop, then finish the open ones.
 
     Use it as ``serving(serve_tcp, handler, 8080, stop="shutdown_trigger")``. When
     ``shutdown_trigger()`` returns, the listening sockets are closed, so that new connections are
@@ -273,7 +273,7 @@ async def serve_listeners(
     shutdown_trigger: Callable[[], Awaitable[object]],
     task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve listeners like ``trio.serve_listeners`` until asked to stop, then finish those open.
+    """Serve listeners like ``trio.serve_listeners`` until asked to stop, then finish the open ones.
 
     See `serve_tcp`. The listeners are closed when the function ends, however it ends.
 
