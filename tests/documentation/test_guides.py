@@ -1,0 +1,299 @@
+"""The programs of the guides do what their pages say."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from helpers.support import run_real, run_virtual
+
+from documentation.code_blocks import load
+from trio_supervisor import BackoffPolicy, open_supervisor
+
+if TYPE_CHECKING:
+    from trio_supervisor import Supervisor, SupervisorSpec
+
+
+def guide(name: str, needs: str = "") -> dict[str, Any]:
+    if needs and importlib.util.find_spec(needs) is None:
+        pytest.skip(f"{needs} is not installed here; the extra `docs` brings it")
+    return load(f"docs/guides/{name}.md")
+
+
+def changed(app: SupervisorSpec, name: str, **changes: Any) -> SupervisorSpec:
+    """The tree of a page, with some options of one child changed: its port, for example."""
+    return app.replace(
+        children=[
+            child.replace(**changes) if child.name == name else child for child in app.children
+        ]
+    )
+
+
+async def ask(stream: trio.SocketStream, data: bytes) -> bytes:
+    await stream.send_all(data)
+    return bytes(await stream.receive_some())
+
+
+async def hung_up(stream: trio.SocketStream) -> bool:
+    """Wait for the end of a connection; a reset is an end too."""
+    try:
+        return bytes(await stream.receive_some()) == b""
+    except trio.BrokenResourceError:
+        return True
+
+
+def test_a_crash_in_one_connection_ends_that_connection_only() -> None:
+    page = guide("connections")
+
+    async def scenario() -> None:
+        async with open_supervisor(changed(page["APP"], "acceptor", args=(0,))) as app:
+            port = app.child("acceptor").value
+            connections: Supervisor = app.child("connections").value
+            one = await trio.open_tcp_stream("127.0.0.1", port)
+            two = await trio.open_tcp_stream("127.0.0.1", port)
+            assert await ask(one, b"hello") == b"HELLO"
+            assert await ask(two, b"hello") == b"HELLO"
+            assert connections.count_children().active == 2
+            crashing = next(iter(connections.children.values()))
+            assert await ask(one, b"bug") == b""
+            report = await crashing.wait_finished()
+            assert report.exit.has(ValueError)
+            assert await ask(two, b"still here") == b"STILL HERE"
+            assert connections.count_children().specs == 1
+            assert [app.child(name).restarts for name in app.children] == [0, 0]
+            left = two
+        assert await left.receive_some() == b""  # the stop closed it
+        await one.aclose()
+        await two.aclose()
+
+    run_real(scenario)
+
+
+def test_a_full_pool_closes_the_connection() -> None:
+    page = guide("connections")
+    page["APP"] = page["APP"].replace(
+        children=[page["CONNECTIONS"].replace(max_children=1), page["ACCEPTOR"].replace(args=(0,))]
+    )
+
+    async def scenario() -> None:
+        async with open_supervisor(page["APP"]) as app:
+            port = app.child("acceptor").value
+            async with (
+                await trio.open_tcp_stream("127.0.0.1", port) as one,
+                await trio.open_tcp_stream("127.0.0.1", port) as two,
+            ):
+                assert await ask(one, b"a") == b"A"
+                assert await hung_up(two)
+                assert await ask(one, b"b") == b"B"
+
+    run_real(scenario)
+
+
+def test_the_feed_reconnects_and_loses_no_line() -> None:
+    page = guide("reconnecting")
+    connections = 0
+
+    async def hang_up(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        await stream.send_all(b"price %d\n" % connections)
+
+    async def scenario() -> None:
+        async with trio.open_nursery() as nursery:
+            serve = partial(trio.serve_tcp, hang_up, 0, host="127.0.0.1")
+            [listener] = await nursery.start(serve)
+            port = listener.socket.getsockname()[1]
+            tree = page["declare"]("127.0.0.1", port)
+            shown: list[str] = []
+            three = trio.Event()
+
+            def show(line: str) -> None:
+                shown.append(line)
+                if len(shown) == 3:
+                    three.set()
+
+            page["print"] = show
+            quick = BackoffPolicy(initial=0.01, maximum=0.02)
+            async with open_supervisor(changed(tree, "feed", backoff=quick)) as ticker:
+                feed = ticker.child("feed")
+                await three.wait()
+                assert feed.restarts >= 2
+                assert feed.last_report is not None
+                assert "has closed the connection" in str(feed.last_report.exit.error)
+            assert shown[:3] == ["price 1", "price 2", "price 3"]
+            nursery.cancel_scope.cancel()
+
+    run_real(scenario)
+
+
+def test_the_feed_may_be_down_at_the_start_and_never_trips_its_limit() -> None:
+    page = guide("reconnecting")
+
+    async def refused(host: str, port: int) -> trio.SocketStream:
+        raise ConnectionRefusedError("nothing listens there")
+
+    async def scenario() -> None:
+        tree = page["declare"]("127.0.0.1", 1)
+        page["trio"] = _Instead(trio, open_tcp_stream=refused)
+        async with open_supervisor(tree, wait_ready=False) as ticker:
+            await trio.sleep(3600)
+            feed = ticker.child("feed")
+            assert feed.state == "backing_off"
+            assert feed.attempt > 60
+
+    run_virtual(scenario)
+
+
+class _Instead:
+    """A module with some names replaced."""
+
+    def __init__(self, module: Any, **names: Any) -> None:
+        self._module = module
+        self.__dict__.update(names)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def test_the_web_application_answers_and_finishes_what_is_in_flight() -> None:
+    page = guide("web", needs="hypercorn")
+    in_flight = trio.Event()
+    answer = page["application"]
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] == "/slow":
+            in_flight.set()
+            await trio.sleep(0.3)
+        await answer(scope, receive, send)
+
+    async def get(port: int, path: str) -> bytes:
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            request = f"GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+            await stream.send_all(request.encode())
+            return b"".join([bytes(part) async for part in stream])
+
+    async def scenario() -> None:
+        page["application"] = slow
+        answers: list[bytes] = []
+        async with trio.open_nursery() as nursery:
+            async with open_supervisor(changed(page["APP"], "web", args=("127.0.0.1:0",))) as app:
+                [url] = app.child("web").value
+                port = int(url.rpartition(":")[2])
+                assert b"hello" in await get(port, "/")
+
+                async def fetch() -> None:
+                    answers.append(await get(port, "/slow"))
+
+                nursery.start_soon(fetch)
+                await in_flight.wait()
+                web = app.child("web")
+            report = web.last_report
+            assert report is not None
+            assert report.exit.kind == "stopped"
+        assert len(answers) == 1
+        assert b" 200 " in answers[0]
+        assert b"hello" in answers[0]
+
+    run_real(scenario)
+
+
+def test_websockets_are_children_and_are_closed_by_the_stop() -> None:
+    page = guide("websocket", needs="trio_websocket")
+    from trio_websocket import ConnectionClosed, wrap_client_stream
+
+    async def scenario() -> None:
+        async with trio.open_nursery() as nursery:
+            closed = trio.Event()
+
+            async def client(port: int, connected: trio.Event) -> None:
+                # trio-websocket does not close the stream of a client whose server hangs up.
+                async with (
+                    await trio.open_tcp_stream("127.0.0.1", port) as stream,
+                    trio.open_nursery() as nursery,
+                ):
+                    socket = await wrap_client_stream(nursery, stream, "127.0.0.1", "/")
+                    await socket.send_message("four")
+                    assert await socket.get_message() == "4"
+                    connected.set()
+                    with pytest.raises(ConnectionClosed) as caught:
+                        await socket.get_message()
+                    assert caught.value.reason.code == 1001
+                closed.set()
+
+            async with open_supervisor(changed(page["APP"], "server", args=(0,))) as app:
+                connected = trio.Event()
+                nursery.start_soon(client, app.child("server").value, connected)
+                await connected.wait()
+                assert app.child("connections").value.count_children().active == 1
+            await closed.wait()
+
+    run_real(scenario)
+
+
+def test_the_job_runs_once_a_minute_and_a_failed_run_is_a_crash() -> None:
+    page = guide("periodic")
+    runs: list[float] = []
+    work = page["clean_up"]
+
+    async def clean_up() -> int:
+        runs.append(trio.current_time())
+        if len(runs) == 3:
+            raise OSError("disk full")
+        removed: int = await work()
+        return removed
+
+    async def scenario() -> None:
+        page["clean_up"] = clean_up
+        async with open_supervisor(page["APP"]) as app:
+            begun = trio.current_time()
+            await trio.sleep(200)
+            cleaner = app.child("cleaner")
+            assert [round(at - begun) for at in runs[:3]] == [0, 60, 120]
+            assert 120 < runs[3] - begun < 121  # after the backoff
+            assert cleaner.restarts == 1
+            assert cleaner.state == "ready"
+
+    run_virtual(scenario)
+
+
+def test_a_stop_waits_for_the_run_and_not_for_the_minute() -> None:
+    page = guide("periodic")
+
+    async def scenario() -> None:
+        async with open_supervisor(page["APP"]) as app:
+            await trio.sleep(1)  # in the middle of the first run
+            begun = trio.current_time()
+            cleaner = app.child("cleaner")
+        assert trio.current_time() - begun == pytest.approx(1)
+        assert cleaner.last_report is not None
+        assert cleaner.last_report.exit.kind == "stopped"
+
+    run_virtual(scenario)
+
+
+def test_the_thread_works_and_stops() -> None:
+    page = guide("threads")
+
+    async def scenario() -> None:
+        async with open_supervisor(page["APP"]) as app:
+            for job in ("a", "b", "c"):
+                page["JOBS"].put(job)
+            while len(page["DONE"]) < 3:  # noqa: ASYNC110 - a thread cannot set a Trio event
+                await trio.sleep(0.01)
+            worker = app.child("worker")
+        assert page["DONE"] == ["a", "b", "c"]
+        assert worker.last_report is not None
+        assert worker.last_report.exit.kind == "stopped"
+
+    run_real(scenario)
+
+
+def test_sequence_and_graph_take_the_time_that_the_page_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = guide("choosing")
+    run_virtual(page["main"])
+    assert capsys.readouterr().out == "sequence: ready after 40 s\ngraph: ready after 20 s\n"
