@@ -19,6 +19,8 @@ OTHER := $(ROOT)/.venv-other
 DEMO := $(ROOT)/.venv-demo
 BENCH := $(ROOT)/.venv-bench
 PEERS := $(ROOT)/.venv-peers
+DOCS := $(ROOT)/.venv-docs
+SITE := $(ROOT)/build/docs
 PY := $(MAIN)/bin/python
 
 ifndef PYTHON
@@ -78,6 +80,7 @@ help:
 	@echo "make searches   the searches alone"
 	@echo "make lowest     tests with the lowest allowed versions of the dependencies"
 	@echo "make other      tests with another Python, if the machine has one"
+	@echo "make docs       the documentation site, in build/docs, and the programs on its pages"
 	@echo "make demo       run the example daemon"
 	@echo "make bench      measure; A=... for its arguments"
 	@echo "make chaos      storms, stubborn children, full load, on the real clock; A=--full"
@@ -85,7 +88,7 @@ help:
 	@echo "make clean      remove everything that was built, environments too"
 
 .PHONY: test
-test: lint typecheck cover searches lowest other
+test: lint typecheck cover searches lowest other docs
 	@echo "make test: everything has passed"
 
 .PHONY: tests
@@ -167,6 +170,14 @@ on-other:
 
 # These run straight from the source tree.
 
+.PHONY: docs
+docs:
+	$(call make-venv,$(DOCS),core docs dev/pytest-timeout)
+	@rm -rf $(SITE)
+	$(DOCS)/bin/python -m sphinx -q --fail-on-warning --keep-going -b html docs $(SITE)
+	$(DOCS)/bin/python -m pytest -q tests/documentation
+	@echo "docs: $(SITE)/index.html"
+
 .PHONY: demo
 demo:
 	$(call make-venv,$(DEMO),core)
@@ -191,6 +202,6 @@ soak: venv
 
 .PHONY: clean
 clean:
-	rm -rf .venv .venv-lowest .venv-other .venv-demo .venv-bench .venv-peers build dist
+	rm -rf .venv .venv-lowest .venv-other .venv-demo .venv-bench .venv-peers .venv-docs build dist
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find trio_supervisor tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,10 +11,10 @@ import trio
 from helpers.support import run_real, run_virtual
 
 from documentation.code_blocks import load
-from trio_supervisor import BackoffPolicy, open_supervisor
+from trio_supervisor import BackoffPolicy, ChildSpec, open_supervisor
 
 if TYPE_CHECKING:
-    from trio_supervisor import Supervisor, SupervisorSpec
+    from trio_supervisor import ChildContext, Supervisor, SupervisorSpec
 
 
 def guide(name: str, needs: str = "") -> dict[str, Any]:
@@ -297,3 +297,53 @@ def test_sequence_and_graph_take_the_time_that_the_page_says(
     page = guide("choosing")
     run_virtual(page["main"])
     assert capsys.readouterr().out == "sequence: ready after 40 s\ngraph: ready after 20 s\n"
+
+
+def test_failures_that_the_failed_starts_page_quarantines_restarts_and_keeps_trying() -> None:
+    page = guide("failed-starts")
+
+    async def scenario() -> None:
+        async with open_supervisor(page["APP"], wait_ready=False) as app:
+            await trio.sleep(10_000)
+            printer, database = app.child("printer"), app.child("database")
+            assert printer.state == "quarantined"
+            assert printer.attempt == 5
+            first, last = printer.reports[0], printer.reports[-1]
+            assert last.ended_at - first.ended_at == pytest.approx(900, rel=0.1)
+            assert database.state == "backing_off"
+            assert database.attempt > 300
+
+    run_virtual(scenario)
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "state"),
+    [
+        ("WrongPassword", ("no",), "quarantined"),
+        ("TooManyRequests", (100,), "backing_off"),
+        ("TaskFailure", ("that was all",), "done"),
+    ],
+)
+def test_the_page_decides_by_the_kind_of_failure(
+    error: str, arguments: tuple[object, ...], state: str
+) -> None:
+    page = guide("failed-starts")
+
+    async def fail(child: ChildContext) -> None:
+        child.ready()
+        await trio.sleep(1)
+        options = {"category": "finished"} if error == "TaskFailure" else {}
+        raise page[error](*arguments, **options)
+
+    async def scenario() -> None:
+        spec = ChildSpec("c", fail, readiness="explicit", decide=page["by_kind"])
+        async with open_supervisor(children=[spec]) as app:
+            await trio.sleep(50)
+            assert app.child("c").state == state
+            assert app.child("c").attempt == 1
+
+    run_virtual(scenario)
+
+
+def test_the_test_of_the_tutorial_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    load("docs/tutorial.md")["test_the_shop_is_open_whenever_the_store_dies"](capsys)
