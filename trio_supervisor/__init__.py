@@ -96,25 +96,23 @@ if TYPE_CHECKING:
     from trio_supervisor._runtime.supervisor import Supervisor as Supervisor
     from trio_supervisor._specs.body import Body as Body
     from trio_supervisor._specs.child import ChildSpec as ChildSpec
+    from trio_supervisor._specs.decisions import DoNotRestart as DoNotRestart
+    from trio_supervisor._specs.decisions import Escalate as Escalate
+    from trio_supervisor._specs.decisions import Quarantine as Quarantine
+    from trio_supervisor._specs.decisions import Restart as Restart
+    from trio_supervisor._specs.decisions import RestartAfter as RestartAfter
+    from trio_supervisor._specs.decisions import RestartDecision as RestartDecision
+    from trio_supervisor._specs.decisions import ShutdownTree as ShutdownTree
     from trio_supervisor._specs.policy import INHERIT as INHERIT
     from trio_supervisor._specs.policy import AutoShutdown as AutoShutdown
     from trio_supervisor._specs.policy import BackoffPolicy as BackoffPolicy
-    from trio_supervisor._specs.policy import Done as Done
-    from trio_supervisor._specs.policy import DoNotRestart as DoNotRestart
-    from trio_supervisor._specs.policy import Escalate as Escalate
     from trio_supervisor._specs.policy import Inherit as Inherit
     from trio_supervisor._specs.policy import OnLimit as OnLimit
     from trio_supervisor._specs.policy import Ordering as Ordering
-    from trio_supervisor._specs.policy import Quarantine as Quarantine
     from trio_supervisor._specs.policy import ReadinessPolicy as ReadinessPolicy
     from trio_supervisor._specs.policy import ReadinessState as ReadinessState
-    from trio_supervisor._specs.policy import Restart as Restart
-    from trio_supervisor._specs.policy import RestartAfter as RestartAfter
-    from trio_supervisor._specs.policy import RestartDecision as RestartDecision
     from trio_supervisor._specs.policy import RestartLimit as RestartLimit
     from trio_supervisor._specs.policy import RestartPolicy as RestartPolicy
-    from trio_supervisor._specs.policy import Shutdown as Shutdown
-    from trio_supervisor._specs.policy import ShutdownTree as ShutdownTree
     from trio_supervisor._specs.policy import SupervisionStrategy as SupervisionStrategy
     from trio_supervisor._specs.supervisor import SupervisorSpec as SupervisorSpec
     from trio_supervisor._version import __version__ as __version__

@@ -189,9 +189,6 @@ class ChildEscalated(_TreeError):
         self.reason = reason
 
 
-Escalated = ChildEscalated
-
-
 @public
 @final
 class SupervisorClosed(SupervisorError):

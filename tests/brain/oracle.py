@@ -21,6 +21,7 @@ from trio_supervisor._errors import (
     TooManyChildren,
 )
 from trio_supervisor._events.exits import TimedOut, Unhealthy
+from trio_supervisor._specs import decisions as d
 from trio_supervisor._specs import policy as p
 
 if TYPE_CHECKING:
@@ -231,15 +232,15 @@ class Oracle(Book):
         source = "table" if decision is None else "decide"
         if decision is None:
             decision = _by_table(kid.spec.restart, success=success and not signal.decide_error)
-        if isinstance(decision, p.Restart):
+        if isinstance(decision, d.Restart):
             self._restart(kid, now, decision.delay, source)
-        elif isinstance(decision, p.Escalate):
+        elif isinstance(decision, d.Escalate):
             self.wants.verdict = ("escalate", source, kid.name)
             self.close("escalated", now)
-        elif isinstance(decision, p.ShutdownTree):
+        elif isinstance(decision, d.ShutdownTree):
             self.wants.verdict = ("shutdown", source, kid.name)
             self.close("shutdown", now)
-        elif isinstance(decision, p.Quarantine):
+        elif isinstance(decision, d.Quarantine):
             self.wants.verdict = ("quarantine", source, kid.name)
             self.take_down(kid, "quarantined", decision.reason or signal.detail)
             self._came_to_rest(kid, now, counts=False)
@@ -353,6 +354,6 @@ class Oracle(Book):
             self.without_grace = self.without_grace or without_grace
 
 
-def _by_table(restart: p.RestartPolicy, *, success: bool) -> p.Decision:
+def _by_table(restart: p.RestartPolicy, *, success: bool) -> d.RestartDecision:
     again = restart == "permanent" or (restart == "transient" and not success)
-    return p.Restart() if again else p.DoNotRestart()
+    return d.Restart() if again else d.DoNotRestart()

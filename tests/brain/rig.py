@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trio_supervisor._events import events as ev
     from trio_supervisor._events.exits import TaskExit
     from trio_supervisor._events.snapshot import ChildSnapshot
-    from trio_supervisor._specs.policy import Decision
+    from trio_supervisor._specs.decisions import RestartDecision
     from trio_supervisor._specs.supervisor import ChildSpec
 
 OK = Succeeded(None)
@@ -103,7 +103,9 @@ class Rig(State):
         """A sign of life; ``busy`` seconds of silence are announced."""
         self.take(o.Heartbeat(name, self.attempt(name), self.now, self.now + busy))
 
-    def exit(self, name: str, how: TaskExit | None = OK, decision: Decision | None = None) -> None:
+    def exit(
+        self, name: str, how: TaskExit | None = OK, decision: RestartDecision | None = None
+    ) -> None:
         """Its attempt ends."""
         reason = None if self.oracle.kids[name].stage == 0 else "asked"
         detail = "fatal" if how is None else how.describe()

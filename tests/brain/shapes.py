@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from trio_supervisor._brain.messages import FirstStart
-from trio_supervisor._specs.policy import (
-    BackoffPolicy,
+from trio_supervisor._specs.decisions import (
     DoNotRestart,
     Escalate,
     Quarantine,
     Restart,
-    RestartLimit,
     ShutdownTree,
 )
+from trio_supervisor._specs.policy import BackoffPolicy, RestartLimit
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
 if TYPE_CHECKING:
     from trio_supervisor._attempts.context import ChildContext
-    from trio_supervisor._specs.policy import Decision
+    from trio_supervisor._specs.decisions import RestartDecision
 
-DECISIONS: dict[str, Decision] = {
+DECISIONS: dict[str, RestartDecision] = {
     "restart": Restart(),
     "restart in 2": Restart(2),
     "done": DoNotRestart(),

@@ -22,16 +22,16 @@ from trio_supervisor._events.exits import (
     TimedOut,
     Unhealthy,
 )
-from trio_supervisor._specs.policy import (
-    Decision,
+from trio_supervisor._specs.decisions import (
     DoNotRestart,
     Escalate,
     Quarantine,
     Restart,
     RestartAfter,
-    RestartLimit,
+    RestartDecision,
     ShutdownTree,
 )
+from trio_supervisor._specs.policy import RestartLimit
 
 FAILURES = [
     BOOM,
@@ -142,7 +142,7 @@ def test_fatal_while_stopping_drops_the_grace() -> None:
     ],
     ids=["restart", "restart in 3", "restart after 3", "done", "quarantine", "escalate", "stop"],
 )
-def test_decision(restart: str, decision: Decision, words: list[str], state: str) -> None:
+def test_decision(restart: str, decision: RestartDecision, words: list[str], state: str) -> None:
     rig = Rig(child("a", explicit=False, restart=restart), child("b", explicit=False))
     rig.done()
     rig.exit("a", BOOM, decision)

@@ -15,7 +15,8 @@ from brain.shapes import body, child, supervisor
 from trio_supervisor._brain import messages as o
 from trio_supervisor._brain.machine import SupervisionMachine
 from trio_supervisor._brain.ordering import SequenceOrdering
-from trio_supervisor._specs.policy import Ordering, RestartAfter, RestartLimit
+from trio_supervisor._specs.decisions import RestartAfter
+from trio_supervisor._specs.policy import Ordering, RestartLimit
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
 if TYPE_CHECKING:

@@ -210,10 +210,10 @@ async def test_w8_a_limit_limits_exactly_and_no_clock_on_the_wall_matters(
     spec = lab.child("a", restart_limit=RestartLimit(2, within=10), on_limit="quarantine")
     async with lab.run(spec) as supervisor:
         await lab["a"].crash()  # at 0
-        supervisor.journal._wall = lambda: -1e9
+        supervisor._shell.tree.journal._wall = lambda: -1e9
         await lab.sleep(5)
         await lab["a"].crash()  # at 5
-        supervisor.journal._wall = lambda: 1e12
+        supervisor._shell.tree.journal._wall = lambda: 1e12
         await lab.sleep(5)
         await lab["a"].crash()  # at 10, when that of 0 counts no more
         assert lab.state("a") == "ready"

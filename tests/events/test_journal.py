@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trio_supervisor._errors import SpecError
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.fold import fold
-from trio_supervisor._events.journal import Journal
+from trio_supervisor._events.journal import EventRecorder, Journal
 from trio_supervisor._events.snapshot import BLANK, SupervisorSnapshot
 
 if TYPE_CHECKING:
@@ -27,22 +27,22 @@ def no_wall() -> float:
     return 0.0
 
 
-def a_journal(capacity: int = 1024) -> Journal:
-    journal = Journal(capacity, wall=no_wall)
+def a_journal(capacity: int = 1024) -> EventRecorder:
+    journal = EventRecorder(capacity, wall=no_wall)
     journal.append(ev.SupervisorStarted, 0.0, journal.next_run(), "app", 0, (("feed", "web"),))
     return journal
 
 
-def a_restart(journal: Journal, now: float, path: str = "app/feed", attempt: int = 1) -> None:
+def a_restart(journal: EventRecorder, now: float, path: str = "app/feed", attempt: int = 1) -> None:
     journal.append(ev.ChildExited, now, 1, path, attempt, CRASHED)
     journal.append(ev.ExitJudged, now, 1, path, attempt, RESTART)
     journal.append(ev.ChildStarted, now, 1, path, attempt + 1, (0,))
     journal.append(ev.ChildReady, now, 1, path, attempt + 1, (0.0,))
 
 
-def state_of(journal: Journal) -> SupervisorSnapshot:
+def state_of(journal: EventRecorder) -> SupervisorSnapshot:
     snapshot = journal.base
-    for event in journal:
+    for event in journal.view:
         snapshot = fold(snapshot, event)
     return snapshot
 
@@ -54,7 +54,7 @@ WRITES = ("crash", "start", "add", "remove")
 steps = st.lists(st.sampled_from(LOOKS + WRITES * 4), max_size=80)
 
 
-def write(journal: Journal, what: str, now: float) -> None:
+def write(journal: EventRecorder, what: str, now: float) -> None:
     if what == "crash":
         a_restart(journal, now)
     elif what == "start":
@@ -72,7 +72,7 @@ def test_base_and_events_add_up_for_any_capacity(capacity: int, steps: list[str]
     heard: list[ev.Event] = []
     expected: list[ev.Event] = []
     for now, what in enumerate(steps, 1):
-        before = everything.last_sequence
+        before = everything.view.last_sequence
         if what in WRITES:
             write(journal, what, float(now))
             write(everything, what, float(now))
@@ -90,15 +90,15 @@ def test_base_and_events_add_up_for_any_capacity(capacity: int, steps: list[str]
             journal.detach(heard.append)
         assert len(journal._raws) < 2 * capacity + 1
         assert heard == expected
-        assert journal.last_sequence == everything.last_sequence
+        assert journal.view.last_sequence == everything.view.last_sequence
     assert state_of(journal) == state_of(everything)
     assert everything.base == BLANK
-    assert tuple(journal) == everything.events[-capacity:]
-    sequences = [event.sequence for event in everything]
+    assert tuple(journal.view) == everything.events[-capacity:]
+    sequences = [event.sequence for event in everything.view]
     assert sequences == list(range(1, len(everything) + 1))
 
 
-def listening(journal: Journal) -> bool:
+def listening(journal: EventRecorder) -> bool:
     return bool(journal._listeners)
 
 
@@ -115,15 +115,16 @@ def test_after_every_step_the_state_is_what_all_events_make(
             write(everything, what, float(now))
         for event in everything.events[folded:]:
             present = fold(present, event)
-        folded = everything.last_sequence
+        folded = everything.view.last_sequence
         assert state_of(journal) == present
 
 
 def test_an_empty_journal_is_one_too() -> None:
-    journal = Journal(wall=no_wall)
-    assert (journal.base, journal.events, len(journal), journal.last_sequence) == (BLANK, (), 0, 0)
-    assert repr(journal) == "<Journal: 0 of 0 events>"
-    assert journal.capacity == 1024
+    journal = EventRecorder(wall=no_wall)
+    view = journal.view
+    assert (view.base, view.events, len(view), view.last_sequence) == (BLANK, (), 0, 0)
+    assert repr(view) == "<Journal of a tree that has not started: 0 of 0 events>"
+    assert journal.view.capacity == 1024
 
 
 def test_append_gives_back_what_it_keeps() -> None:
@@ -135,22 +136,22 @@ def test_append_gives_back_what_it_keeps() -> None:
 
 def test_the_wall_clock_is_read_once_for_each_instant() -> None:
     ticks = count(100.0)
-    journal = Journal(wall=lambda: next(ticks))
+    journal = EventRecorder(wall=lambda: next(ticks))
     for _ in range(2):
         now = float(str(7.25))  # equal to the other one, and read anew
         a_restart(journal, now)
-    assert [event.wall for event in journal] == [100.0] * 4 + [101.0] * 4
+    assert [event.wall for event in journal.view] == [100.0] * 4 + [101.0] * 4
 
 
 def test_runs_are_numbered() -> None:
-    journal = Journal(wall=no_wall)
+    journal = EventRecorder(wall=no_wall)
     assert [journal.next_run() for _ in range(3)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("capacity", [0, -1, 1.5, True, None, "8"])
 def test_a_capacity_that_holds_nothing_is_refused(capacity: Any) -> None:
     with pytest.raises(SpecError, match="capacity=.* expected a whole number of events >= 1"):
-        Journal(capacity, wall=no_wall)
+        EventRecorder(capacity, wall=no_wall)
 
 
 # ---------------------------------------------------------------- listeners
@@ -163,7 +164,7 @@ def test_an_event_is_built_once_for_all_listeners() -> None:
     journal.attach(one.append)
     journal.attach(other.append)
     a_restart(journal, 1.0)
-    assert one == other == list(journal)[1:]
+    assert one == other == list(journal.view)[1:]
     assert all(a is b for a, b in zip(one, other, strict=True))
     journal.detach(one.append)
     journal.detach(one.append)
@@ -219,8 +220,22 @@ def test_the_journal_keeps_no_exception() -> None:
     journal = a_journal()
     boom = ValueError("boom")
     journal.append(ev.ChildExited, 1.0, 1, "app/feed", 1, CRASHED, boom)
-    holders = [each for each in gc.get_referrers(boom) if isinstance(each, Journal | tuple | list)]
-    assert not holders
+    holders = (EventRecorder, tuple, list)
+    assert not [each for each in gc.get_referrers(boom) if isinstance(each, holders)]
+
+
+def test_what_users_are_given_can_be_read_and_not_changed() -> None:
+    view = a_journal().view
+    assert sorted(name for name in dir(view) if not name.startswith("_")) == [
+        "base",
+        "capacity",
+        "events",
+        "last_sequence",
+    ]
+    with pytest.raises(AttributeError):
+        view.capacity = 3  # type: ignore[misc]
+    with pytest.raises(TypeError, match=r"Supervisor\.journal gives it"):
+        Journal()
 
 
 def test_memory_is_bounded() -> None:
@@ -230,6 +245,6 @@ def test_memory_is_bounded() -> None:
         journal.append(ev.ChildAdded, float(attempt), 1, f"app/s-{attempt}", 0, ())
         journal.append(ev.ChildRemoved, float(attempt), 1, f"app/s-{attempt}", 0, ())
     assert len(journal._raws) <= 128
-    assert journal._chore_at > journal.last_sequence, "and append has nothing more to do"
+    assert journal._chore_at > journal.view.last_sequence, "and append has nothing more to do"
     assert len(journal._builder._children) <= 3
     assert state_of(journal).child("feed").restarts == 2_000

@@ -26,7 +26,7 @@ from trio_supervisor import (
     read_journal,
 )
 from trio_supervisor._events import events as ev
-from trio_supervisor._events.journal import Journal
+from trio_supervisor._events.journal import EventRecorder
 from trio_supervisor._runtime import journal_file
 from trio_supervisor._runtime.journal_file import JournalWriter
 from trio_supervisor.testing import check_trace
@@ -186,7 +186,7 @@ def test_a_line_that_is_none_is_counted(written: bytes, tmp_path: Path, line: by
 # ---------------------------------------------------------------- trouble with the disk
 
 
-def a_restart(journal: Journal, number: int) -> None:
+def a_restart(journal: EventRecorder, number: int) -> None:
     crashed = ("crashed", "crashed: boom", 0.5, None)
     verdict = ("restart", "table", 0.0, 1, 10, 120.0, (), "")
     journal.append(ev.ChildExited, number, 1, "app/feed", number, crashed)
@@ -196,8 +196,8 @@ def a_restart(journal: Journal, number: int) -> None:
 
 
 @pytest.fixture
-def written_to(tmp_path: Path) -> Iterator[tuple[Journal, JournalWriter, Path]]:
-    journal = Journal(wall=lambda: 0.0)
+def written_to(tmp_path: Path) -> Iterator[tuple[EventRecorder, JournalWriter, Path]]:
+    journal = EventRecorder(wall=lambda: 0.0)
     path = tmp_path / "x"
     writer = JournalWriter(JournalFile(path), journal.present)
     journal.tap = writer.take
@@ -206,9 +206,9 @@ def written_to(tmp_path: Path) -> Iterator[tuple[Journal, JournalWriter, Path]]:
     writer.close()
 
 
-def state_of(journal: Journal) -> SupervisorSnapshot:
+def state_of(journal: EventRecorder) -> SupervisorSnapshot:
     snapshot = journal.base
-    for event in journal:
+    for event in journal.view:
         snapshot = fold(snapshot, event)
     return snapshot
 
@@ -223,7 +223,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_full_disk_costs_lines_and_one_message(
-    written_to: tuple[Journal, JournalWriter, Path],
+    written_to: tuple[EventRecorder, JournalWriter, Path],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -261,7 +261,7 @@ def test_a_full_disk_costs_lines_and_one_message(
 
 
 def test_a_disk_that_hangs_costs_events_and_no_memory(
-    written_to: tuple[Journal, JournalWriter, Path], monkeypatch: pytest.MonkeyPatch
+    written_to: tuple[EventRecorder, JournalWriter, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal, writer, path = written_to
     until(lambda: path.stat().st_size > 0)
@@ -290,7 +290,7 @@ def test_a_disk_that_hangs_costs_events_and_no_memory(
 
 def test_a_journal_has_one_writer(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    present = Journal(wall=lambda: 0.0).present
+    present = EventRecorder(wall=lambda: 0.0).present
     first = JournalWriter(JournalFile(path), present)
     with pytest.raises(SpecError, match="no other process"):
         JournalWriter(JournalFile(path), present)
@@ -299,7 +299,7 @@ def test_a_journal_has_one_writer(tmp_path: Path) -> None:
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
-    present = Journal(wall=lambda: 0.0).present
+    present = EventRecorder(wall=lambda: 0.0).present
     fifo, link, real = tmp_path / "fifo", tmp_path / "link", tmp_path / "real"
     os.mkfifo(fifo)
     with pytest.raises(SpecError, match="a regular file"):

@@ -18,7 +18,7 @@ from trio_supervisor import BackoffPolicy, ChildContext, ChildSpec, SupervisorSp
 from trio_supervisor._errors import TaskFailure
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.exits import Crashed, Failed, TaskExit, TimedOut
-from trio_supervisor._events.journal import Journal
+from trio_supervisor._events.journal import EventRecorder
 from trio_supervisor._logging import lines
 from trio_supervisor._logging.memory import place_of
 from trio_supervisor._logging.tree_log import WINDOW, TreeLog
@@ -54,7 +54,7 @@ class Tree:
         self.recorder = Recorder()
         self.logger.addHandler(self.recorder)
         self.log = TreeLog(self.logger)
-        self.journal = Journal(wall=lambda: 0.0)
+        self.journal = EventRecorder(wall=lambda: 0.0)
         self.journal.tap = self.log.on_event
         self.now = 0.0
         self.attempts: dict[str, int] = {}

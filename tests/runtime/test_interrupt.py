@@ -129,7 +129,7 @@ class Scene:
     def follow(self, supervisor: Supervisor) -> None:
         self.supervisors.append(supervisor)
         self.events.extend(supervisor.journal)
-        supervisor.journal.attach(self.events.append)
+        supervisor._shell.tree.journal.attach(self.events.append)
 
     async def run(self) -> None:
         """Start, be busy, and stop with grace."""

@@ -247,7 +247,7 @@ class Storm:
                 ) as supervisor:
                     self.supervisor = supervisor
                     self.events.extend(supervisor.journal)
-                    supervisor.journal.attach(self.events.append)
+                    supervisor._shell.tree.journal.attach(self.events.append)
                     async with trio.open_nursery() as nursery:
                         for operator in range(3):
                             nursery.start_soon(self.operate, Random(f"{self.seed} {operator}"))
@@ -567,7 +567,7 @@ async def test_invariant_5_no_window_holds_more_restarts_than_admitted_and_the_n
     try:
         async with open_supervisor(SupervisorSpec("app", [spec])) as supervisor:
             events.extend(supervisor.journal)
-            supervisor.journal.attach(events.append)
+            supervisor._shell.tree.journal.attach(events.append)
             await trio.sleep(300)
     except RestartLimitExceeded as caught:
         error = caught

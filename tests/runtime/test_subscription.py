@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trio_supervisor._errors import SpecError
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.fold import fold
-from trio_supervisor._events.journal import Journal
+from trio_supervisor._events.journal import EventRecorder
 from trio_supervisor._runtime.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Tree:
     """A tree that consists of its journal alone."""
 
     def __init__(self) -> None:
-        self.journal = Journal(10_000, wall=lambda: 0.0)
+        self.journal = EventRecorder(10_000, wall=lambda: 0.0)
         self.write(ev.SupervisorStarted, "app", ("feed", "nest", "nester"))
 
     def write(self, cls: type[ev.Event], path: str, *fields: Any, run: int = ROOT) -> None:
@@ -48,7 +48,7 @@ class Tree:
 
     def state(self) -> SupervisorSnapshot:
         snapshot = self.journal.base
-        for event in self.journal:
+        for event in self.journal.view:
             snapshot = fold(snapshot, event)
         return snapshot
 
@@ -61,10 +61,10 @@ class Tree:
         return len(self.journal._listeners)
 
     def subscribe(self, max_buffer: int = 1024) -> Subscription:
-        return Subscription(self.journal, self.state, path="app", max_buffer=max_buffer)
+        return Subscription._create(self.journal, self.state, path="app", max_buffer=max_buffer)
 
     def subscribe_nest(self) -> Subscription:
-        return Subscription(self.journal, self.nest_state, path="app/nest")
+        return Subscription._create(self.journal, self.nest_state, path="app/nest")
 
 
 def told(event: ev.Event | ev.EventGap) -> int:
@@ -188,7 +188,7 @@ def test_events_and_gaps_add_up(max_buffer: int, steps: list[str]) -> None:
             for number in heard:
                 expected += -number if number < 0 else 1
                 assert number < 0 or number == expected - 1
-            assert expected == tree.journal.last_sequence + 1
+            assert expected == tree.journal.view.last_sequence + 1
             assert len(events._buffer) == 0
 
     run_virtual(main)
@@ -267,10 +267,10 @@ def test_a_supervisor_that_broke_down_can_end_it() -> None:
         tree = Tree()
         async with tree.subscribe() as events:
             tree.ready()
-            events.end()
-            events.end()
+            events._end()
+            events._end()
             tree.ready()
-            events.offer(tree.journal.events[-1])
+            events._offer(tree.journal.events[-1])
             assert await rest_of(events) == [2]
 
     run_virtual(main)
@@ -282,7 +282,7 @@ def test_a_reader_that_waits_hears_of_the_end() -> None:
         async with tree.subscribe() as events, trio.open_nursery() as nursery:
             nursery.start_soon(rest_of, events)
             await trio.testing.wait_all_tasks_blocked()
-            events.end()
+            events._end()
 
     run_virtual(main)
 

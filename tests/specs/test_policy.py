@@ -15,8 +15,9 @@ import pytest
 
 from trio_supervisor import _errors as errors
 from trio_supervisor._errors import SpecError
-from trio_supervisor._specs import policy
-from trio_supervisor._specs.policy import BackoffPolicy, RestartAfter, RestartLimit
+from trio_supervisor._specs import decisions, policy
+from trio_supervisor._specs.decisions import RestartAfter
+from trio_supervisor._specs.policy import BackoffPolicy, RestartLimit
 from trio_supervisor._text import short_repr
 
 
@@ -202,24 +203,24 @@ class TestBackoffValidation:
 class TestDecisions:
     def test_are_values_of_distinct_types(self) -> None:
         answers = [
-            policy.Restart(),
+            decisions.Restart(),
             RestartAfter(2),
-            policy.DoNotRestart(),
-            policy.Quarantine("tired"),
-            policy.Escalate("cannot go on"),
-            policy.ShutdownTree("enough"),
+            decisions.DoNotRestart(),
+            decisions.Quarantine("tired"),
+            decisions.Escalate("cannot go on"),
+            decisions.ShutdownTree("enough"),
         ]
         for answer in answers:
-            assert isinstance(answer, policy.DECISIONS)
+            assert isinstance(answer, decisions.DECISIONS)
             assert copy.deepcopy(answer) == answer
             assert pickle.loads(pickle.dumps(answer)) == answer
             assert sum(answer == other for other in answers) == 1
-        assert policy.Quarantine("tired").reason == "tired"
+        assert decisions.Quarantine("tired").reason == "tired"
 
     def test_restart_after_is_a_restart_with_a_delay(self) -> None:
-        assert isinstance(RestartAfter(2), policy.Restart)
+        assert isinstance(RestartAfter(2), decisions.Restart)
         assert RestartAfter(2).delay == 2
-        assert policy.Restart().delay is None
+        assert decisions.Restart().delay is None
         assert repr(RestartAfter(delay=2)) == "RestartAfter(delay=2.0)"
 
     @pytest.mark.parametrize("bad", [-1, nan, inf, True, "soon", None])
@@ -231,7 +232,7 @@ class TestDecisions:
 
     def test_restart_checks_its_delay_too(self) -> None:
         with pytest.raises(SpecError, match="^Restart: delay=-1"):
-            policy.Restart(-1)
+            decisions.Restart(-1)
 
 
 class TestErrors:

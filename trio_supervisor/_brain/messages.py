@@ -11,7 +11,7 @@ from trio_supervisor._record import Note
 if TYPE_CHECKING:
     from trio_supervisor._events.events import Event
     from trio_supervisor._events.exits import TaskExit
-    from trio_supervisor._specs.policy import Decision
+    from trio_supervisor._specs.decisions import RestartDecision
     from trio_supervisor._specs.supervisor import ChildSpec
 
 # ---------------------------------------------------------------- signals: what happened
@@ -69,7 +69,7 @@ class Exited(Note):
     exit: TaskExit | None
     stop_reason: str | None = None
     detail: str = ""
-    decision: Decision | None = None
+    decision: RestartDecision | None = None
     decide_error: str = ""
 
 

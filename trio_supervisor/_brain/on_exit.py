@@ -12,22 +12,20 @@ from trio_supervisor._brain import messages as o
 from trio_supervisor._brain.lifecycle import ChildLife, DesiredState, StopCause
 from trio_supervisor._brain.windows import REMOVE, TABLE, SharedBackoff, Window, set_backoff
 from trio_supervisor._events import events as ev
-from trio_supervisor._specs.policy import (
-    INHERIT,
-    AutoShutdown,
+from trio_supervisor._specs.decisions import (
     DoNotRestart,
     Escalate,
-    OnLimit,
     Quarantine,
     Restart,
-    RestartPolicy,
     ShutdownTree,
 )
+from trio_supervisor._specs.policy import INHERIT, AutoShutdown, OnLimit, RestartPolicy
 
 if TYPE_CHECKING:
     from trio_supervisor._brain.machine import SupervisionMachine
     from trio_supervisor._events.exits import TaskExit
-    from trio_supervisor._specs.policy import Decision, RestartLimit
+    from trio_supervisor._specs.decisions import RestartDecision
+    from trio_supervisor._specs.policy import RestartLimit
 
 
 _ACTIONS = {
@@ -45,7 +43,7 @@ def apply_policy(
     if not how.is_success and machine.is_first_start(child):
         _fail_first_start(machine, child, signal, now)
         return
-    decision: Decision | str
+    decision: RestartDecision | str
     if signal.decision is not None:
         decision, source = signal.decision, "decide"
     else:

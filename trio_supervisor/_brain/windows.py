@@ -6,17 +6,19 @@ from collections import deque
 from math import inf
 from typing import TYPE_CHECKING
 
-from trio_supervisor._specs.policy import DoNotRestart, Restart, RestartPolicy
+from trio_supervisor._specs.decisions import DoNotRestart, Restart
+from trio_supervisor._specs.policy import RestartPolicy
 
 if TYPE_CHECKING:
     from trio_supervisor._brain.lifecycle import ChildLife
     from trio_supervisor._brain.timers import DeadlineHeap
-    from trio_supervisor._specs.policy import Decision, RestartLimit
+    from trio_supervisor._specs.decisions import RestartDecision
+    from trio_supervisor._specs.policy import RestartLimit
 
 REMOVE = "remove"
 
 # docs/design.md, What follows an exit; OTP's restart types: (policy, success) -> what follows.
-TABLE: dict[tuple[RestartPolicy, bool], Decision | str] = {
+TABLE: dict[tuple[RestartPolicy, bool], RestartDecision | str] = {
     (RestartPolicy.PERMANENT, True): Restart(),
     (RestartPolicy.PERMANENT, False): Restart(),
     (RestartPolicy.TRANSIENT, True): DoNotRestart(),

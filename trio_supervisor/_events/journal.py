@@ -1,14 +1,14 @@
 """The newest events of a tree, and the snapshot before the oldest of them.
 
-A restart writes four events, and hardly ever does anybody look. So the journal keeps the bare
-fields, makes events of them when it is asked, and folds what is too old to be kept into its base in
-large batches.
+A restart records four events, and most are never read. `EventRecorder` therefore stores plain
+tuples, builds event objects on demand, and folds old entries into its base snapshot in batches.
+`Journal` is what users see of it: everything can be read, nothing changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from trio_supervisor._errors import SpecError
 from trio_supervisor._events.events import Event
@@ -18,28 +18,26 @@ from trio_supervisor._lazy import public
 
 
 def check_room(owner: str, field: str, value: object) -> int:
-    """``value``, if that many events can be kept."""
+    """Return ``value`` if a buffer can have room for that many events."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
     raise SpecError(field, value, "a whole number of events >= 1", owner=owner)
 
 
-@public
 @final
-class Journal:
-    """A ring of the newest events of one tree; nested supervisors write into their root's.
+class EventRecorder:
+    """Records the events of one tree; nested supervisors record into their root's.
 
-    Events are numbered from 1 without gaps. Folding `events` into `base` gives the present state of
-    the tree, always. Nothing here waits; appending takes the same time whoever listens to a tree
-    that nobody listens to.
+    Nothing here waits. Recording an event takes the same time however many there have been.
 
     Args:
         capacity: How many events are kept, at least 1.
-        wall: Tells seconds since the epoch, for people.
+        wall: Returns seconds since the epoch.
 
     Attributes:
-        tap: Called with each new event's bare fields and the exception behind it, if there is one,
-            before any listener. Must not raise, and must not append.
+        view: The same for users.
+        tap: Called with each new event's bare fields and the exception behind the event, if there
+            is one, before any listener. Must not raise, and must not append.
 
     Raises:
         SpecError: ``capacity`` is not a whole number of at least 1.
@@ -58,9 +56,11 @@ class Journal:
         "_wall",
         "_wall_time",
         "tap",
+        "view",
     )
 
     def __init__(self, capacity: int = 1024, *, wall: Callable[[], float]) -> None:
+        self.view = Journal._create(self)
         self._capacity = check_room("Journal", "capacity", capacity)
         self._wall = wall
         self._raws: list[RawEvent] = []  # up to twice the capacity; see _trim
@@ -84,16 +84,16 @@ class Journal:
         fields: tuple[Any, ...],
         error: BaseException | None = None,
     ) -> RawEvent:
-        """Record that something happened.
+        """Record one event.
 
         Args:
-            cls: What happened.
-            time: When, on Trio's clock.
-            run: Of the supervisor that it belongs to; see `next_run`.
-            path: Of the child or supervisor that it speaks of.
-            attempt: Of the child, or 0.
-            fields: What ``cls`` has beyond the fields that all events have, in order.
-            error: The live exception behind it; handed on to `tap`, never kept.
+            cls: The class of the event.
+            time: Its time on Trio's clock, in seconds.
+            run: The run of the supervisor that the event belongs to; see `next_run`.
+            path: The child or supervisor concerned.
+            attempt: The attempt concerned, or 0.
+            fields: The fields that ``cls`` has beyond those of `Event`, in order.
+            error: The live exception behind the event; handed on to `tap`, never kept.
 
         Returns:
             The bare fields of the event.
@@ -111,23 +111,13 @@ class Journal:
         return raw
 
     def next_run(self) -> int:
-        """A number for one more run of a supervisor of this tree, from 1."""
+        """Return the number for one more run of a supervisor in this tree, from 1."""
         self._run += 1
         return self._run
 
     @property
-    def capacity(self) -> int:
-        """How many events are kept."""
-        return self._capacity
-
-    @property
-    def last_sequence(self) -> int:
-        """The number of the newest event; 0 before the first."""
-        return self._sequence
-
-    @property
     def base(self) -> SupervisorSnapshot:
-        """The tree before the oldest event that is kept."""
+        """The tree before the oldest event that is kept. Builds a snapshot after old ones went."""
         self._trim()
         if self._base is None:
             self._base = self._builder.freeze()
@@ -145,14 +135,8 @@ class Journal:
         builder.extend(self._raws)
         return builder.freeze()
 
-    def __iter__(self) -> Iterator[Event]:
-        return iter(self.events)
-
     def __len__(self) -> int:
         return min(len(self._raws), self._capacity)
-
-    def __repr__(self) -> str:
-        return f"<Journal: {len(self)} of {self._sequence} events>"
 
     def attach(self, listener: Callable[[Event], None]) -> None:
         """Call ``listener`` with every event from now on.
@@ -187,3 +171,58 @@ class Journal:
             del self._raws[:excess]
             self._base = None
             self._plan()
+
+
+@public
+@final
+class Journal:
+    """The newest events of one tree, the events of nested supervisors included. Read only.
+
+    Events are numbered from 1 without gaps. Folding `events` into `base` gives the present state of
+    the tree, always. `Supervisor.journal` gives it; `open_supervisor` has an option ``journal`` for
+    how many events are kept.
+    """
+
+    __slots__ = ("__weakref__", "_recorder")
+
+    if TYPE_CHECKING:
+        _recorder: EventRecorder
+
+    def __init__(self) -> None:
+        raise TypeError("a Journal cannot be made; Supervisor.journal gives it")
+
+    @classmethod
+    def _create(cls, recorder: EventRecorder) -> Journal:
+        self = cls.__new__(cls)
+        self._recorder = recorder
+        return self
+
+    @property
+    def capacity(self) -> int:
+        """How many events are kept."""
+        return self._recorder._capacity
+
+    @property
+    def last_sequence(self) -> int:
+        """The number of the newest event; 0 before the first."""
+        return self._recorder._sequence
+
+    @property
+    def base(self) -> SupervisorSnapshot:
+        """The tree before the oldest event that is kept."""
+        return self._recorder.base
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The newest events, oldest first."""
+        return self._recorder.events
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.events)
+
+    def __len__(self) -> int:
+        return len(self._recorder)
+
+    def __repr__(self) -> str:
+        path = self.base.path or "of a tree that has not started"
+        return f"<Journal {path}: {len(self)} of {self.last_sequence} events>"

@@ -17,7 +17,7 @@ from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from trio_supervisor._brain import messages as o
 from trio_supervisor._events.exits import Crashed, TaskExit
-from trio_supervisor._specs.policy import DECISIONS
+from trio_supervisor._specs.decisions import DECISIONS
 from trio_supervisor._text import short_repr
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trio_supervisor._attempts.observer import TreeObserver
     from trio_supervisor._brain.machine import SupervisionMachine
     from trio_supervisor._logging.tree_log import TreeLog
-    from trio_supervisor._specs.policy import Decision
+    from trio_supervisor._specs.decisions import RestartDecision
 
     Message = tuple[Callable[[Any, Any, float], None], Any]
 
@@ -237,11 +237,14 @@ class ReportCollector(ABC):
 
 
 @disable_ki_protection
-def _call_decide(decide: Callable[[Any], Decision | None], report: object) -> Decision | None:
+def _call_decide(
+    decide: Callable[[Any], RestartDecision | None], report: object
+) -> RestartDecision | None:
     decision = decide(report)
     if decision is not None and not isinstance(decision, DECISIONS):
         raise TypeError(
             f"decide returned {short_repr(decision)}: "
-            "expected Restart, RestartAfter, Done, Quarantine, Escalate, Shutdown or None"
+            "expected Restart, RestartAfter, DoNotRestart, Quarantine, Escalate, ShutdownTree "
+            "or None"
         )
     return decision

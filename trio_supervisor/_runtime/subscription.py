@@ -16,7 +16,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor._events.events import Event, EventGap, SupervisorFinished
-from trio_supervisor._events.journal import Journal, check_room
+from trio_supervisor._events.journal import EventRecorder, check_room
 from trio_supervisor._events.snapshot import SupervisorSnapshot, SupervisorState
 from trio_supervisor._lazy import public
 
@@ -56,6 +56,7 @@ class Subscription:
         "_max_buffer",
         "_missed",
         "_next",
+        "_path",
         "_prefix",
         "_reading",
         "_run",
@@ -64,15 +65,32 @@ class Subscription:
         "lost",
     )
 
-    def __init__(
-        self,
-        journal: Journal,
+    lost: int
+
+    def __init__(self) -> None:
+        raise TypeError("a Subscription cannot be made; Supervisor.subscribe() gives it")
+
+    @classmethod
+    def _create(
+        cls,
+        journal: EventRecorder,
         state: Callable[[], SupervisorSnapshot],
         *,
         path: str,
         max_buffer: int = 1024,
+    ) -> Self:
+        self = cls.__new__(cls)
+        self._prepare(journal, state, path, max_buffer)
+        return self
+
+    def _prepare(
+        self,
+        journal: EventRecorder,
+        state: Callable[[], SupervisorSnapshot],
+        path: str,
+        max_buffer: int,
     ) -> None:
-        self.lost: int = 0
+        self.lost = 0
         self._journal = journal
         self._state = state
         self._max_buffer = check_room("subscribe", "max_buffer", max_buffer)
@@ -82,8 +100,15 @@ class Subscription:
         self._snapshot: SupervisorSnapshot | None = None
         self._lot = trio.lowlevel.ParkingLot()
         self._ended = self._left = self._reading = False
+        self._path = path
         self._prefix = f"{path}/"
         self._run = 0
+
+    def __repr__(self) -> str:
+        if self._snapshot is None:
+            return f"<Subscription {self._path} not entered>"
+        state = " left" if self._left else " ended" if self._ended else ""
+        return f"<Subscription {self._path}{state} buffered={len(self._buffer)} lost={self.lost}>"
 
     async def __aenter__(self) -> Self:
         """Take the snapshot and begin to listen, in one step.
@@ -100,7 +125,7 @@ class Subscription:
         if snapshot.state is SupervisorState.FINISHED:
             self._ended = True
         else:
-            self._journal.attach(self.offer)
+            self._journal.attach(self._offer)
         return self
 
     async def __aexit__(
@@ -110,7 +135,7 @@ class Subscription:
         traceback: TracebackType | None,
     ) -> None:
         """Stop listening."""
-        self.end()
+        self._end()
         self._left = True
         self._buffer.clear()
         self._next = None
@@ -170,7 +195,7 @@ class Subscription:
             return self._buffer.popleft()
         raise StopAsyncIteration
 
-    def offer(self, event: Event) -> None:
+    def _offer(self, event: Event) -> None:
         """Take in an event, if it is one of ours. Never waits, never raises."""
         if self._ended or not f"{event.path}/".startswith(self._prefix):
             return
@@ -180,15 +205,15 @@ class Subscription:
             self.lost += 1
         self._buffer.append(event)
         if type(event) is SupervisorFinished and event.run == self._run:
-            self.end()
+            self._end()
         else:
             self._lot.unpark()
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """Nothing more will come; what is in the buffer can still be read.
 
-        Happens by itself when the supervisor finishes; `offer` is then left alone by the journal.
+        Happens by itself when the supervisor finishes; the recorder then calls `_offer` no more.
         """
         self._ended = True
-        self._journal.detach(self.offer)
+        self._journal.detach(self._offer)
         self._lot.unpark_all()

@@ -150,7 +150,7 @@ class Supervisor:
     @property
     def journal(self) -> Journal:
         """The newest events of the whole tree, and the snapshot before the oldest of them."""
-        return self._shell.tree.journal
+        return self._shell.tree.journal.view
 
     def count_children(self) -> ChildCounts:
         """Count its own children."""
@@ -172,7 +172,7 @@ class Supervisor:
             SpecError: ``max_buffer`` is not a whole number of at least 1.
         """
         journal = self._shell.tree.journal
-        return Subscription(journal, self.state, path=self.path, max_buffer=max_buffer)
+        return Subscription._create(journal, self.state, path=self.path, max_buffer=max_buffer)
 
     @enable_ki_protection
     async def wait_ready(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from trio_supervisor._events.journal import Journal
+from trio_supervisor._events.journal import EventRecorder
 from trio_supervisor._logging.tree_log import TreeLog
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Tree:
         self._file = None if isinstance(journal, int) else journal
         self._writer: JournalWriter | None = None
         capacity = 1024 if journal is None else journal
-        self.journal = Journal(
+        self.journal = EventRecorder(
             capacity if isinstance(capacity, int) else capacity.capacity,
             wall=wall_clock if clock is None else clock,
         )

@@ -83,7 +83,7 @@ def _check_inherited(child: ChildSpec[Any], supervisor: SupervisorSpec) -> None:
     if (
         supervisor.child_restart_limit is None
         and child.restart_limit is Inherit.INHERIT
-        and "on_limit" in child.given
+        and "on_limit" in child._given
     ):
         expected = "no on_limit without a limit: child_restart_limit=None, and the child has none"
         refuse(_owner(child, supervisor), "on_limit", str(child.on_limit), expected)

@@ -29,6 +29,7 @@ from trio_supervisor._specs.checks import (
     check_seconds,
     refuse,
 )
+from trio_supervisor._specs.decisions import RestartDecision
 from trio_supervisor._specs.options import ChildChanges, ChildOptions, Declared
 from trio_supervisor._specs.policy import (
     INHERIT,
@@ -38,7 +39,6 @@ from trio_supervisor._specs.policy import (
     OnLimitLike,
     ReadinessPolicy,
     ReadinessPolicyLike,
-    RestartDecision,
     RestartLimit,
     RestartPolicy,
     RestartPolicyLike,
@@ -119,7 +119,7 @@ class ChildSpec(Declared, Generic[T_co]):
     decide: Callable[[ChildRunReport], RestartDecision | None] | None
     supervisor: trio_supervisor.SupervisorSpec | None
     """The nested supervisor that this child is, made by `SupervisorSpec.as_child`; else `None`."""
-    given: frozenset[str] = attrs.field(eq=False)
+    _given: frozenset[str] = attrs.field(eq=False)
     """Which of the options with a default that depends on other things were named."""
 
     @overload
@@ -193,7 +193,7 @@ class ChildSpec(Declared, Generic[T_co]):
         put(self, "restart", check_choice(owner, "restart", restart, RestartPolicy))
         put(self, "decide", decide)
         put(self, "supervisor", None)
-        put(self, "given", _NONE_GIVEN)
+        put(self, "_given", _NONE_GIVEN)
         body = run if isinstance(run, Body) else None
         self._set_readiness(owner, body, readiness, start_timeout, retry_first_start)
         self._set_times(owner, body, max_runtime, stale_after, grace)
@@ -305,7 +305,7 @@ class ChildSpec(Declared, Generic[T_co]):
             refuse(owner, "significant", self.significant, expected)
 
     def _note(self, option: str) -> None:
-        object.__setattr__(self, "given", self.given | {option})
+        object.__setattr__(self, "_given", self._given | {option})
 
     @property
     def is_explicit(self) -> bool:
@@ -329,7 +329,7 @@ class ChildSpec(Declared, Generic[T_co]):
         options: dict[str, Any] = {
             option: getattr(self, option)
             for option in _OPTIONS
-            if option not in _DEPENDENT or option in self.given
+            if option not in _DEPENDENT or option in self._given
         }
         options |= changes
         name = options.pop("name", self.name)

@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 import trio_supervisor
 from trio_supervisor._events.exits import ChildRunReport
+from trio_supervisor._specs.decisions import RestartDecision
 from trio_supervisor._specs.policy import (
     AutoShutdownLike,
     BackoffPolicy,
@@ -14,7 +15,6 @@ from trio_supervisor._specs.policy import (
     OnLimitLike,
     OrderingLike,
     ReadinessPolicyLike,
-    RestartDecision,
     RestartLimit,
     RestartPolicyLike,
     StrategyLike,

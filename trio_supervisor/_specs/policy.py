@@ -11,9 +11,7 @@ import attrs
 
 from trio_supervisor._errors import SpecError
 from trio_supervisor._lazy import public
-from trio_supervisor._record import Record
 from trio_supervisor._specs.checks import check_count, check_number, check_seconds, refuse
-from trio_supervisor._text import as_reason
 
 
 @public
@@ -287,100 +285,3 @@ class BackoffPolicy:
 
 # An unbounded policy that has failed a thousand times: "never" would be a lie, `inf` no time.
 _LONGEST: Final = sys.float_info.max / 4
-
-
-@public
-class Restart(Record):
-    """An answer of ``decide``: restart, whatever the restart policy says; limits still apply.
-
-    Args:
-        delay: Seconds to wait, finite; `None` for what the child's backoff says.
-
-    Raises:
-        SpecError: A delay that is no number of seconds.
-    """
-
-    delay: float | None = None
-
-    def _check(self) -> None:
-        if self.delay is not None:
-            check_seconds("Restart", "delay", self.delay, finite=True)
-
-
-@public
-@final
-class RestartAfter(Restart):
-    """An answer of ``decide``: restart after ``delay`` seconds instead of the child's backoff.
-
-    Args:
-        delay: Seconds to wait, finite.
-
-    Raises:
-        SpecError: A delay that is no number of seconds.
-
-    Example:
-        ``return RestartAfter(error.retry_after)``
-    """
-
-    def __init__(self, delay: float) -> None:
-        super().__init__(check_seconds("RestartAfter", "delay", delay, finite=True))
-
-
-@public
-@final
-class DoNotRestart(Record):
-    """An answer of ``decide``: the child is done, as if it were transient and had returned."""
-
-
-@public
-@final
-class Quarantine(Record):
-    """An answer of ``decide``: hold the child down until somebody restarts it by hand.
-
-    Args:
-        reason: One line for the log and the snapshot.
-    """
-
-    reason: str = ""
-
-    def _check(self) -> None:
-        object.__setattr__(self, "reason", as_reason(self.reason))
-
-
-@public
-@final
-class Escalate(Record):
-    """An answer of ``decide``: stop all siblings in order and fail with `ChildEscalated`.
-
-    Args:
-        reason: One line for the error.
-    """
-
-    reason: str = ""
-
-    def _check(self) -> None:
-        object.__setattr__(self, "reason", as_reason(self.reason))
-
-
-@public
-@final
-class ShutdownTree(Record):
-    """An answer of ``decide``: stop the supervisor's children in order; it ends without an error.
-
-    Args:
-        reason: One line for the log and the shutdown report.
-    """
-
-    reason: str = ""
-
-    def _check(self) -> None:
-        object.__setattr__(self, "reason", as_reason(self.reason))
-
-
-Done = DoNotRestart
-Shutdown = ShutdownTree
-
-RestartDecision: TypeAlias = Restart | DoNotRestart | Quarantine | Escalate | ShutdownTree
-"""What ``decide`` may return; `None` leaves it to the table. (`RestartAfter` is a `Restart`.)"""
-Decision: TypeAlias = RestartDecision
-DECISIONS: Final = (Restart, DoNotRestart, Quarantine, Escalate, ShutdownTree)

@@ -103,7 +103,7 @@ def _child_options(spec: ChildSpec[Any]) -> Iterator[str]:
         "max_runtime": inf,
         "stale_after": inf,
         "grace": inf if nested else 0,
-        "backoff": spec.replace(backoff=None).backoff if "backoff" in spec.given else spec.backoff,
+        "backoff": spec.replace(backoff=None).backoff if "backoff" in spec._given else spec.backoff,
         "restart_limit": INHERIT,
         "on_limit": OnLimit.ESCALATE,
         "requires": (),

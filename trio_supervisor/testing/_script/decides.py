@@ -8,7 +8,13 @@ import attrs
 
 from trio_supervisor._events.exits import ChildRunReport
 from trio_supervisor._lazy import public
-from trio_supervisor._specs.policy import DoNotRestart, Escalate, Quarantine, Restart, ShutdownTree
+from trio_supervisor._specs.decisions import (
+    DoNotRestart,
+    Escalate,
+    Quarantine,
+    Restart,
+    ShutdownTree,
+)
 
 Answer: TypeAlias = Literal[
     "table", "restart", "later", "done", "quarantine", "escalate", "shutdown", "raise", "nonsense"
