@@ -116,8 +116,11 @@ if TYPE_CHECKING:
     from trio_supervisor._specs.policy import SupervisionStrategy as SupervisionStrategy
     from trio_supervisor._specs.supervisor import SupervisorSpec as SupervisorSpec
     from trio_supervisor._version import __version__ as __version__
+    from trio_supervisor.children._failures import ProcessFailed as ProcessFailed
     from trio_supervisor.children._holding import holding as holding
+    from trio_supervisor.children._periodic import every as every
     from trio_supervisor.children._plain import plain as plain
+    from trio_supervisor.children._process import process as process
     from trio_supervisor.children._serving import serving as serving
     from trio_supervisor.children._threads import ThreadChild as ThreadChild
     from trio_supervisor.children._threads import in_thread as in_thread

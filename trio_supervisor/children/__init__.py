@@ -10,6 +10,8 @@ wrapped code, and it knows whether that code can react to a stop request.
 | `serving` | functions with ``task_status`` | at ``started(value)`` | is cancelled, or returns |
 | `holding` | async context managers | once entered, with its value | is exited |
 | `in_thread` | blocking functions | as the spec says | learns of it through `thread_child` |
+| `every` | jobs to run at intervals | when the attempt starts | finishes its run |
+| `process` | external programs | as told by a port, a line, ... | gets a signal |
 
 A function given to `serving` returns by itself if it has a parameter to wait for, named with
 ``stop=``; `serve_tcp` and `serve_listeners` do. "Is cancelled" means that a ``grace`` above 0 could
@@ -25,6 +27,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trio_supervisor.children._failures import ProcessFailed as ProcessFailed
     from trio_supervisor.children._holding import holding as holding
+    from trio_supervisor.children._periodic import Schedule as Schedule
+    from trio_supervisor.children._periodic import every as every
     from trio_supervisor.children._plain import plain as plain
     from trio_supervisor.children._process import RunningProcess as RunningProcess
     from trio_supervisor.children._process import process as process

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from collections.abc import Sequence
+from typing import final
 
 from trio_supervisor._errors import TaskFailure
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from trio_supervisor._lazy import public
 
 
+@public
 @final
 class ProcessFailed(TaskFailure):
     """The failure of a `process` or `in_process` child; its attempt ends as `Failed`.

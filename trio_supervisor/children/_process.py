@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import signal
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 import trio
 
 from trio_supervisor._errors import SpecError
+from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 from trio_supervisor._specs.body import Body
 from trio_supervisor._specs.policy import ReadinessPolicy
@@ -31,12 +33,10 @@ from trio_supervisor.children._readiness import Answers, Makes, Writes
 from trio_supervisor.children._spawner import ExitLostError, Launch, check_platform, launch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
     from trio_supervisor._attempts.context import ChildContext
 
 OutputTo: TypeAlias = Literal["log", "inherit", "discard"]
-Command: TypeAlias = "Sequence[str | os.PathLike[str]]"
+Command: TypeAlias = Sequence[str | os.PathLike[str]]
 
 _REST_GRACE: Final = 1.0
 """Seconds that the rest of a group gets after its leader has ended by itself."""
@@ -54,6 +54,7 @@ _NOT_INHERITED: Final = (
 _log = logging.getLogger("trio_supervisor.children")
 
 
+@public
 @final
 class RunningProcess:
     """The ready value of a `process` child: a program that is running, or was a moment ago."""
@@ -294,6 +295,7 @@ def _failure(label: str, status: ExitStatus, stderr: tuple[str, ...]) -> Process
     return error
 
 
+@public
 def process(
     command: Command,
     *,
