@@ -87,10 +87,10 @@ if TYPE_CHECKING:
     from trio_supervisor._events.snapshot import SupervisorSnapshot as SupervisorSnapshot
     from trio_supervisor._events.snapshot import SupervisorState as SupervisorState
     from trio_supervisor._events.wire import event_from_dict as event_from_dict
-    from trio_supervisor._runtime.block import open_supervisor as open_supervisor
-    from trio_supervisor._runtime.block import run_supervisor as run_supervisor
     from trio_supervisor._runtime.handle import ChildHandle as ChildHandle
     from trio_supervisor._runtime.journal_file import JournalFile as JournalFile
+    from trio_supervisor._runtime.open import open_supervisor as open_supervisor
+    from trio_supervisor._runtime.open import run_supervisor as run_supervisor
     from trio_supervisor._runtime.subscription import Subscription as Subscription
     from trio_supervisor._runtime.supervisor import ChildCounts as ChildCounts
     from trio_supervisor._runtime.supervisor import Supervisor as Supervisor

@@ -397,7 +397,7 @@ def test_what_cannot_be_had_after_the_end_is_a_clear_error() -> None:
         await run_to_end(attempt)
         child = box[0]
         # Whatever a host may still hear of an attempt that has ended, nobody listens.
-        attempt.host.post_ready(attempt, None)
+        attempt.host.post_ready(attempt)
         attempt.host.post_not_ready(attempt, "")
         attempt.host.post_beat(attempt)
         attempt.host.post_busy(attempt, 0.0)

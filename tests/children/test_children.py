@@ -14,7 +14,7 @@ from helpers.support import run_real, run_virtual
 
 from trio_supervisor import BackoffPolicy, SupervisorSpec, open_supervisor
 from trio_supervisor._attempts.runner import ChildRunHandle, ChildRunner
-from trio_supervisor._attempts.stacks import _in_thread, stacks_below, threads
+from trio_supervisor._attempts.stacks import _in_thread, threads
 from trio_supervisor._errors import (
     ChildNotFound,
     ChildNotReady,
@@ -32,6 +32,7 @@ from trio_supervisor._events.exits import (
     TimedOut,
     Unhealthy,
 )
+from trio_supervisor._runtime.views import stacks_below
 from trio_supervisor._specs.policy import ReadinessPolicy
 from trio_supervisor._specs.supervisor import ChildSpec
 from trio_supervisor.children import holding, in_thread, plain, serving, thread_child

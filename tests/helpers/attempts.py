@@ -29,12 +29,14 @@ class Host:
         assert trio.lowlevel.currently_ki_protected()
         self.told.append(what)
 
+    is_supervisor = False
+
     @property
     def observer(self) -> None:
         return None
 
-    def post_ready(self, attempt: Attempt, value: object) -> None:
-        self._tell("ready", value)
+    def post_ready(self, attempt: Attempt) -> None:
+        self._tell("ready", attempt.ready_value)
 
     def post_not_ready(self, attempt: Attempt, reason: str) -> None:
         self._tell("not_ready", reason)

@@ -8,7 +8,8 @@ import pytest
 
 from trio_supervisor import BackoffPolicy, ChildSpec, SupervisorSpec
 from trio_supervisor._events import events as ev
-from trio_supervisor._runtime import block
+from trio_supervisor._runtime import shell
+from trio_supervisor._runtime.messages import ParentStop
 from trio_supervisor.testing import (
     Advance,
     AtOnce,
@@ -249,7 +250,7 @@ def test_a_nested_supervisor_that_is_asked_to_stop_begins_at_once() -> None:
 def test_a_supervisor_that_does_not_hear_of_its_parents_stop_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(block, "_take_stop", lambda shell, attempt, now: None)
+    monkeypatch.setitem(shell._HANDLERS, ParentStop, lambda shell, message, now: None)
     trace = simulate(exercise, NESTED, [Advance(1), Stop("pool"), Advance(9)])
     assert any("does not begin to" in found.text for found in trace.violations)
 

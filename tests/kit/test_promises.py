@@ -20,9 +20,10 @@ from trio_supervisor._brain import messages, vitals
 from trio_supervisor._brain.machine import _HANDLERS
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.exits import Crashed
-from trio_supervisor._runtime import block, commands, supervisor, views
+from trio_supervisor._runtime import block, commands, views
 from trio_supervisor._runtime import shell as shell_module
 from trio_supervisor._runtime.child_slot import Slot
+from trio_supervisor._runtime.messages import CommandRequest
 from trio_supervisor._runtime.shell import Shell
 from trio_supervisor._runtime.subscription import Subscription
 from trio_supervisor.testing import (
@@ -227,27 +228,28 @@ def nothing_raised(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_answer(patch: pytest.MonkeyPatch) -> None:
-    take = Shell._take_command
+    take = shell_module._HANDLERS[CommandRequest]
 
-    def late(self: Any, subject: Any, now: float) -> None:
-        if isinstance(subject[0], messages.StopChild) and self.machine.children["a"].live:
-            self._attempts.start_soon(later, self, subject)
+    def late(self: Any, request: Any, now: float) -> None:
+        command = request.command
+        if isinstance(command, messages.StopChild) and self.machine.children["a"].live:
+            self._attempts.start_soon(later, self, request)
         else:
-            take(self, subject, now)
+            take(self, request, now)
 
-    async def later(self: Any, subject: Any) -> None:
+    async def later(self: Any, request: Any) -> None:
         await trio.sleep(2)
-        self.post(take, subject)
+        request.command = messages.QuarantineChild("a")
+        self.collector.post(request)
 
-    patch.setattr(Shell, "_take_command", late)
+    patch.setitem(shell_module._HANDLERS, CommandRequest, late)
 
 
 def returns_at_once(patch: pytest.MonkeyPatch) -> None:
-    async def give(shell: Any, slot: Any, command: Any, until: Any) -> Any:
-        return await _given(shell, slot, command, None)
+    async def stop(slot: Any, reason: str) -> None:
+        await commands._give(slot, messages.StopChild(slot.life.name, reason))
 
-    _given = commands.give
-    patch.setattr(supervisor, "give", give)
+    patch.setattr(commands, "stop", stop)
 
 
 def forgets_waiters(patch: pytest.MonkeyPatch) -> None:

@@ -1175,7 +1175,7 @@ def test_invariant_12_memory_is_bounded_over_unbounded_run_time() -> None:
                 "watched": len(shell.watched),
                 "slots": len(shell.slots),
                 "reports": len(supervisor.child("a").reports),
-                "left over": len(shell.fatal) + len(shell._gone) + len(shell._stacks),
+                "left over": len(shell.fatal) + len(shell._shutdown_account),
                 **{name: counts[name] for name in ("Attempt", "Shell", "Slot", "Boom", "Task")},
                 "frames": counts["frame"] // 20,
             }
@@ -1209,7 +1209,7 @@ async def test_invariant_12_heartbeats_cost_no_memory() -> None:
             for _ in range(50):
                 contexts[0].heartbeat()
         assert len(shell.machine.timers) <= 70
-        assert shell._receive.statistics().current_buffer_used <= 1
+        assert shell.collector.waiting <= 1
         assert state_of(supervisor, "a") == "ready"
 
 

@@ -398,6 +398,6 @@ def test_heartbeats_of_many_are_neither_lost_nor_piled_up() -> None:
             # They are no events, and nothing waits to be dealt with.
             events = [event for event in supervisor.journal if not isinstance(event, ChildStarted)]
             assert all(event.time == 0 for event in events)
-            assert supervisor._shell._waiting == 0
+            assert supervisor._shell.collector.waiting == 0
 
     run_virtual(main)

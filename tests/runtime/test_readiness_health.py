@@ -430,7 +430,7 @@ async def test_heartbeats_are_neither_events_nor_state() -> None:
         await trio.sleep(3)
         for _ in range(1000):
             puppet.now.heartbeat()
-        assert supervisor._shell._waiting == 1  # one notice is under way, not a thousand
+        assert supervisor._shell.collector.waiting == 1  # one notice is under way, not a thousand
         await until_blocked()
         assert supervisor.journal.last_sequence == before
         assert supervisor.state() == snapshot

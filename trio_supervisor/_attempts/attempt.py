@@ -86,7 +86,6 @@ class Attempt:
         "name",
         "number",
         "nursery",
-        "on_stop",
         "path",
         "ready_at",
         "ready_value",
@@ -95,6 +94,7 @@ class Attempt:
         "started_at",
         "stop_deadline",
         "stop_event",
+        "stop_listener",
         "stop_reason",
         "stop_requested",
         "stop_scopes",
@@ -149,7 +149,7 @@ class Attempt:
         self.stop_deadline: float = inf
         self.stop_event: trio.Event | None = None
         self.stop_scopes: list[trio.CancelScope] | None = None
-        self.on_stop: Callable[[Attempt], None] | None = None
+        self.stop_listener: Callable[[Attempt], None] | None = None
         self.cancel_called: bool = False
         self.fault: TaskExit | None = None
 
@@ -177,21 +177,30 @@ class Attempt:
         return ReadinessState.NOT_READY if self.was_ready else ReadinessState.UNREPORTED
 
     @enable_ki_protection
-    def request_stop(self, reason: str, deadline: float = inf) -> None:
+    def request_stop(
+        self, reason: str, deadline: float = inf, fault: TaskExit | None = None
+    ) -> None:
         """Ask the body to end, by ``deadline`` if it can.
 
-        The first reason wins, and the earliest deadline; ``on_stop`` is told of both.
+        The first reason wins, and the earliest deadline. With ``fault``, the attempt is ended for
+        that, and it is the exit of the attempt whatever the body does.
         """
         if self.ended_at is not None:
             return
+        if fault is not None:
+            self.fault = fault
         sooner = deadline < self.stop_deadline
         if sooner:
             self.stop_deadline = deadline
         news = not self.stop_requested
         if news:
             self._mark_stopping(reason)
-        if (news or sooner) and self.on_stop is not None:
-            self.on_stop(self)
+        if (news or sooner) and self.stop_listener is not None:
+            self.stop_listener(self)
+
+    def listen_for_stop(self, listener: Callable[[Attempt], None]) -> None:
+        """Call ``listener`` at the first stop request, and at each one with an earlier deadline."""
+        self.stop_listener = listener
 
     @enable_ki_protection
     def cancel(self, reason: str) -> None:
@@ -222,8 +231,12 @@ class Attempt:
             for scope in self.stop_scopes:
                 scope.cancel(reason)
 
-    def wake_strays(self) -> None:
-        """It has ended unasked; what waits elsewhere for a stop request would wait for ever."""
+    def release_stop_waiters(self) -> None:
+        """Wake tasks outside the attempt that wait for its stop request, if none was made.
+
+        The attempt has ended, so no request can follow. Sets the stop event and cancels the open
+        stop scopes.
+        """
         if not self.stop_requested:
             if self.stop_event is not None:
                 self.stop_event.set()
@@ -312,10 +325,10 @@ async def run_attempt(attempt: Attempt) -> None:  # noqa: ASYNC910 - a nursery i
     attempt.ended_at = trio.current_time()
     if observer is not None:
         observer.attempt_over(attempt)
-    attempt.nursery = attempt.task = attempt.on_stop = None
+    attempt.nursery = attempt.task = attempt.stop_listener = None
     host.post_exit(attempt)
     if attempt.stop_event is not None or attempt.stop_scopes:
-        attempt.wake_strays()
+        attempt.release_stop_waiters()
     # The errors' tracebacks lead to this frame.
     del attempt, background, error, host, nursery, observer, task
     if passing is not None:

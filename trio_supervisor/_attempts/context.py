@@ -124,7 +124,7 @@ class ChildContext:
             attempt.ready_value = value
         elif value is not None:
             attempt.ready_value = value
-        attempt.host.post_ready(attempt, attempt.ready_value)
+        attempt.host.post_ready(attempt)
 
     @enable_ki_protection
     def not_ready(self, reason: str = "") -> None:

@@ -1,4 +1,4 @@
-"""What an attempt may ask of whoever runs it, and tell them."""
+"""AttemptHost: what runs an attempt, as the attempt sees it."""
 
 from __future__ import annotations
 
@@ -11,56 +11,65 @@ if TYPE_CHECKING:
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._attempts.observer import TreeObserver
 
-_ENDED = "this attempt has ended: its context leads nowhere any more"
+_ENDED = "this attempt has ended: its ChildContext can no longer reach a supervisor"
 
 
 class AttemptHost(Protocol):
-    """Whoever runs attempts: a supervisor, or a lone runner.
+    """What runs an attempt: the shell of a supervisor, or a single run of a `ChildRunner`.
 
     The ``post_*`` methods are called from the attempt's tasks. They never wait and never raise;
     `post_exit` is called once per attempt, as the last thing that its task does.
     """
 
     @property
+    def is_supervisor(self) -> bool:
+        """Whether this is the shell of a supervisor, and not a single run."""
+        ...
+
+    @property
     def supervisor(self) -> trio_supervisor.Supervisor:
-        """The supervisor that the child stands under."""
+        """The supervisor of the child."""
         ...
 
     @property
     def observer(self) -> TreeObserver | None:
-        """What is told of each step of an attempt, for tests; hardly ever there is one."""
+        """The observer of this attempt, in tests; usually `None`."""
         ...
 
-    def post_ready(self, attempt: Attempt, value: object) -> None:
-        """It is ready, for the first time or again."""
+    def post_ready(self, attempt: Attempt) -> None:
+        """Post that ``attempt`` has called `ChildContext.ready`, for the first time or again."""
 
     def post_not_ready(self, attempt: Attempt, reason: str) -> None:
-        """It was ready and is not any more."""
+        """Post that ``attempt`` has called `ChildContext.not_ready` with ``reason``."""
 
     def post_beat(self, attempt: Attempt) -> None:
-        """It has sent heartbeats; the latest is stored. Clear ``beat_noted`` to hear of more."""
+        """Post that ``attempt`` has sent heartbeats; the latest is stored in it.
+
+        There is no further post until the host clears ``attempt.beat_noted``.
+        """
 
     def post_busy(self, attempt: Attempt, until: float) -> None:
-        """It may be silent until then; ``-inf`` takes that back."""
+        """Post that ``attempt`` may be silent until ``until``; ``-inf`` takes that back."""
 
     def post_extend(self, attempt: Attempt, until: float) -> None:
-        """Its start may take until then."""
+        """Post that the start of ``attempt`` may take until ``until``."""
 
     def post_exit(self, attempt: Attempt) -> None:
-        """Its scope has closed; `Attempt.judge` tells how it ended."""
+        """Post that the scope of ``attempt`` has closed; `Attempt.judge` tells how it ended."""
 
     def value_of(self, attempt: Attempt, name: str) -> object:
-        """The ready value of a sibling, or of one in an enclosing supervisor."""
+        """Return the ready value of another child, for `ChildContext.value`."""
 
     async def wait_value_of(self, attempt: Attempt, name: str) -> object:
-        """The same, as soon as there is one."""
+        """Wait for the ready value of another child, for `ChildContext.wait_value`."""
 
 
 @final
 class NoHost:
-    """Stands in once an attempt has ended: its late words are nobody's business."""
+    """The host of an attempt that has ended: nothing that is posted has an effect any more."""
 
     __slots__ = ()
+    is_supervisor = False
 
     @property
     def supervisor(self) -> trio_supervisor.Supervisor:
@@ -70,7 +79,7 @@ class NoHost:
     def observer(self) -> TreeObserver | None:
         return None
 
-    def post_ready(self, attempt: Attempt, value: object) -> None: ...
+    def post_ready(self, attempt: Attempt) -> None: ...
     def post_not_ready(self, attempt: Attempt, reason: str) -> None: ...
     def post_beat(self, attempt: Attempt) -> None: ...
     def post_busy(self, attempt: Attempt, until: float) -> None: ...

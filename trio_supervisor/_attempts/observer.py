@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from trio_supervisor._brain.messages import Command, Shutdown
     from trio_supervisor._events.events import Event
     from trio_supervisor._events.exits import TaskExit
+    from trio_supervisor._runtime.messages import Reply
     from trio_supervisor._runtime.shell import Shell
-    from trio_supervisor._runtime.tree import Reply
 
 
 class TreeObserver:

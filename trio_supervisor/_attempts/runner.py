@@ -14,7 +14,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor._attempts.attempt import Heartbeat
-from trio_supervisor._attempts.single_run import LoneRun
+from trio_supervisor._attempts.single_run import SingleRun
 from trio_supervisor._errors import SpecError, SupervisorError
 from trio_supervisor._events.exits import ChildRunReport, leaves
 from trio_supervisor._lazy import public
@@ -67,7 +67,7 @@ class ChildRunner:
             async with trio.open_nursery() as nursery:
                 run.start(nursery)
         except BaseExceptionGroup as group:
-            escaped = _bare(group)
+            escaped = _unwrapped(group)
         else:
             return run.finished()
         try:
@@ -98,7 +98,7 @@ class ChildRunner:
         run.start(nursery)
         return ChildRunHandle._create(run)
 
-    def _prepare(self, spec: ChildSpec[Any], attempt: int, generation: int) -> LoneRun:
+    def _prepare(self, spec: ChildSpec[Any], attempt: int, generation: int) -> SingleRun:
         if not isinstance(spec, ChildSpec):
             refuse("ChildRunner", "spec", spec, "a ChildSpec (open_supervisor runs a supervisor)")
         refused = None if self._spawn_fault is None else self._spawn_fault(spec)
@@ -109,7 +109,7 @@ class ChildRunner:
         if spec.supervisor is not None:
             expected = "a child with a body of its own (open_supervisor runs a supervisor)"
             raise SpecError("supervisor", spec.supervisor, expected, owner=f"child {spec.name!r}")
-        return LoneRun(spec, attempt, generation)
+        return SingleRun(spec, attempt, generation)
 
 
 @public
@@ -122,13 +122,13 @@ class ChildRunHandle(Generic[V_co]):
 
     __slots__ = ("_run",)
     if TYPE_CHECKING:
-        _run: LoneRun
+        _run: SingleRun
 
     def __init__(self) -> None:
         raise TypeError("a ChildRunHandle cannot be made; ChildRunner.spawn_once returns one")
 
     @classmethod
-    def _create(cls, run: LoneRun) -> ChildRunHandle[V_co]:
+    def _create(cls, run: SingleRun) -> ChildRunHandle[V_co]:
         self = cls.__new__(cls)
         self._run = run
         return self
@@ -189,12 +189,12 @@ class ChildRunHandle(Generic[V_co]):
     @enable_ki_protection
     def request_stop(self, reason: str = "stop requested") -> None:
         """Ask the child to stop, and cancel it after its ``grace``. The first reason wins."""
-        self._run.ask(reason)
+        self._run.request_stop(reason)
 
     @enable_ki_protection
     def abort(self, reason: str = "aborted") -> None:
         """Cancel the child now, whatever it is doing. An attempt that has not begun never runs."""
-        self._run.cut(reason)
+        self._run.cancel(reason)
 
     @enable_ki_protection
     async def wait(self) -> ChildRunReport:
@@ -219,7 +219,7 @@ class ChildRunHandle(Generic[V_co]):
         return cast("V_co", await self._run.wait_ready())
 
 
-def _bare(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """What came out of a nursery without the nursery's wrapping, if it is one thing."""
     found = list(leaves(group))
     rest = [leaf for leaf in found if not isinstance(leaf, trio.Cancelled)]

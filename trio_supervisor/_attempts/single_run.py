@@ -1,4 +1,4 @@
-"""The host of an attempt that no supervisor runs: its times, its end, and those who watch it."""
+"""SingleRun: runs one attempt for a `ChildRunner`, without a supervisor."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ _NO_SUPERVISOR = "this child is run by a ChildRunner: it has no supervisor and n
 
 
 @final
-class LoneRun:
-    """The host of a single attempt: keeps its times, and what is known of it."""
+class SingleRun:
+    """The host of one attempt that no supervisor runs: its deadlines, its end, its observers."""
+
+    is_supervisor = False
 
     def __init__(self, spec: ChildSpec[Any], number: int, generation: int) -> None:
         self.observer = tree_observer.get()
@@ -59,11 +61,11 @@ class LoneRun:
         self._nursery = nursery
         if self.observer is not None:
             self.observer.attempt_ordered(attempt)
-        nursery.start_soon(self._carry, name=attempt.task_name)
+        nursery.start_soon(self._run, name=attempt.task_name)
         self._rearm()
 
     @enable_ki_protection
-    async def _carry(self) -> None:
+    async def _run(self) -> None:
         await run_attempt(self.attempt)
         fatal = self._fatal
         del self  # the traceback in the report may lead to this frame, and must end here
@@ -73,10 +75,10 @@ class LoneRun:
     def finished(self) -> ChildRunReport:
         """The report of an attempt that has ended."""
         if self.report is None:
-            self._tell_fatal()
+            self._raise_fatal()
         return self.report
 
-    def _tell_fatal(self) -> NoReturn:
+    def _raise_fatal(self) -> NoReturn:
         raise SupervisorError(
             f"{self.attempt!r} has no report: it ended with {type(self._fatal).__name__}"
         ) from self._fatal
@@ -96,22 +98,22 @@ class LoneRun:
 
     # ---- ending it
 
-    def ask(self, reason: str) -> None:
-        """Request the stop; the cancel follows after the grace."""
+    def request_stop(self, reason: str, fault: TaskExit | None = None) -> None:
+        """Request the stop, because of ``fault`` if there is one; the cancel follows the grace."""
         if self._vitals.stage is not Stage.RUNNING or self.done.is_set():
             return
         attempt = self.attempt
         reason = as_reason(reason)
         now = trio.current_time()
         self._vitals.begin_grace(now, attempt.spec.grace)
-        attempt.request_stop(reason, now + attempt.spec.grace)
+        attempt.request_stop(reason, now + attempt.spec.grace, fault)
         if attempt.spec.grace > 0:
             self._rearm()
         else:
-            self.cut(reason)
+            self.cancel(reason)
 
-    def cut(self, reason: str) -> None:
-        """Cancel it now."""
+    def cancel(self, reason: str) -> None:
+        """Cancel the attempt now."""
         self._vitals.cancel(trio.current_time(), inf)
         self.attempt.cancel(as_reason(reason))
 
@@ -137,20 +139,19 @@ class LoneRun:
             # has ended, then its nursery takes another step to close.
             await trio.lowlevel.cancel_shielded_checkpoint()
             await trio.lowlevel.cancel_shielded_checkpoint()
-            self._look()
+            self._check_deadlines()
             self._alarm = trio.CancelScope(deadline=self._vitals.due(spec))
 
     @enable_ki_protection
-    def _look(self) -> None:
+    def _check_deadlines(self) -> None:
         if self.done.is_set():
             return
         vitals, attempt, now = self._vitals, self.attempt, trio.current_time()
         if vitals.stage is Stage.STOP_REQUESTED and vitals.step_due <= now:
-            self.cut("the grace after the stop request is over")
+            self.cancel("the grace after the stop request is over")
         fault = vitals.fault(attempt.spec, now)
         if fault is not None:
-            attempt.fault = fault
-            self.ask(fault.describe())
+            self.request_stop(fault.describe(), fault)
 
     # ---- what the attempt posts
 
@@ -164,14 +165,14 @@ class LoneRun:
     async def wait_value_of(self, attempt: Attempt, name: str) -> object:
         raise SupervisorError(f"no value of {name!r}: {_NO_SUPERVISOR}")
 
-    def post_ready(self, attempt: Attempt, value: object) -> None:
+    def post_ready(self, attempt: Attempt) -> None:
         self._vitals.become_ready(trio.current_time())
         self._rearm()
-        self._tell_readiness()
+        self._notify_readiness()
 
     def post_not_ready(self, attempt: Attempt, reason: str) -> None:
         self._vitals.ready = False
-        self._tell_readiness()
+        self._notify_readiness()
 
     def post_beat(self, attempt: Attempt) -> None:
         attempt.beat_noted = False
@@ -190,24 +191,24 @@ class LoneRun:
         self._vitals.extend_start(until)
 
     def post_exit(self, attempt: Attempt) -> None:
-        verdict = attempt.judge()
-        if isinstance(verdict, TaskExit):
+        how = attempt.judge()
+        if isinstance(how, TaskExit):
             if self.observer is not None:
-                self.observer.exit_classified(attempt, verdict)
-            self.report = attempt.report(verdict)
+                self.observer.exit_classified(attempt, how)
+            self.report = attempt.report(how)
         else:
-            self._fatal = verdict
+            self._fatal = how
         self.done.set()
         if self._alarm is not None:
             self._alarm.cancel()
-        self._tell_readiness()
+        self._notify_readiness()
         for channel in (self._readiness, self._heartbeats):
             if channel is not None:
                 channel.close()
 
     # ---- for observers
 
-    def _tell_readiness(self) -> None:
+    def _notify_readiness(self) -> None:
         if self._changed is not None:
             self._changed.set()
             self._changed = None

@@ -1,4 +1,4 @@
-"""Where the tasks of an attempt hang, as lines for people."""
+"""Where the tasks of an attempt wait, as lines for people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
     from trio_supervisor._attempts.attempt import Attempt
-    from trio_supervisor._runtime.shell import Shell
 
 _MOST_TASKS = 50
 _TRIO_HOME = str(PurePath(trio.__file__).parent)
@@ -30,7 +29,8 @@ threads: Final[dict[trio.lowlevel.Task, tuple[int, Callable[..., object]]]] = {}
 def stacks_of(attempt: Attempt) -> tuple[str, ...]:
     """One line per task inside the attempt: ``handler.py:88 in flush() [task name]``.
 
-    Of a task that waits for the thread of an `in_thread` child, the line says where that one is.
+    For a task that waits for the thread of an `in_thread` child, the line gives the place in that
+    thread.
     """
     if attempt.task is None:
         return ()
@@ -43,17 +43,6 @@ def stacks_of(attempt: Attempt) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def stacks_below(shell: Shell) -> Iterator[str]:
-    """The same for every attempt that is alive below a supervisor, nested ones included."""
-    pending = [shell]
-    for above in pending:
-        for slot in above.slots.values():
-            if slot.nested is not None:
-                pending.append(slot.nested)
-            elif slot.attempt is not None:
-                yield from stacks_of(slot.attempt)
-
-
 def _tasks_inside(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
     pending = [task]
     while pending:
@@ -64,7 +53,7 @@ def _tasks_inside(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
 
 
 def _innermost(task: trio.lowlevel.Task) -> str:
-    """The innermost frame that is not Trio's own; that is where a reader can do something."""
+    """Return the place of the innermost frame outside Trio, where a reader can change something."""
     best = "before its first step"
     for frame, line in task.iter_await_frames():
         if not frame.f_code.co_filename.startswith(_TRIO_HOME) or best == "before its first step":
@@ -73,7 +62,7 @@ def _innermost(task: trio.lowlevel.Task) -> str:
 
 
 def _in_thread(task: trio.lowlevel.Task) -> str:
-    """Where the thread is that ``task`` waits for; empty if there is none, or none any more."""
+    """Return the place of the thread that ``task`` waits for; empty if there is none (any more)."""
     ident, function = threads.get(task, (0, None))
     if function is None:
         return ""
@@ -84,7 +73,7 @@ def _in_thread(task: trio.lowlevel.Task) -> str:
 
 
 def _frames_of(ident: int) -> Iterator[tuple[CodeType, int]]:
-    """What a child is doing in its thread, innermost first, while it goes on doing other things."""
+    """The frames of a thread, innermost first. The thread goes on running meanwhile."""
     frame: FrameType | None = sys._current_frames().get(ident)
     while frame is not None and not _is_the_beginning(frame.f_code):
         yield frame.f_code, frame.f_lineno or frame.f_code.co_firstlineno  # there may be no line
@@ -92,12 +81,12 @@ def _frames_of(ident: int) -> Iterator[tuple[CodeType, int]]:
 
 
 def _is_the_beginning(code: CodeType) -> bool:
-    """Whether it is the `in_thread` adapter's: what lies around that is of no interest."""
+    """Whether ``code`` is that of the `in_thread` adapter: frames outside of it are not shown."""
     return code.co_name == "_work" and code.co_filename.startswith(_OUR_HOME)
 
 
 def _is_users(code: CodeType) -> bool:
-    """Whether it is neither Trio's, nor ours, nor of Python's library."""
+    """Whether ``code`` belongs to neither Trio, nor this package, nor Python's library."""
     name = code.co_filename
     pythons = name.startswith((_PYTHONS_HOME, "<frozen")) and "site-packages" not in name
     return not (pythons or name.startswith((_TRIO_HOME, _OUR_HOME)))

@@ -1,44 +1,43 @@
-"""How a supervisor's tasks stand around the caller's block, and what leaving the block raises."""
+"""Block: the tasks of a supervisor around the caller's code, and what leaving that code raises.
+
+The caller's task holds a nursery with two more tasks: the shell's and the *cancellation watch*. The
+shell runs behind a shield, so an outer cancellation cannot reach the children directly. It reaches
+the cancellation watch, which turns it into a signal: the children then stop in order instead of all
+at once. The same cancellation reaches the caller's code, which runs in a cancel scope of its own,
+so that a failure of the tree can end that code.
+"""
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
-from functools import partial
-from random import Random
-from threading import get_ident
-from typing import TYPE_CHECKING, Unpack, final
+from typing import TYPE_CHECKING, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-import trio_supervisor
-from trio_supervisor._attempts.observer import tree_observer
 from trio_supervisor._brain import messages as o
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._events.exits import leaves
-from trio_supervisor._events.shutdown import ShutdownReport
-from trio_supervisor._lazy import public
+from trio_supervisor._runtime.nested import NestedLink
 from trio_supervisor._runtime.shell import Shell
-from trio_supervisor._runtime.supervisor import Supervisor
-from trio_supervisor._runtime.tree import Tree
-from trio_supervisor._specs.checks import refuse
-from trio_supervisor._specs.options import SupervisorOptions
-from trio_supervisor._specs.supervisor import SupervisorSpec
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._attempts.context import ChildContext
+    from trio_supervisor._events.shutdown import ShutdownReport
+    from trio_supervisor._runtime.supervisor import Supervisor
 
 
 @final
-class Enclosure:
-    """The caller's task holds a nursery with the shell's task, a doorbell, and the caller's block.
+class Block:
+    """The async context manager that `open_supervisor` returns.
 
-    The shell is shielded: an outer cancellation reaches the doorbell, which turns it into a signal,
-    so that children stop in order instead of all at once. It reaches the block as well. A class and
-    no generator, so that a Ctrl-C finds no unprotected frame between the block and the exit.
+    A class and not a generator, so that a Ctrl-C finds no unprotected frame between the caller's
+    code and the exit.
+
+    Args:
+        shell: The supervisor to run.
+        wait_ready: Whether to enter only when the first start is complete.
     """
 
     def __init__(self, shell: Shell, *, wait_ready: bool = True) -> None:
@@ -46,8 +45,12 @@ class Enclosure:
         self._wait_ready = wait_ready
         self._is_entered = False
         self._manager = trio.open_nursery()
-        self._block = trio.CancelScope()
-        self._doorbell = trio.CancelScope()
+        self._scope = trio.CancelScope()  # of the caller's code
+        self._watch_scope = trio.CancelScope()
+
+    def __repr__(self) -> str:
+        entered = "entered" if self._is_entered else "not entered yet"
+        return f"<open_supervisor of {self._shell.path}: {entered}>"
 
     @enable_ki_protection
     async def __aenter__(self) -> Supervisor:
@@ -57,18 +60,16 @@ class Enclosure:
                 f"{shell.path}: this open_supervisor() was entered before: call it again"
             )
         self._is_entered = True
-        shell.tree.thread = get_ident()
+        shell.tree.enter()
         if shell.parent is None:
             shell.tree.open_journal()
         nursery = await self._manager.__aenter__()
-        shell.on_failure = self._block.cancel
-        shell.on_finish = lambda: self._doorbell.cancel("the supervisor has finished")
-        doorbell = f"{shell.path} doorbell"
-        nursery.start_soon(self._ring_doorbell, name=doorbell)  # noqa: ASYNC113
-        nursery.start_soon(shell.serve, name=f"{shell.path} supervisor")  # noqa: ASYNC113
-        self._block.__enter__()
+        watch = f"{shell.path} cancellation watch"
+        nursery.start_soon(self._watch_cancellation, name=watch)  # noqa: ASYNC113
+        nursery.start_soon(shell.serve, self, name=f"{shell.path} supervisor")  # noqa: ASYNC113
+        self._scope.__enter__()
         try:
-            await (shell.settled if self._wait_ready else shell.begun).wait()
+            await (shell.first_start_over if self._wait_ready else shell.children_listed).wait()
         except BaseException as error:
             await self._leave(error)  # noqa: ASYNC102 - it has to wait for the tree
             raise
@@ -85,9 +86,21 @@ class Enclosure:
     ) -> bool:
         return await self._leave(exc)  # noqa: ASYNC102 - it has to wait for the tree
 
+    # ------------------------------------------------------------ for the shell
+
+    def on_failure(self, reason: str) -> None:
+        """Cancel the caller's code: the supervisor has failed."""
+        self._scope.cancel(reason)
+
+    def on_finish(self) -> None:
+        """End the cancellation watch: the supervisor has ended."""
+        self._watch_scope.cancel("the supervisor has finished")
+
+    # ------------------------------------------------------------
+
     @enable_ki_protection
-    async def _ring_doorbell(self) -> None:
-        with self._doorbell:
+    async def _watch_cancellation(self) -> None:
+        with self._watch_scope:
             try:
                 await trio.sleep_forever()
             except trio.Cancelled as cancelled:
@@ -96,15 +109,19 @@ class Enclosure:
                 raise
 
     async def _leave(self, exc: BaseException | None) -> bool:
-        """Stop the tree, wait for it, and raise what is due; true if ``exc`` is dealt with."""
+        """Stop the tree, wait for its end, and raise what there is to raise.
+
+        Returns:
+            Whether ``exc`` goes no further: it is dealt with, or something else is raised.
+        """
         shell = self._shell
         raised: BaseException | None = exc
         try:
-            if self._block.__exit__(
+            if self._scope.__exit__(
                 None if exc is None else type(exc), exc, None if exc is None else exc.__traceback__
             ):
                 raised = None
-        except BaseException as rest:  # noqa: ASYNC103 - what a scope leaves over, raised below
+        except BaseException as rest:  # noqa: ASYNC103 - what the scope does not take, raised below
             raised = rest
         if raised is None or isinstance(raised, Exception):
             reason = (
@@ -144,7 +161,7 @@ def _compose(
     fatal: list[BaseException] = []
     errors: list[BaseException] = []
     cancelled: BaseException | None = None
-    for error in (*shell.fatal, _bare(shell.bug), raised, _bare(passing), shell.error):
+    for error in (*shell.fatal, _unwrapped(shell.bug), raised, _unwrapped(passing), shell.error):
         if error is None:
             continue
         if isinstance(error, Exception):
@@ -163,144 +180,27 @@ def _compose(
     )
 
 
-def _bare(error: BaseException | None) -> BaseException | None:
-    """What our own nurseries have wrapped, if it is one thing."""
+def _unwrapped(error: BaseException | None) -> BaseException | None:
+    """Return the one exception in a group that our own nurseries have made, or the group."""
     found = [] if error is None else list(leaves(error))
     return found[0] if len(found) == 1 else error
 
 
-@public
-def open_supervisor(
-    spec: SupervisorSpec | None = None,
-    *,
-    wait_ready: bool = True,
-    random: Random | None = None,
-    journal: int | trio_supervisor.JournalFile | None = None,
-    **options: Unpack[SupervisorOptions],
-) -> AbstractAsyncContextManager[Supervisor]:
-    """Run a supervision tree around a block of code, as a nursery runs tasks around one.
-
-    The block is entered when the first start is complete: every declared child has been ready, is
-    done, or is held down. Leaving the block stops the tree in reverse order, each child with its
-    grace: unlike with a nursery, the end of the block *is* the orderly shutdown.
-
-    Args:
-        spec: The tree. Without one you get an empty pool named ``"supervisor"``, for
-            `Supervisor.start_child`.
-        wait_ready: Whether to enter the block only when the children are ready. Without, they are
-            there to be looked at, and may be waiting.
-        random: The source of the backoff's jitter; give a seeded one to repeat a run.
-        journal: How many events `Supervisor.journal` keeps in memory (default: 1024); or a
-            `JournalFile`, to write them to disk as well.
-        **options: Those of `SupervisorSpec`, to make one here or to change those of ``spec``.
-
-    Returns:
-        An async context manager; its value is the `Supervisor`.
-
-    Raises:
-        SpecError: At once, for options that make no sense.
-        ChildStartError: From entering: a child failed before it was ever ready.
-        RestartLimitExceeded: The tree gave up. The block is cancelled, everybody is stopped in
-            order, then this is raised, bare; together with an exception of the block, as a group.
-        ChildEscalated: A child's ``decide`` said so.
-        BaseException: A `KeyboardInterrupt`, `SystemExit` or other fatal exception out of a child.
-
-    Cancellation from outside stops the children in order without grace, waits for them, and is then
-    raised on: nothing is left behind. A child that ignores its cancel holds up the block's end.
-
-    Example::
-
-        async with open_supervisor(SupervisorSpec("app", [STORE, WEB])) as supervisor:
-            await supervisor.wait_finished()
-    """
-    return Enclosure(_root(spec, random, options, journal), wait_ready=wait_ready)
-
-
-@public
-async def run_supervisor(  # noqa: ASYNC114 - a name that only a linter's option could know
-    spec: SupervisorSpec | None = None,
-    *,
-    random: Random | None = None,
-    journal: int | trio_supervisor.JournalFile | None = None,
-    task_status: trio.TaskStatus[Supervisor] = trio.TASK_STATUS_IGNORED,
-    **options: Unpack[SupervisorOptions],
-) -> ShutdownReport:
-    """Run a supervision tree until it has finished: by `Supervisor.shutdown` or ``auto_shutdown``.
-
-    Made for ``nursery.start(run_supervisor, spec)``, which returns the `Supervisor` once the first
-    start is complete.
-
-    Args:
-        spec: The tree.
-        random: As for `open_supervisor`.
-        journal: As for `open_supervisor`.
-        task_status: Told the `Supervisor` when its children are ready.
-        **options: As for `open_supervisor`.
-
-    Returns:
-        How everybody ended.
-
-    Raises:
-        SupervisorError: As for `open_supervisor`; cancellation does the same as there.
-    """
-    async with open_supervisor(spec, random=random, journal=journal, **options) as supervisor:
-        task_status.started(supervisor)
-        return await supervisor.wait_finished()
-
-
-def _root(
-    spec: SupervisorSpec | None,
-    random: Random | None,
-    options: SupervisorOptions,
-    journal: int | trio_supervisor.JournalFile | None = None,
-) -> Shell:
-    if spec is None:
-        spec = SupervisorSpec(**options)
-    elif not isinstance(spec, SupervisorSpec):
-        refuse("open_supervisor", "spec", spec, "a SupervisorSpec")
-    elif options:
-        spec = spec.replace(**options)
-    if random is not None and not isinstance(random, Random):
-        refuse("open_supervisor", "random", random, "a random.Random")
-    if journal is not None and not isinstance(journal, int):
-        from trio_supervisor._runtime.journal_file import JournalFile  # noqa: PLC0415 - seldom used
-
-        if not isinstance(journal, JournalFile):
-            refuse("open_supervisor", "journal", journal, "a number of events or a JournalFile")
-    observer = tree_observer.get()
-    tree = Tree(random, run_nested, observer, journal)
-    root = Shell(spec, tree, spec.name, None, None)
-    if observer is not None:
-        tree.journal.attach(partial(observer.event_recorded, root))
-    return root
-
-
 @enable_ki_protection
 async def run_nested(parent: Shell, context: ChildContext) -> ShutdownReport | None:
-    """The body of a nested supervisor: an attempt that runs a machine of its own."""
+    """Run a nested supervisor as the body of an attempt of ``parent``; see ``nested``."""
     attempt = context._attempt
     spec = attempt.spec.supervisor
     assert spec is not None
     if attempt.stop_requested:
         await trio.lowlevel.checkpoint()
-        return None  # nobody is started only to be stopped again
-    shell = Shell(spec, parent.tree, attempt.path, parent, attempt)
-
-    def stop_asked(attempt: Attempt) -> None:
-        if not shell.is_over:
-            shell.post(_take_stop, attempt)
-
-    attempt.on_stop = stop_asked
-    async with Enclosure(shell):
+        return None  # no child is started only to be stopped again
+    link = NestedLink(parent, attempt)
+    shell = Shell(spec, parent.tree, attempt.path, link)
+    link.listen_for_stop(shell)
+    async with Block(shell):
         if not shell.is_stopping:
             context.ready(shell.supervisor)
         await shell.finished.wait()
     assert shell.report is not None
     return shell.report
-
-
-def _take_stop(shell: Shell, attempt: Attempt, now: float) -> None:
-    # Whether there is a grace shows only now: without one, the cancel follows the request at once.
-    grace = not attempt.cancel_called
-    reason, deadline = attempt.stop_reason or "", attempt.stop_deadline
-    shell.feed(o.Shutdown(reason, grace=grace, deadline=deadline), now)

@@ -1,4 +1,4 @@
-"""What the shell keeps of one child: its live attempt, its latest exit, and who watches it."""
+"""Slot: what the shell keeps of one child: live attempt, latest exits, and waiting tasks."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._brain.lifecycle import ChildLife
+    from trio_supervisor._events.shutdown import ShutdownReport
+    from trio_supervisor._runtime.messages import Reply
     from trio_supervisor._runtime.shell import Shell
 
 _REPORTS_KEPT = 8
 
 
 class View(NamedTuple):
-    """What waiting is about: a child as it is after a signal was dealt with."""
+    """A child as it is after a signal was handled; what waiting tasks look at."""
 
     state: ChildState
     attempt: int
@@ -42,7 +44,7 @@ class View(NamedTuple):
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether it is down, and stays so without help."""
+        """Whether no attempt is live, and none will start without a command."""
         return not self.live and self.state in _AT_REST
 
 
@@ -52,9 +54,25 @@ _AT_REST = frozenset(
 
 
 class Slot:
-    """One child's life in the shell; what is seldom asked for is made when it is."""
+    """The shell's record of one child, from its addition to its removal.
+
+    What is seldom asked for (the handle, the observable view, older reports) is made on demand.
+
+    Args:
+        shell: Of the child's supervisor.
+        life: What the machine knows of the child.
+        context: In which each attempt runs, as a copy.
+        addition: The reply to the command that added the child, while a task waits for its start.
+
+    Attributes:
+        attempt: The live attempt, if there is one.
+        nested: The shell of the nested supervisor that runs in this attempt, if one does.
+        ended: The newest attempt that has ended.
+        exit: How that attempt ended; `None` as well if that was fatal.
+    """
 
     __slots__ = (
+        "_addition",
         "_detail",
         "_handle",
         "_older",
@@ -64,13 +82,14 @@ class Slot:
         "context",
         "ended",
         "exit",
-        "failed_start",
         "life",
         "nested",
         "shell",
     )
 
-    def __init__(self, shell: Shell, life: ChildLife, context: Context) -> None:
+    def __init__(
+        self, shell: Shell, life: ChildLife, context: Context, addition: Reply | None = None
+    ) -> None:
         self.shell = shell
         self.life = life
         self.context = context
@@ -78,7 +97,7 @@ class Slot:
         self.nested: Shell | None = None
         self.ended: Attempt | None = None
         self.exit: TaskExit | None = None
-        self.failed_start: ChildRunReport | None = None
+        self._addition = addition
         self._detail = ""
         self._older: list[tuple[Attempt, TaskExit | str]] | None = None  # str: of a crash
         self._view: Observable[View] | None = None
@@ -90,7 +109,7 @@ class Slot:
 
     @property
     def handle(self) -> ChildHandle[Any]:
-        """The child's one public handle."""
+        """The one public handle of this child."""
         handle = self._handle
         if handle is None:
             handle = ChildHandle._create(self)
@@ -98,27 +117,42 @@ class Slot:
                 self._handle = handle
         return handle
 
-    def let_go(self) -> None:
-        """The child was removed: from now on only a handle holds on to it, and not the other way.
+    def forget_handle(self) -> None:
+        """The child was removed: hold on to its handle no longer.
 
-        Or each child of a pool would be garbage, with its last exception, until it is collected.
+        A handle and its slot would hold on to each other. Each child of a pool would be garbage,
+        with its last exception, until Python's cycle collector runs.
         """
         self._handle = None
 
+    def fail_start(self) -> None:
+        """Give the report of the attempt that has just failed to the task that added the child."""
+        addition, self._addition = self._addition, None
+        assert addition is not None  # only an addition that a task waits for can fail so
+        addition.failed_start = self.last_report
+
+    def forget_addition(self) -> None:
+        """The task that added the child waits no longer."""
+        self._addition = None
+
+    def detach_nested(self) -> ShutdownReport | None:
+        """The attempt has ended: forget its nested supervisor and return how that ended."""
+        nested, self.nested = self.nested, None
+        return None if nested is None else nested.report
+
     # ------------------------------------------------------------ watching
 
-    @property
-    def now(self) -> View:
-        """The child as it is."""
+    def view(self) -> View:
+        """Return the child as it is now."""
         life = self.life
         closed = self.shell.is_over or life.gone  # nothing will change any more
         return View(life.state, life.attempt, life.reported_generation, life.live, closed)
 
-    @enable_ki_protection  # an interrupt would leave those who wait and what they wait for at odds
+    @enable_ki_protection  # an interrupt would leave waiters and view at odds
     async def wait(self, condition: Callable[[View], bool]) -> View:
         """Wait until the child is as ``condition`` wants it; returns how it was then.
 
-        Until whoever waits has its turn, the child may have changed again.
+        Before the waiting task has its turn, the child may have changed again.
         """
         met: list[View] = []
 
@@ -128,8 +162,8 @@ class Slot:
             return bool(met)
 
         if self._view is None:
-            self._view = Observable(self.now)
-            if not self.life.gone:  # or its path may be somebody else's by now
+            self._view = Observable(self.view())
+            if not self.life.gone:  # else its path may be that of another child by now
                 self.shell.watched[self.life.path] = self
         self._waiters += 1
         try:
@@ -137,38 +171,38 @@ class Slot:
         finally:
             self._waiters -= 1
             if not self._waiters:
-                # A child that nobody waits for costs nothing more.
+                # A child that no task waits for costs nothing more.
                 self._view = None
                 if self.shell.watched.get(self.life.path) is self:
                     del self.shell.watched[self.life.path]
         return met[0]
 
     def refresh(self) -> None:
-        """Let those who wait look again."""
+        """Let the waiting tasks look at the child again."""
         if self._view is not None:
-            self._view.set(self.now)
+            self._view.set(self.view())
 
     # ------------------------------------------------------------ values and reports
 
     @property
     def ready_value(self) -> tuple[bool, object]:
-        """Whether there is a ready attempt that is not ending, and its value."""
+        """Whether there is a ready attempt whose stop has not begun, and its value."""
         attempt = self.attempt
         if attempt is None or not attempt.is_ready or self.life.stage:
             return False, None
         return True, attempt.ready_value
 
     def record(self, attempt: Attempt, how: TaskExit, detail: str) -> None:
-        """Keep the newest exit as it is, and of the one before only what a line can hold.
+        """Keep the newest exit as it is, and of the one before it only a line of text.
 
-        A live exception holds on to every local variable of the dead attempt.
+        A live exception holds on to every local variable of the attempt that has ended.
         """
         if self.ended is not None and self.exit is not None:
             if self._older is None:
                 self._older = []
             elif len(self._older) >= _REPORTS_KEPT - 1:
                 del self._older[0]
-            self._older.append((self.ended, _in_brief(self.exit, self._detail)))
+            self._older.append((self.ended, _without_objects(self.exit, self._detail)))
         attempt.ready_value = None
         self.ended = attempt
         self.exit = how
@@ -176,30 +210,30 @@ class Slot:
 
     @property
     def has_succeeded(self) -> bool:
-        """Whether its newest finished attempt had done its work."""
+        """Whether the newest finished attempt has done its work."""
         return self.exit is not None and self.exit.is_success
 
     @property
     def last_report(self) -> ChildRunReport | None:
-        """Of the newest attempt that has ended."""
+        """The report of the newest finished attempt; `None` before the first exit."""
         if self.ended is None or self.exit is None:
             return None
         return self.ended.report(self.exit)
 
     @property
     def reports(self) -> tuple[ChildRunReport, ...]:
-        """Of the newest attempts, oldest first."""
+        """The reports of the newest finished attempts, oldest first."""
         older = [(attempt, _summarised(how)) for attempt, how in self._older or ()]
-        self._older = [*older]  # whoever asks again gets the same exits
+        self._older = [*older]  # a second call returns the same exits
         last = self.last_report
         reports = tuple(attempt.report(how) for attempt, how in older)
         return reports if last is None else (*reports, last)
 
 
-def _in_brief(how: TaskExit, detail: str) -> TaskExit | str:
-    """The same exit without the objects of the attempt that ended with it; of a crash, its line.
+def _without_objects(how: TaskExit, detail: str) -> TaskExit | str:
+    """Return ``how`` without objects of the attempt that ended with it; of a crash, only its line.
 
-    A child may crash thousands of times a second, and hardly ever does anybody ask for the reports.
+    A child may crash thousands of times a second, and its older reports are hardly ever read.
     """
     if isinstance(how, Crashed):
         return detail

@@ -1,85 +1,100 @@
-"""Giving a command and waiting for its effect, from whatever task it comes."""
+"""Give a command to a supervisor and wait for its effect.
+
+`Supervisor` and `ChildHandle` both offer commands; what they do is here, once. Each command is
+posted, answered within one turn of the collector (accepted or refused), and then awaited until its
+effect is there. A cancellation of the wait takes nothing back; `start` is the exception.
+
+A command may come from inside of the child that it stops. The caller then waits for its own end, so
+its attempt loses its grace: see `attempt_that_waits_for_itself`.
+"""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor._attempts.attempt import current_attempt
-from trio_supervisor._errors import ChildNotFound, SupervisorClosed
+from trio_supervisor._brain import messages as o
+from trio_supervisor._errors import (
+    ChildNotFound,
+    ChildNotReady,
+    ChildStartError,
+    SupervisorClosed,
+)
+from trio_supervisor._events.snapshot import ChildState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_supervisor._attempts.attempt import Attempt
-    from trio_supervisor._brain import messages as o
+    from trio_supervisor._events.shutdown import ShutdownReport
     from trio_supervisor._runtime.child_slot import Slot, View
+    from trio_supervisor._runtime.messages import Reply
     from trio_supervisor._runtime.shell import Shell
-    from trio_supervisor._runtime.tree import Reply
+    from trio_supervisor._specs.supervisor import ChildSpec
 
 
-def forfeit_grace_if_inside(shell: Shell, path: str) -> Callable[[], None] | None:
-    """Whoever runs inside of what ``path`` names must not be given time to wait for itself.
-
-    What a child runs in a tree of its own, opened in its body, is inside of that child, too. What
-    it has begun in a nursery of somebody else's is not: it will not be waited for.
-
-    Returns:
-        How to take that back, if it was so.
-    """
-    attempt = current_attempt.get(None)
-    while attempt is not None and attempt.ended_at is None:
-        host = attempt.host
-        if not isinstance(host, type(shell)):
-            return None
-        named = host.tree is shell.tree and f"{attempt.path}/".startswith(f"{path}/")
-        if named and _is_within(attempt):
-            host.forfeit_grace(attempt)
-            return partial(host.forfeit_grace, attempt, taken_back=True)
-        attempt = host.around
-    return None
+# ---------------------------------------------------------------- one child
 
 
-def _is_within(attempt: Attempt) -> bool:
-    """Whether the current task belongs to ``attempt``, as a task that has to end with it."""
-    task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-    while task is not None and task is not attempt.task:
-        task = None if task.parent_nursery is None else task.parent_nursery.parent_task
-    return task is not None
+async def stop(slot: Slot, reason: str) -> None:
+    """Take the child down, and wait until its attempt has ended."""
+    reply = await _give(slot, o.StopChild(slot.life.name, reason))
+    await _await_effect(reply, lambda view: _is_down(view, reply))
+
+
+async def quarantine(slot: Slot, reason: str) -> None:
+    """Take the child down for inspection, and wait until its attempt has ended."""
+    reply = await _give(slot, o.QuarantineChild(slot.life.name, reason))
+    await _await_effect(reply, lambda view: _is_down(view, reply))
+
+
+async def remove(slot: Slot, reason: str) -> None:
+    """Stop the child, and wait until it is forgotten."""
+    reply = await _give(slot, o.RemoveChild(slot.life.name, reason))
+    await _await_effect(reply, lambda view: view.state is ChildState.REMOVED)
+
+
+async def restart(slot: Slot, reason: str) -> None:
+    """Start a new attempt, and wait until one is ready or the child is at rest."""
+    reply = await _give(slot, o.RestartChild(slot.life.name, reason))
+    wanted = slot.life.generation
+
+    def is_ready(view: View) -> bool:
+        return view.generation >= wanted and view.live and view.state is ChildState.READY
+
+    view = await _await_effect(reply, lambda view: is_ready(view) or view.is_at_rest)
+    if slot.shell.is_stopping and not is_ready(view):
+        raise SupervisorClosed(f"{slot!r} was stopped with its supervisor before it was ready")
 
 
 @enable_ki_protection
-async def give(
-    shell: Shell, slot: Slot, command: o.Command, until: Callable[[View, Reply], bool] | None
-) -> Reply:
-    """Post ``command``, wait until it was accepted, then until the child is as ``until`` wants it.
-
-    Cancelled while waiting, the wish stands.
-    """
+async def _give(slot: Slot, command: o.Command) -> Reply:
+    """Post ``command``, which is about the child of ``slot``, and wait until it is accepted."""
+    shell = slot.shell
     if shell.slots.get(slot.life.name) is not slot:
         await trio.lowlevel.checkpoint()
         raise ChildNotFound(f"{slot.life.path} is {slot.life.state}")
-    take_back = forfeit_grace_if_inside(shell, slot.life.path)
+    inside = attempt_that_waits_for_itself(shell, slot.life.path)
+    if inside is not None:
+        _forfeit_grace(inside)
     reply = shell.command(command)
     await reply.answered.wait()
     if reply.error is not None:
-        if take_back is not None:
-            take_back()
+        if inside is not None:
+            _forfeit_grace(inside, taken_back=True)
         raise reply.error
-    if until is not None:
-        await await_effect(reply, lambda view: until(view, reply))
     return reply
 
 
-def is_down(view: View, reply: Reply) -> bool:
-    """The attempt that the command was to stop is gone; a restart may have come right after it."""
+def _is_down(view: View, reply: Reply) -> bool:
+    """Whether the attempt that the command was to stop is gone; another may have started since."""
     return not view.live or view.attempt != reply.attempt
 
 
-async def await_effect(reply: Reply, until: Callable[[View], bool]) -> View:
+async def _await_effect(reply: Reply, until: Callable[[View], bool]) -> View:
     """Wait until the child of an accepted command is as ``until`` wants it; returns how it was."""
     slot = reply.slot
     assert slot is not None  # only a command that was refused may have none
@@ -87,3 +102,119 @@ async def await_effect(reply: Reply, until: Callable[[View], bool]) -> View:
     if not until(view):
         raise SupervisorClosed(f"{slot.life.path} is {view.state}: its supervisor has ended")
     return view
+
+
+# ---------------------------------------------------------------- a new child
+
+
+@enable_ki_protection
+async def start(shell: Shell, spec: ChildSpec[Any], reason: str) -> Slot:
+    """Add a child and wait until it is ready, or has done its work.
+
+    Cancelled while it waits, it removes the child again and waits for that.
+    """
+    reply = shell.command(o.AddChild(spec, o.FirstStart.FORGETS_CHILD, reason))
+    try:
+        await reply.answered.wait()
+        if reply.error is not None:
+            raise reply.error
+        slot = reply.slot
+        assert slot is not None
+        try:
+            await slot.wait(lambda view: _has_started(reply, slot, view))
+        finally:
+            slot.forget_addition()
+    except trio.Cancelled:
+        await _withdraw(shell, reply)  # noqa: ASYNC102 - shielded inside
+        raise
+    report = reply.failed_start
+    if report is not None:
+        path, how = slot.life.path, report.exit
+        message = f"{path} failed to start: {how.describe()}"
+        raise ChildStartError(message, path=path, reports=[report]) from how.error
+    if not slot.life.ever_ready and not slot.has_succeeded:
+        if shell.is_stopping:
+            raise SupervisorClosed(f"{slot!r} was stopped with its supervisor before it was ready")
+        raise ChildNotReady(f"{slot.life.path} did not become ready: it is {slot.life.state}")
+    return slot
+
+
+def _has_started(reply: Reply, slot: Slot, view: View) -> bool:
+    is_over = view.is_at_rest or view.closed or reply.failed_start is not None
+    return is_over or slot.life.ever_ready
+
+
+@enable_ki_protection
+async def _withdraw(shell: Shell, reply: Reply) -> None:
+    """Remove the child that ``reply`` is about, unless a sibling has come to require it."""
+    with trio.CancelScope(shield=True):
+        await reply.answered.wait()
+        slot = reply.slot
+        if reply.error is not None or slot is None or slot.life.gone:
+            return  # refused (then the slot is that of another child), or gone already
+        reason = "the call of start_child() was cancelled"
+        removal = shell.command(o.RemoveChild(slot.life.name, reason))
+        await removal.answered.wait()
+        if removal.error is None:
+            await slot.wait(lambda view: view.state is ChildState.REMOVED or view.closed)
+
+
+# ---------------------------------------------------------------- the whole supervisor
+
+
+async def shut_down(shell: Shell, reason: str) -> ShutdownReport:
+    """Stop all children in order, and wait for the end of the supervisor."""
+    inside = attempt_that_waits_for_itself(shell, shell.path)
+    if inside is not None:
+        _forfeit_grace(inside)
+    request_shutdown(shell, reason, grace=True)
+    return await wait_finished(shell)
+
+
+def request_shutdown(shell: Shell, reason: str, *, grace: bool) -> None:
+    """Begin to stop all children in order."""
+    shell.shut_down(o.Shutdown(reason or "shutdown requested", grace=grace))
+
+
+@enable_ki_protection
+async def wait_finished(shell: Shell) -> ShutdownReport:
+    """Wait until the supervisor has ended."""
+    await shell.finished.wait()
+    if shell.report is None:
+        raise SupervisorClosed(f"{shell.path} broke down; leaving its block says why")
+    return shell.report
+
+
+# ---------------------------------------------------------------- commands from inside
+
+
+def attempt_that_waits_for_itself(shell: Shell, path: str) -> Attempt | None:
+    """Return the attempt that the current task belongs to and that a stop of ``path`` would end.
+
+    The task would wait for its own end, so that attempt must not be given time to wait in. A task
+    in a supervisor that the body of a child has opened belongs to that child, too. A task that the
+    body has started in a nursery outside of the attempt does not: the attempt does not wait for it.
+    """
+    attempt = current_attempt.get(None)
+    while attempt is not None and attempt.ended_at is None:
+        host = attempt.host
+        if not host.is_supervisor:
+            return None
+        above = cast("Shell", host)
+        named = above.tree is shell.tree and f"{attempt.path}/".startswith(f"{path}/")
+        if named and _is_inside(attempt):
+            return attempt
+        attempt = above.opened_in
+    return None
+
+
+def _is_inside(attempt: Attempt) -> bool:
+    """Whether the current task is that of ``attempt``, or has to end with it."""
+    task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+    while task is not None and task is not attempt.task:
+        task = None if task.parent_nursery is None else task.parent_nursery.parent_task
+    return task is not None
+
+
+def _forfeit_grace(attempt: Attempt, *, taken_back: bool = False) -> None:
+    cast("Shell", attempt.host).forfeit_grace(attempt, taken_back=taken_back)

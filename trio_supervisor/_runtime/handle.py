@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast, final
 
 import trio
 
-from trio_supervisor._brain import messages as o
 from trio_supervisor._errors import (
     ChildNotFound,
     ChildNotReady,
@@ -16,12 +15,12 @@ from trio_supervisor._errors import (
 from trio_supervisor._events.exits import ChildRunReport
 from trio_supervisor._events.snapshot import ChildState
 from trio_supervisor._lazy import public
-from trio_supervisor._runtime.commands import await_effect, give, is_down
+from trio_supervisor._runtime import commands
 from trio_supervisor._specs.checks import refuse
 from trio_supervisor._specs.supervisor import ChildSpec
 
 if TYPE_CHECKING:
-    from trio_supervisor._runtime.child_slot import Slot, View
+    from trio_supervisor._runtime.child_slot import Slot
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -29,10 +28,14 @@ T_co = TypeVar("T_co", covariant=True)
 @public
 @final
 class ChildHandle(Generic[T_co]):
-    """One child, from when it was added until it is removed, over all its attempts.
+    """One child of a running supervisor, from its addition until its removal.
 
-    There is one handle per child's life: after a removal, a child of the same name is another one.
-    None can be made by hand; `Supervisor.start_child` and `Supervisor.child` give them.
+    Use a handle to follow a child over restarts: its state, its ready value, its reports, and the
+    commands that concern it alone. `Supervisor.start_child` and `Supervisor.child` return handles;
+    there is one per child. After a removal, a new child of the same name has another handle, and
+    the old one goes on saying how its own child ended.
+
+    ``T_co`` is the type of the child's ready value.
     """
 
     __slots__ = ("__weakref__", "_slot")
@@ -55,32 +58,32 @@ class ChildHandle(Generic[T_co]):
 
     @property
     def name(self) -> str:
-        """Its name among its siblings."""
+        """The name of the child, unique among its siblings."""
         return self._slot.life.name
 
     @property
     def path(self) -> str:
-        """Where it stands in the tree: ``"app/sessions/s-1"``."""
+        """The path of the child in its tree, such as ``"app/sessions/s-1"``."""
         return self._slot.life.path
 
     @property
     def spec(self) -> ChildSpec[T_co]:
-        """What was declared."""
+        """The spec that the child was declared with."""
         return cast("ChildSpec[T_co]", self._slot.life.spec)
 
     @property
     def state(self) -> ChildState:
-        """Where it is now."""
+        """The state of the child now."""
         return self._slot.life.state
 
     @property
     def unresponsive(self) -> bool:
-        """Whether its attempt was cancelled and is still there, ``report_after`` seconds later."""
+        """Whether the attempt is still alive ``report_after`` seconds after its cancel."""
         return self._slot.life.is_unresponsive
 
     @property
     def waiting_for(self) -> tuple[str, ...]:
-        """The names of those that keep a waiting child from starting."""
+        """The names of the siblings that a waiting child waits for; empty in other states."""
         slot = self._slot
         if slot.life.state is not ChildState.WAITING or not slot.shell.machine.accepts:
             return ()
@@ -88,25 +91,25 @@ class ChildHandle(Generic[T_co]):
 
     @property
     def attempt(self) -> int:
-        """The number of its newest attempt; 0 before the first."""
+        """The number of the newest attempt; 0 before the first."""
         return self._slot.life.attempt
 
     @property
     def generation(self) -> int:
-        """How often it has been restarted by hand."""
+        """How many times the child has been restarted by command."""
         return self._slot.life.generation
 
     @property
     def restarts(self) -> int:
-        """How often policy has restarted it because of a failure of its own."""
+        """How many times policy has restarted the child because of its own failure."""
         return self._slot.life.restarts
 
     @property
     def value(self) -> T_co:
-        """The ready value of its present attempt.
+        """The ready value of the live attempt.
 
         Raises:
-            ChildNotReady: It has no ready attempt now.
+            ChildNotReady: The child is not ready now.
         """
         found, value = self._slot.ready_value
         if not found:
@@ -115,13 +118,19 @@ class ChildHandle(Generic[T_co]):
 
     @property
     def last_heartbeat(self) -> float | None:
-        """When its present attempt last gave a sign of life, in seconds on Trio's clock."""
+        """When the live attempt sent its latest heartbeat, in seconds on Trio's clock.
+
+        `None` if there is no live attempt, or it has sent none.
+        """
         attempt = self._slot.attempt
         return None if attempt is None else attempt.beat_at
 
     @property
     def last_report(self) -> ChildRunReport | None:
-        """How its newest finished attempt ended, with the live exception; `None` before that."""
+        """The report of the newest finished attempt; `None` before the first exit.
+
+        It holds the live exception, and with that the local variables of the failed attempt.
+        """
         return self._slot.last_report
 
     @property
@@ -130,13 +139,17 @@ class ChildHandle(Generic[T_co]):
         return self._slot.reports
 
     async def wait_ready(self) -> T_co:
-        """Wait until it is ready, over restarts if need be; returns its ready value.
+        """Wait until the child is ready, over restarts if need be.
 
-        Cancelling the wait changes nothing about the child.
+        Returns:
+            The ready value.
 
         Raises:
-            ChildNotReady: It is held down, done, removed or given up, and will not become ready.
-            SupervisorClosed: Its supervisor has ended.
+            ChildNotReady: The child is at rest (done, stopped, quarantined or removed), so it will
+                not become ready without a command.
+            SupervisorClosed: The supervisor is stopping or has ended.
+
+        A checkpoint. Cancelling the wait changes nothing about the child.
         """
         slot = self._slot
         while True:
@@ -155,14 +168,19 @@ class ChildHandle(Generic[T_co]):
             await trio.lowlevel.checkpoint()
 
     async def wait_state(self, *states: ChildState | str) -> ChildState:
-        """Wait until it is in one of ``states``; returns which.
+        """Wait until the child is in one of ``states``.
 
-        States that pass in no time can be missed.
+        A state that the child leaves within the same moment can be missed.
+
+        Returns:
+            The state that ended the wait.
 
         Raises:
-            SpecError: A state that does not exist, or none given.
-            ChildNotFound: It was removed first.
-            SupervisorClosed: Its supervisor ended first.
+            SpecError: One of ``states`` does not exist, or none is given.
+            ChildNotFound: The child was removed first.
+            SupervisorClosed: The supervisor ended first.
+
+        A checkpoint. Cancelling the wait changes nothing about the child.
         """
         wanted = _check_states(states)
         view = await self._slot.wait(lambda view: view.closed or view.state in wanted)
@@ -173,11 +191,16 @@ class ChildHandle(Generic[T_co]):
         return view.state
 
     async def wait_finished(self) -> ChildRunReport:
-        """Wait until it is done, stopped, quarantined or removed; returns its last report.
+        """Wait until the child is at rest: done, stopped, quarantined or removed.
+
+        Returns:
+            The report of its last attempt.
 
         Raises:
-            SupervisorError: It came to rest without ever having run.
-            SupervisorClosed: Its supervisor broke down; leaving the block says why.
+            SupervisorError: The child came to rest without ever having run.
+            SupervisorClosed: The supervisor broke down; leaving its block raises why.
+
+        A checkpoint. Cancelling the wait changes nothing about the child.
         """
         view = await self._slot.wait(lambda view: view.is_at_rest or view.closed)
         report = self._slot.last_report
@@ -188,26 +211,12 @@ class ChildHandle(Generic[T_co]):
         return report
 
     async def stop(self, reason: str = "") -> None:
-        """Hold it down until `restart`; see `Supervisor.stop_child`."""
-        await give(self._slot.shell, self._slot, o.StopChild(self.name, reason), is_down)
+        """Stop the child and keep it down until `restart`. See `Supervisor.stop_child`."""
+        await commands.stop(self._slot, reason)
 
     async def restart(self, reason: str = "") -> None:
-        """A new attempt, now; see `Supervisor.restart_child`."""
-        await restart(self._slot, reason)
-
-
-async def restart(slot: Slot, reason: str) -> None:
-    """Give the command, and wait for the new attempt to be ready or the child to be at rest."""
-    shell = slot.shell
-    reply = await give(shell, slot, o.RestartChild(slot.life.name, reason), None)
-    wanted = slot.life.generation
-
-    def is_ready(view: View) -> bool:
-        return view.generation >= wanted and view.live and view.state is ChildState.READY
-
-    view = await await_effect(reply, lambda view: is_ready(view) or view.is_at_rest)
-    if shell.is_stopping and not is_ready(view):
-        raise SupervisorClosed(f"{slot!r} was stopped with its supervisor before it was ready")
+        """Start a new attempt now. See `Supervisor.restart_child`."""
+        await commands.restart(self._slot, reason)
 
 
 def _check_states(states: tuple[ChildState | str, ...]) -> frozenset[ChildState]:

@@ -1,12 +1,19 @@
-"""The Trio shell of one supervisor: carries out orders, and keeps what only Trio knows."""
+"""Shell: the Trio side of one supervisor. It feeds the brain and carries out its orders.
+
+Everything that happens to a supervisor goes the same way: it is posted on the channel of the
+`ReportCollector`, handled here one message after the other, turned into a signal for the
+`SupervisionMachine`, and the machine's orders are carried out before the next message is looked at.
+The shell keeps what the machine must not know: tasks, cancel scopes, exceptions, values, and the
+callers that wait. It decides nothing.
+"""
 
 from __future__ import annotations
 
 from contextvars import copy_context
 from functools import partial
 from logging import ERROR, getLogger
-from threading import get_ident
-from typing import TYPE_CHECKING, Any, final
+from math import inf
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -18,102 +25,160 @@ from trio_supervisor._brain.machine import SupervisionMachine
 from trio_supervisor._brain.on_command import reason_to_refuse
 from trio_supervisor._errors import SupervisorClosed, SupervisorError
 from trio_supervisor._events import events as ev
-from trio_supervisor._events.exits import leaves
-from trio_supervisor._events.shutdown import ChildShutdown, ShutdownReport
+from trio_supervisor._events.exits import TaskExit, leaves
 from trio_supervisor._logging.safe import say
 from trio_supervisor._runtime.child_slot import Slot
 from trio_supervisor._runtime.collector import ReportCollector
+from trio_supervisor._runtime.decisions import ask_decide
+from trio_supervisor._runtime.messages import (
+    CommandRequest,
+    HeartbeatNotice,
+    NurseryCancelled,
+    ParentStop,
+    Reply,
+)
 from trio_supervisor._runtime.operator import operator
+from trio_supervisor._runtime.shutdown_account import ShutdownAccount
 from trio_supervisor._runtime.supervisor import Supervisor
-from trio_supervisor._runtime.tree import Reply, Tree
 from trio_supervisor._runtime.views import error_of, snapshot_of, value_of, wait_value_of
-from trio_supervisor._text import as_reason
+from trio_supervisor._text import as_reason, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-    from trio_supervisor._events.exits import TaskExit
+    from trio_supervisor._events.shutdown import ShutdownReport
     from trio_supervisor._events.snapshot import SupervisorSnapshot
+    from trio_supervisor._runtime.messages import Message
+    from trio_supervisor._runtime.nested import NestedLink
+    from trio_supervisor._runtime.tree import Tree
     from trio_supervisor._specs.supervisor import SupervisorSpec
 
 
+class BlockOfShell(Protocol):
+    """What a shell tells the block around it."""
+
+    def on_failure(self, reason: str) -> None:
+        """Cancel the caller's code: the supervisor has failed. Called once at most."""
+
+    def on_finish(self) -> None:
+        """Stop waiting for an outer cancellation: the supervisor has ended. Called once."""
+
+
 @final
-class Shell(ReportCollector):
-    """One run of one supervisor.
+class Shell:
+    """One run of one supervisor; the host of its children's attempts.
+
+    Args:
+        spec: What was declared.
+        tree: Shared with the other supervisors of the tree.
+        path: Of this supervisor.
+        link: To the supervisor above; `None` for the root of a tree.
 
     Attributes:
-        on_failure: Called once when the tree has failed, to end the block that stands on it.
+        run: The number of this run; see `Journal.next_run`.
+        machine: The brain.
+        slots: The children, by name.
+        watched: The children that tasks wait for, by path.
+        fatal: What came out of children that is not an `Exception`, in order.
         error: What the supervisor ends with, if it failed.
+        bug: What the supervisor itself failed with, which is not supposed to happen.
         report: How it ended, once it has.
+        children_listed: Set when the children can be found, started or not.
+        first_start_over: Set when the first start is complete, or has failed.
+        finished: Set when no task of the supervisor is left but those of the block.
     """
 
+    is_supervisor = True
+
     def __init__(
-        self,
-        spec: SupervisorSpec,
-        tree: Tree,
-        path: str,
-        parent: Shell | None,
-        within: Attempt | None,
+        self, spec: SupervisorSpec, tree: Tree, path: str, link: NestedLink | None
     ) -> None:
-        super().__init__(SupervisionMachine(spec, path, tree.random), tree.log, tree.observer)
         self.spec = spec
         self.tree = tree
         self.path = path
-        self.parent = parent
-        self.within = within
+        self.link = link
+        self.observer = tree.observer
         self.run = tree.journal.next_run()
+        self.machine = SupervisionMachine(spec, path, tree.random)
+        self.collector = ReportCollector(self.machine, tree.log, self._handle, self._wake)
         self.slots: dict[str, Slot] = {}
         self.watched: dict[str, Slot] = {}
+        self.fatal: list[BaseException] = []
         self.error: SupervisorError | None = None
         self.bug: BaseException | None = None
         self.report: ShutdownReport | None = None
-        self.begun = trio.Event()  # its children can be found
-        self.settled = trio.Event()
+        self.children_listed = trio.Event()
+        self.first_start_over = trio.Event()
         self.finished = trio.Event()
-        self.on_failure: Callable[[str], None] = _nothing
-        self.on_finish: Callable[[], None] = _nothing_at_all
         self._append = tree.journal.append
         self._context: Context = copy_context()
+        self._block: BlockOfShell | None = None
         self._attempts: trio.Nursery | None = None
-        self._touched: dict[Slot, None] = {}
-        self._exit_noted = False  # and what follows from it is not in the log yet
-        self._reply: Reply | None = None
-        self._gone: list[ChildShutdown] = []
-        self._stacks: dict[str, tuple[str, ...]] = {}
-        self._stopping_since: float | None = None
+        self._changed: dict[Slot, None] = {}  # in this turn
+        self._exit_recorded = False  # and what follows from it is not in the log yet
+        self._shutdown_account = ShutdownAccount()
         self._supervisor: Supervisor | None = None
         if self.observer is not None:
             self.observer.supervisor_opened(self)
 
     @property
     def supervisor(self) -> Supervisor:
-        """The public face."""
+        """The public object of this supervisor."""
         if self._supervisor is None:
             self._supervisor = Supervisor._create(self)
         return self._supervisor
 
+    @property
+    def parent(self) -> Shell | None:
+        """The shell of the supervisor above; `None` for the root."""
+        return None if self.link is None else self.link.parent
+
+    @property
+    def opened_in(self) -> Attempt | None:
+        """The attempt whose code opened this supervisor, if an attempt did."""
+        return self._context.get(current_attempt)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the machine has finished: no child is alive, and none will be."""
+        return self.collector.is_closed
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the stop has begun, or is over."""
+        return self._shutdown_account.since is not None or self.is_over
+
+    def snapshot(self) -> SupervisorSnapshot:
+        """Return the state of the tree from here on down."""
+        return snapshot_of(self)
+
     # ------------------------------------------------------------ the tasks
 
     @enable_ki_protection
-    async def serve(self) -> None:  # noqa: ASYNC910 - closing a nursery is a checkpoint
+    async def serve(  # noqa: ASYNC910 - closing a nursery is a checkpoint
+        self, block: BlockOfShell
+    ) -> None:
         """Run the children until the machine is finished. Cancellation does not reach in here."""
+        self._block = block
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as inner:
                     self._attempts = await inner.start(self._hold_attempts)
-                    inner.start_soon(self.keep_time, name=f"{self.path} timer")
-                    if self.within is not None and self.parent is not None:
-                        self.parent.slots[self.within.name].nested = self
-                    await self.collect()
+                    inner.start_soon(self.collector.keep_time, name=f"{self.path} timer")
+                    if self.link is not None:
+                        self.link.opened(self)
+                    now = trio.current_time()
+                    self.carry_out(self.machine.start(now), now)
+                    await self.collector.collect()
                     inner.cancel_scope.cancel("the supervisor has finished")
         except BaseException as error:  # noqa: ASYNC103 - a bug of ours: raised by the block
             self.bug = error
             for leaf in leaves(error):
                 leaf.add_note(f"in the supervisor {self.path} itself, not in one of its children")
-            self.on_failure("the supervisor itself has failed")
+            block.on_failure("the supervisor itself has failed")
         finally:
-            self._close()
+            self._close(block)
 
     @enable_ki_protection
     async def _hold_attempts(  # noqa: ASYNC114 - private
@@ -125,93 +190,190 @@ class Shell(ReportCollector):
                 await trio.sleep_forever()
             except trio.Cancelled as cancelled:
                 if not self.is_over:
-                    self.post(Shell._take_breakage, cancelled.source_task or "somebody else")
+                    source = cancelled.source_task or "a task outside of the supervisor"
+                    self.collector.post(NurseryCancelled(source))
                 raise
 
-    def _take_breakage(self, who: str, now: float) -> None:
-        reason = f"the nursery of the children's tasks was cancelled by {who}"
-        self.feed(o.Shutdown(reason, grace=False, kind=o.OutcomeKind.BROKEN), now)
+    def _close(self, block: BlockOfShell) -> None:
+        """Mark the supervisor as ended and wake every task that waits for it.
 
-    def _close(self) -> None:
-        """Nobody may wait for what never comes."""
-        self.is_over = True
-        closed = SupervisorClosed(f"{self.path} has ended")
-
-        def answer(subject: object) -> None:
-            if isinstance(subject, tuple) and isinstance(subject[-1], Reply):
-                subject[-1].error = closed
-                subject[-1].answered.set()
-
-        self.drain(answer)
+        Commands that are still in the channel are answered with `SupervisorClosed`.
+        """
+        for message in self.collector.close():
+            if type(message) is CommandRequest:
+                message.reply.refuse(SupervisorClosed(f"{self.path} has ended"))
         if self.bug is not None:
             self.tree.log.close(trio.current_time())
         for slot in list(self.watched.values()):
             slot.refresh()
         self.watched.clear()
-        self.begun.set()
-        self.settled.set()
+        self.children_listed.set()
+        self.first_start_over.set()
         self.finished.set()
-        self.on_finish()
-        # Whoever keeps a handle or a `Supervisor` shall not keep the tasks and scopes of the past.
-        self.on_failure, self.on_finish, self._attempts = _nothing, _nothing_at_all, None
+        block.on_finish()
+        # A handle or a `Supervisor` that is kept must not keep the tasks and scopes of the past.
+        self._block = self._attempts = None
+
+    # ------------------------------------------------------------ what an attempt posts
+
+    def post_ready(self, attempt: Attempt) -> None:
+        """Post that ``attempt`` has called `ChildContext.ready`."""
+        self.collector.post(o.BecameReady(attempt.name, attempt.number))
+
+    def post_not_ready(self, attempt: Attempt, reason: str) -> None:
+        """Post that ``attempt`` has called `ChildContext.not_ready`."""
+        self.collector.post(o.LostReadiness(attempt.name, attempt.number, reason))
+
+    def post_beat(self, attempt: Attempt) -> None:
+        """Post that ``attempt`` has sent heartbeats; at most one such notice is under way."""
+        self.collector.post(HeartbeatNotice(attempt))
+
+    def post_busy(self, attempt: Attempt, until: float) -> None:
+        """Post that ``attempt`` has opened or closed a `ChildContext.busy` block."""
+        self.collector.post(HeartbeatNotice(attempt))
+
+    def post_extend(self, attempt: Attempt, until: float) -> None:
+        """Post that ``attempt`` asks for time to start, until ``until``."""
+        if self.observer is not None:
+            self.observer.start_extended(attempt, until)
+        self.collector.post(o.StartExtended(attempt.name, attempt.number, until))
+
+    def post_exit(self, attempt: Attempt) -> None:
+        """Post that the scope of ``attempt`` has closed."""
+        self.collector.post(attempt)
+
+    def value_of(self, attempt: Attempt, name: str) -> object:
+        """Return the ready value of a sibling of ``attempt``, or of a child further up."""
+        return value_of(self, name)
+
+    async def wait_value_of(self, attempt: Attempt, name: str) -> object:
+        """Wait until `value_of` has something to return, and return it."""
+        return await wait_value_of(self, name)
+
+    # ------------------------------------------------------------ messages
+
+    def _handle(self, message: Message, now: float) -> None:
+        _HANDLERS[type(message)](self, message, now)
+
+    def _wake(self, now: float) -> None:
+        self.carry_out(self.machine.wake(now), now)
+
+    def feed(self, signal: o.Signal, now: float) -> None:
+        """Give ``signal`` to the machine, and carry out what it orders."""
+        self.carry_out(self.machine.receive(signal, now), now)
+
+    def _take_exit(self, attempt: Attempt, now: float) -> None:
+        how = attempt.judge()
+        signal = o.Exited(attempt.name, attempt.number, None, attempt.stop_reason)
+        if isinstance(how, TaskExit):
+            signal.exit = how
+            signal.detail = how.describe()
+            if self.observer is not None:
+                self.observer.exit_classified(attempt, how)
+            self.slots[attempt.name].record(attempt, how, signal.detail)
+            if attempt.spec.decide is not None and self.machine.policy_will_decide(
+                attempt.name, attempt.number, failed=how.is_failure
+            ):
+                fatal = ask_decide(attempt, how, signal)
+                if fatal is not None:
+                    self._note_fatal(signal, fatal)
+        else:
+            self._note_fatal(signal, how)
+        self.feed(signal, now)
+
+    def _note_fatal(self, signal: o.Exited, error: BaseException) -> None:
+        self.fatal.append(error)
+        signal.exit = None
+        signal.detail = f"fatal: {type(error).__name__} {text_of(error)}".rstrip()
+
+    def _take_heartbeat_notice(self, notice: HeartbeatNotice, now: float) -> None:
+        attempt = notice.attempt
+        attempt.beat_noted = False
+        at = attempt.started_at if attempt.beat_at is None else attempt.beat_at
+        until = max(attempt.busy, default=-inf) if attempt.busy else -inf
+        self.feed(o.Heartbeat(attempt.name, attempt.number, at, until), now)
+
+    def _take_command(self, request: CommandRequest, now: float) -> None:
+        command: Any = request.command
+        context, reply = request.context, request.reply
+        name = command.name if context is None else command.spec.name
+        try:
+            orders = self.machine.receive(command, now)
+            refusal = orders[0] if orders and type(orders[0]) is o.Refuse else None
+            if refusal is not None:
+                reply.error = refusal.error
+            elif context is not None:
+                addition = None if reply.no_waiter else reply
+                self.slots[name] = Slot(self, self.machine.children[name], context, addition)
+            reply.slot = self.slots.get(name)
+            if reply.slot is not None:
+                reply.attempt = reply.slot.life.attempt
+            self.carry_out(orders, now)
+        except BaseException:  # a bug of ours, which the caller must not take for an effect
+            reply.error = SupervisorClosed(f"{self.path} broke down")
+            raise
+        finally:
+            reply.answered.set()
+        if reply.no_waiter and reply.error is not None:
+            say(_LOG, ERROR, "%s: start_child_soon() was refused: %s", self.path, reply.error)
+
+    def _take_parent_stop(self, message: ParentStop, now: float) -> None:
+        # Only now it shows whether there is a grace: without, the cancel has followed at once.
+        attempt = message.attempt
+        grace, deadline = not attempt.cancel_called, attempt.stop_deadline
+        self.feed(o.Shutdown(attempt.stop_reason or "", grace=grace, deadline=deadline), now)
+
+    def _take_nursery_cancelled(self, message: NurseryCancelled, now: float) -> None:
+        reason = f"the nursery of the children's tasks was cancelled by {message.source}"
+        self.feed(o.Shutdown(reason, grace=False, kind=o.OutcomeKind.BROKEN), now)
 
     # ------------------------------------------------------------ orders
 
     def carry_out(self, orders: list[o.Order], now: float) -> None:
-        """Do what the brain says, in order."""
+        """Carry out ``orders``, one after the other, then let waiting tasks look again."""
         for order in orders:
             if type(order) is o.Emit:
                 event, path = order.event, order.path
                 error = _NOTES[event](self, order, now) if event in _NOTES else None
                 self._append(event, now, self.run, path, order.attempt, order.fields, error)
                 if path in self.watched:
-                    self._touched[self.watched[path]] = None
+                    self._changed[self.watched[path]] = None
             else:
                 _CARRY_OUT[type(order)](self, order, now)
-        if self._exit_noted:
-            self._exit_noted = False
+        if self._exit_recorded:
+            self._exit_recorded = False
             self.tree.log.flush()
-        if self._touched:
-            touched, self._touched = self._touched, {}
-            for slot in touched:
+        if self._changed:
+            changed, self._changed = self._changed, {}
+            for slot in changed:
                 slot.refresh()
 
     def _supervisor_started(self, order: o.Emit, now: float) -> None:
         for name, life in self.machine.children.items():
             self.slots[name] = Slot(self, life, self._context)
-        self.begun.set()
+        self.children_listed.set()
 
     def _supervisor_ready(self, order: o.Emit, now: float) -> None:
-        self.settled.set()
+        self.first_start_over.set()
 
     def _child_removed(self, order: o.Emit, now: float) -> None:
         slot = self.slots.pop(order.path[len(self.path) + 1 :])
-        slot.let_go()
-        self._touched[slot] = None
+        slot.forget_handle()
+        self._changed[slot] = None
 
     def _child_exited(self, order: o.Emit, now: float) -> BaseException | None:
         path = order.path
         slot = self.slots[path[len(self.path) + 1 :]]
         slot.attempt = None
-        kind, detail, seconds, _ = order.fields
-        if self._stopping_since is not None:
-            if slot.nested is not None and slot.nested.report is not None:
-                self._gone.extend(slot.nested.report.children)
-            seconds = now - self._stopping_since
-            self._gone.append(
-                ChildShutdown(
-                    path, order.attempt, kind, detail, seconds, self._stacks.pop(path, ())
-                )
-            )
-        else:
-            self._stacks.pop(path, None)
-        slot.nested = None
-        self._exit_noted = True
+        kind, detail, _, _ = order.fields
+        below = slot.detach_nested()
+        self._shutdown_account.note_exit(path, order.attempt, kind, detail, now, below)
+        self._exit_recorded = True
         if kind == "fatal":
             return self.fatal[-1]
         return None if slot.exit is None else slot.exit.error
 
-    def _start(self, order: o.StartAttempt, now: float) -> None:
+    def _start_attempt(self, order: o.StartAttempt, now: float) -> None:
         slot = self.slots[order.name]
         spec = slot.life.spec
         attempt = Attempt(
@@ -221,8 +383,8 @@ class Shell(ReportCollector):
             order.generation,
             self,
             started_at=now,
-            call=None if spec.supervisor is None else partial(self.tree.nest, self),
-            watched=spec.stale_after < _NEVER,
+            call=None if spec.supervisor is None else partial(self.tree.run_nested, self),
+            watched=spec.stale_after < inf,
         )
         slot.attempt = attempt
         assert self._attempts is not None
@@ -238,178 +400,123 @@ class Shell(ReportCollector):
     def _request_stop(self, order: o.RequestStop, now: float) -> None:
         attempt = self._attempt_of(order.name, order.attempt)
         if attempt is not None:
-            attempt.fault = order.fault
-            attempt.request_stop(order.reason, order.deadline)
+            attempt.request_stop(order.reason, order.deadline, order.fault)
 
     def _stop_at_once(self, order: o.StopAtOnce, now: float) -> None:
         self._request_stop(order, now)
-        self._cancel(order, now)
+        self._cancel_attempt(order, now)
 
-    def _cancel(self, order: o.CancelAttempt | o.StopAtOnce, now: float) -> None:
+    def _cancel_attempt(self, order: o.CancelAttempt | o.StopAtOnce, now: float) -> None:
         attempt = self._attempt_of(order.name, order.attempt)
         if attempt is not None:
-            self.cancel(attempt, order.reason)
+            self.collector.cancel(attempt, order.reason)
 
     def _report_unresponsive(self, order: o.ReportUnresponsive, now: float) -> None:
         attempt = self._attempt_of(order.name, order.attempt)
         stack = () if attempt is None else stacks_of(attempt)
         path = self.slots[order.name].life.path
-        self._stacks[path] = stack or ("between its tasks",)
+        self._shutdown_account.note_unresponsive(path, stack or ("between its tasks",))
         fields = (order.seconds, stack)
         self._append(ev.ChildUnresponsive, now, self.run, path, order.attempt, fields)
 
     def _fail_start(self, order: o.FailStart, now: float) -> None:
         slot = self.slots[order.name]
-        slot.failed_start = slot.last_report
-        self._touched[slot] = None
+        slot.fail_start()
+        self._changed[slot] = None
 
     def _refuse(self, order: o.Refuse, now: float) -> None:
-        assert self._reply is not None  # nothing but commands can be refused
-        self._reply.error = order.error
-        if self._reply.lonely:
-            text = "%s refused a command that nobody waits for: %s"
-            say(_LOG, ERROR, text, self.path, order.error)
+        """Nothing is left to do: `_take_command` has put the error into the reply."""
 
-    def _stopping(self, order: o.Stopping, now: float) -> None:
-        self._stopping_since = now
+    def _begin_stop(self, order: o.Stopping, now: float) -> None:
+        self._shutdown_account.begin(now)
         outcome = order.outcome
         if outcome.is_failure:
             self.error = error_of(self, outcome)
         if outcome.is_failure or outcome.kind is o.OutcomeKind.FATAL:
-            self.on_failure(outcome.reason)
-        self.settled.set()
+            assert self._block is not None
+            self._block.on_failure(outcome.reason)
+        self.first_start_over.set()
 
     def _finish(self, order: o.Finish, now: float) -> None:
-        self.is_over = True
-        outcome = order.outcome
-        began = now if self._stopping_since is None else self._stopping_since
-        gone = {entry.path for entry in self._gone}
-        rested = tuple(
-            ChildShutdown(life.path, life.attempt, life.state.value, life.last_exit)
-            for life in self.machine.children.values()
-            if life.path not in gone
-        )
-        children = (*rested, *self._gone)
-        self.report = ShutdownReport(
-            self.path, self.run, outcome.kind.value, outcome.reason, now - began, children
+        self.collector.is_closed = True
+        children = self.machine.children.values()
+        self.report = self._shutdown_account.report(
+            self.path, self.run, order.outcome, children, now
         )
 
     # ------------------------------------------------------------ commands
 
     @enable_ki_protection
-    def command(self, signal: o.Command) -> Reply:
-        """Post a command; the reply is answered within one turn of the collector."""
-        reply = Reply()
-        signal.reason = as_reason(signal.reason)
-        signal.by = operator.get()
+    def command(self, command: o.Command, *, no_waiter: bool = False) -> Reply:
+        """Post a command; the reply is answered within one turn of the collector.
+
+        Raises:
+            SupervisorError: This is not Trio's thread.
+        """
+        reply = Reply(no_waiter=no_waiter)
+        command.reason = as_reason(command.reason)
+        command.by = operator.get()
         if self.is_over:
-            reply.error = SupervisorClosed(f"{self.path} has ended")
-            reply.answered.set()
+            reply.refuse(SupervisorClosed(f"{self.path} has ended"))
         else:
-            self._check_thread()
+            self.tree.check_thread(self.path)
             if self.observer is not None:
-                self.observer.command_given(self, signal, reply)
-            context = copy_context() if isinstance(signal, o.AddChild) else None
-            self.post(Shell._take_command, (signal, context, reply))
+                self.observer.command_given(self, command, reply)
+            context = copy_context() if isinstance(command, o.AddChild) else None
+            self.collector.post(CommandRequest(command, context, reply))
         return reply
 
-    def command_soon(self, signal: o.AddChild) -> None:
-        """Post a command that nobody waits for; what can be refused now is refused now."""
+    def add_soon(self, command: o.AddChild) -> None:
+        """Post an addition that no task waits for.
+
+        Raises:
+            SupervisorClosed: The supervisor has ended.
+            SupervisorError: The addition would be refused now, or this is not Trio's thread.
+        """
         if self.is_over:
             raise SupervisorClosed(f"{self.path} has ended")
-        error = reason_to_refuse(self.machine, signal.spec)
+        error = reason_to_refuse(self.machine, command.spec)
         if error is not None:
             raise error
-        self.command(signal).lonely = True
-
-    def _take_command(self, subject: tuple[Any, Context | None, Reply], now: float) -> None:
-        signal, context, reply = subject
-        name = signal.spec.name if context is not None else signal.name
-        self._reply = reply
-        try:
-            orders = self.machine.receive(signal, now)
-            if context is not None and not isinstance(orders[0], o.Refuse):
-                self.slots[name] = Slot(self, self.machine.children[name], context)
-            reply.slot = self.slots.get(name)
-            if reply.slot is not None:
-                reply.attempt = reply.slot.life.attempt
-            self.carry_out(orders, now)
-        except BaseException:  # a bug of ours: whoever waits must not take it for an effect
-            reply.error = SupervisorClosed(f"{self.path} broke down")
-            raise
-        finally:
-            self._reply = None
-            reply.answered.set()
+        self.command(command, no_waiter=True)
 
     @enable_ki_protection
-    def shut_down(self, signal: o.Shutdown) -> None:
-        """Post the wish that everything ends."""
-        if not self.is_over:
-            self._check_thread()
-            signal.reason = as_reason(signal.reason)
-            signal.by = operator.get() if signal.kind is None else ()
-            if self.observer is not None:
-                self.observer.shutdown_requested(self, signal)
-            self.post(Shell.feed, signal)
+    def shut_down(self, request: o.Shutdown) -> None:
+        """Post that all children are to be stopped; does nothing once the supervisor has ended.
 
-    def _check_thread(self) -> None:
-        # Trio's channel would be left in a state in which nobody wakes any more.
-        if get_ident() != self.tree.thread:
-            raise SupervisorError(
-                f"{self.path}: commands have to be given in Trio's thread; from this one, "
-                "trio.from_thread.run() and trio.from_thread.run_sync() do that"
-            )
+        Raises:
+            SupervisorError: This is not Trio's thread.
+        """
+        if not self.is_over:
+            self.tree.check_thread(self.path)
+            request.reason = as_reason(request.reason)
+            request.by = operator.get() if request.kind is None else ()
+            if self.observer is not None:
+                self.observer.shutdown_requested(self, request)
+            self.collector.post(request)
 
     @enable_ki_protection
     def forfeit_grace(self, attempt: Attempt, *, taken_back: bool = False) -> None:
         """Post that ``attempt``, one of ours, waits for its own end (or does not, after all)."""
         if self.observer is not None:
             self.observer.grace_forfeited(attempt, taken_back=taken_back)
-        self.post(Shell.feed, o.GraceForfeited(attempt.name, attempt.number, taken_back))
-
-    @property
-    def around(self) -> Attempt | None:
-        """The attempt in which this supervisor was opened, if there is one."""
-        return self._context.get(current_attempt)
-
-    # ------------------------------------------------------------ reports and values
-
-    def attempt_ended(self, attempt: Attempt, how: TaskExit, detail: str) -> None:
-        """Keep the report."""
-        self.slots[attempt.name].record(attempt, how, detail)
-
-    def value_of(self, attempt: Attempt, name: str) -> object:
-        """The ready value of a sibling of ``attempt``, or of one in an enclosing supervisor."""
-        return value_of(self, name)
-
-    async def wait_value_of(self, attempt: Attempt, name: str) -> object:
-        """The same, as soon as there is one."""
-        return await wait_value_of(self, name)
-
-    # ------------------------------------------------------------ state
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether the end has begun."""
-        return self._stopping_since is not None or self.is_over
-
-    def snapshot(self) -> SupervisorSnapshot:
-        """The tree as it is, built from the machine."""
-        return snapshot_of(self)
+        self.collector.post(o.GraceForfeited(attempt.name, attempt.number, taken_back))
 
 
 _LOG = getLogger("trio_supervisor")
-_NEVER = float("inf")
 
-
-def _nothing(reason: str) -> None:
-    """No block stands on this tree."""
-
-
-def _nothing_at_all() -> None:
-    """Nobody waits for the end."""
-
-
+_HANDLERS: dict[type, Callable[[Shell, Any, float], None]] = {
+    Attempt: Shell._take_exit,
+    o.BecameReady: Shell.feed,
+    o.LostReadiness: Shell.feed,
+    o.StartExtended: Shell.feed,
+    o.GraceForfeited: Shell.feed,
+    o.Shutdown: Shell.feed,
+    HeartbeatNotice: Shell._take_heartbeat_notice,
+    CommandRequest: Shell._take_command,
+    ParentStop: Shell._take_parent_stop,
+    NurseryCancelled: Shell._take_nursery_cancelled,
+}
 _NOTES: dict[type[ev.Event], Callable[[Any, o.Emit, float], BaseException | None]] = {
     ev.SupervisorStarted: Shell._supervisor_started,
     ev.SupervisorReady: Shell._supervisor_ready,
@@ -417,13 +524,13 @@ _NOTES: dict[type[ev.Event], Callable[[Any, o.Emit, float], BaseException | None
     ev.ChildExited: Shell._child_exited,
 }
 _CARRY_OUT: dict[type, Callable[[Any, Any, float], None]] = {
-    o.StartAttempt: Shell._start,
+    o.StartAttempt: Shell._start_attempt,
     o.RequestStop: Shell._request_stop,
     o.StopAtOnce: Shell._stop_at_once,
-    o.CancelAttempt: Shell._cancel,
+    o.CancelAttempt: Shell._cancel_attempt,
     o.ReportUnresponsive: Shell._report_unresponsive,
     o.FailStart: Shell._fail_start,
     o.Refuse: Shell._refuse,
-    o.Stopping: Shell._stopping,
+    o.Stopping: Shell._begin_stop,
     o.Finish: Shell._finish,
 }

@@ -1,35 +1,28 @@
-"""Supervisor: the public face of a running supervisor."""
+"""Supervisor: what a program holds of a running supervisor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final, overload
 
-import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor._brain import messages as o
-from trio_supervisor._errors import (
-    ChildNotFound,
-    ChildNotReady,
-    ChildStartError,
-    SupervisorClosed,
-)
+from trio_supervisor._errors import ChildNotFound, SupervisorClosed
 from trio_supervisor._events.journal import Journal
 from trio_supervisor._events.shutdown import ShutdownReport
-from trio_supervisor._events.snapshot import ChildState, SupervisorSnapshot
+from trio_supervisor._events.snapshot import SupervisorSnapshot
 from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
-from trio_supervisor._runtime.commands import forfeit_grace_if_inside, give, is_down
-from trio_supervisor._runtime.handle import ChildHandle, restart
+from trio_supervisor._runtime import commands
+from trio_supervisor._runtime.handle import ChildHandle
 from trio_supervisor._runtime.subscription import Subscription
 from trio_supervisor._specs.checks import name_of, refuse
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
 if TYPE_CHECKING:
-    from trio_supervisor._runtime.child_slot import Slot, View
+    from trio_supervisor._runtime.child_slot import Slot
     from trio_supervisor._runtime.shell import Shell
-    from trio_supervisor._runtime.tree import Reply
 
 T = TypeVar("T")
 Named: TypeAlias = "ChildSpec[Any] | SupervisorSpec | str"
@@ -38,14 +31,14 @@ Named: TypeAlias = "ChildSpec[Any] | SupervisorSpec | str"
 @public
 @final
 class ChildCounts(Record):
-    """How many children there are, by what they are doing.
+    """The number of a supervisor's own children, by kind.
 
     Attributes:
-        specs: All who hold a name.
-        active: Those with a live attempt.
-        ready: Those that are ready.
-        supervisors: Those that are supervisors themselves.
-        workers: The others.
+        specs: Children that occupy a name, whatever their state.
+        active: Children with a live attempt.
+        ready: Children that are ready.
+        supervisors: Nested supervisors.
+        workers: Children that are not supervisors.
     """
 
     specs: int
@@ -58,12 +51,16 @@ class ChildCounts(Record):
 @public
 @final
 class Supervisor:
-    """A running supervisor; `open_supervisor` and `run_supervisor` give it.
+    """A running supervisor: look at its children, add to them, stop and restart them.
 
-    Every command is accepted or refused within one turn, whoever else hangs; the awaited ones then
-    wait for the effect. Cancelled while waiting, the wish stands (but see `start_child`). All of
-    them may be called from anywhere in the same Trio run, from a child's body too; a command that
-    stops its own caller ends by that cancellation, at once.
+    `open_supervisor` and `run_supervisor` return the root of a tree; a nested one is the ready
+    value of its child (``supervisor.child("sessions").value``). A `Supervisor` belongs to one run:
+    when a nested supervisor is restarted, its child has a new one.
+
+    A command is accepted or refused within one turn of the supervisor, even if a child hangs; the
+    awaited commands then wait for their effect. If the wait is cancelled, the command stands (but
+    see `start_child`). Commands may be given by any task of the same Trio run, also from a child's
+    body. A command that stops its own caller ends by that cancellation.
     """
 
     __slots__ = ("__weakref__", "_shell")
@@ -86,22 +83,22 @@ class Supervisor:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name of the supervisor, the last part of its path."""
         return self.path.rpartition("/")[2]
 
     @property
     def path(self) -> str:
-        """Where it stands in the tree: ``"app"``, ``"app/sessions"``."""
+        """The path of the supervisor in its tree: ``"app"`` or ``"app/sessions"``."""
         return self._shell.path
 
     @property
     def spec(self) -> SupervisorSpec:
-        """What was declared."""
+        """The spec that the supervisor was declared with."""
         return self._shell.spec
 
     @property
     def children(self) -> Mapping[str, ChildHandle[Any]]:
-        """Its children by name, in the order of declaration, then of adding; a live view."""
+        """The children by name, in the order of declaration, then of addition; a live view."""
         return _Children(self._shell)
 
     @overload
@@ -111,10 +108,13 @@ class Supervisor:
     @overload
     def child(self, of: str) -> ChildHandle[Any]: ...
     def child(self, of: ChildSpec[Any] | SupervisorSpec | str) -> ChildHandle[Any]:
-        """One child, by its spec, its name, or its path below this supervisor (``"sessions/s-1"``).
+        """Return the handle of one child.
+
+        Args:
+            of: Its spec, its name, or its path below this supervisor (``"sessions/s-1"``).
 
         Raises:
-            ChildNotFound: There is none; the message says which there are.
+            ChildNotFound: There is no such child; the message says which there are.
         """
         return self._find(of).handle
 
@@ -144,16 +144,16 @@ class Supervisor:
         return slot
 
     def state(self) -> SupervisorSnapshot:
-        """The tree from here on down, as it is now."""
+        """Return the state of the tree from this supervisor on down, as it is now."""
         return self._shell.snapshot()
 
     @property
     def journal(self) -> Journal:
-        """The newest events of the whole tree, and the snapshot before the oldest of them."""
+        """The newest events of the whole tree, and the snapshot before the oldest event."""
         return self._shell.tree.journal.view
 
     def count_children(self) -> ChildCounts:
-        """Count its own children."""
+        """Count the supervisor's own children; those of nested supervisors do not count."""
         machine = self._shell.machine
         lives = machine.children.values()
         supervisors = sum(life.spec.supervisor is not None for life in lives)
@@ -162,11 +162,13 @@ class Supervisor:
         return ChildCounts(total, machine.live, ready, supervisors, total - supervisors)
 
     def subscribe(self, *, max_buffer: int = 1024) -> Subscription:
-        """``async with supervisor.subscribe() as events:`` a snapshot, and all events after it.
+        """Return a subscription: a snapshot, and every event at or below this supervisor after it.
+
+        Use it as ``async with supervisor.subscribe() as events:``.
 
         Args:
-            max_buffer: How many events wait for a slow reader; beyond that the oldest are lost, and
-                an `EventGap` says how many.
+            max_buffer: How many events wait for a slow reader. Beyond that the oldest are lost, and
+                an `EventGap` gives their number. Default: 1024.
 
         Raises:
             SpecError: ``max_buffer`` is not a whole number of at least 1.
@@ -176,27 +178,31 @@ class Supervisor:
 
     @enable_ki_protection
     async def wait_ready(self) -> None:
-        """Wait until its first start is complete.
+        """Wait until the first start is complete: each declared child was ready, is done or down.
 
         Raises:
-            SupervisorClosed: It ended, or began to end, before that.
+            SupervisorClosed: The supervisor ended, or began to stop, before that.
+
+        A checkpoint. Cancelling the wait changes nothing.
         """
         shell = self._shell
-        await shell.settled.wait()
+        await shell.first_start_over.wait()
         if not shell.machine.is_started:
             raise SupervisorClosed(f"{self.path} is {shell.machine.state}: {shell.machine.reason}")
 
-    @enable_ki_protection
     async def wait_finished(self) -> ShutdownReport:
-        """Wait until it has ended; returns how.
+        """Wait until the supervisor has ended.
+
+        Returns:
+            How the supervisor and each child ended.
 
         Raises:
-            SupervisorClosed: It broke down without a report; leaving its block raises why.
+            SupervisorClosed: The supervisor broke down without a report; leaving its block raises
+                why.
+
+        A checkpoint. Cancelling the wait changes nothing.
         """
-        await self._shell.finished.wait()
-        if self._shell.report is None:
-            raise SupervisorClosed(f"{self.path} broke down; leaving its block says why")
-        return self._shell.report
+        return await commands.wait_finished(self._shell)
 
     # ------------------------------------------------------------ commands
 
@@ -206,146 +212,164 @@ class Supervisor:
     async def start_child(
         self, spec: SupervisorSpec, *, reason: str = ""
     ) -> ChildHandle[Supervisor]: ...
-    @enable_ki_protection
     async def start_child(
         self, spec: ChildSpec[Any] | SupervisorSpec, *, reason: str = ""
     ) -> ChildHandle[Any]:
         """Add a child and wait until it is ready.
 
+        Use this for work that is not known when the tree is declared, such as one child per
+        connection. `start_child_soon` does not wait, and treats a failed start as an ordinary
+        failure.
+
         Args:
-            spec: What to run; its name must be free.
-            reason: For the events.
+            spec: The child or nested supervisor. A child that is down still occupies its name.
+            reason: Not recorded anywhere yet.
 
         Returns:
-            Its handle, once it is ready (or has already done its work).
+            The child's handle, once the child is ready or has done its work successfully.
 
         Raises:
-            ChildStartError: It failed before it was ready; it is forgotten, its siblings live on.
-            ChildNotReady: Somebody stopped it, or policy gave it up, before it was ready.
-            CommandRefused: The name is taken, or there are ``max_children`` already.
-            SpecError: It does not fit its supervisor.
-            SupervisorClosed: The supervisor is ending.
+            ChildStartError: The child failed before it was ready, without ``retry_first_start``. It
+                is removed; its siblings keep running.
+            ChildNotReady: A command or policy took the child down before it was ready.
+            CommandRefused: The name is in use, ``max_children`` is reached, or a requirement is
+                being removed. Nothing has changed.
+            SpecError: The spec does not fit this supervisor, for example an unknown requirement.
+            SupervisorClosed: The supervisor is stopping or has ended.
+            SupervisorError: Called in a thread other than Trio's.
 
-        Cancelled while waiting, the child is stopped and removed again before this returns, as
-        `trio.Nursery.start` would do.
+        If cancelled, it removes the child again and waits, shielded, for its end before it raises
+        `trio.Cancelled`. A child that a sibling has come to require meanwhile stays.
+
+        Example: ``handle = await supervisor.start_child(ChildSpec("s-1", serve, stream))``
         """
-        spec = _as_child(spec)
-        shell = self._shell
-        reply = shell.command(o.AddChild(spec, o.FirstStart.FORGETS_CHILD, reason))
-        try:
-            await reply.answered.wait()
-            if reply.error is not None:
-                raise reply.error
-            slot = reply.slot
-            assert slot is not None
-            await slot.wait(lambda view: _has_started(slot, view))
-        except trio.Cancelled:
-            await self._withdraw(reply)  # noqa: ASYNC102 - shielded inside
-            raise
-        if slot.failed_start is not None:
-            report = slot.failed_start
-            slot.failed_start = None
-            path, how = slot.life.path, report.exit
-            message = f"{path} failed to start: {how.describe()}"
-            raise ChildStartError(message, path=path, reports=[report]) from how.error
-        if not slot.life.ever_ready and not slot.has_succeeded:
-            if shell.is_stopping:
-                raise SupervisorClosed(
-                    f"{slot!r} was stopped with its supervisor before it was ready"
-                )
-            raise ChildNotReady(f"{slot!r} came to rest before it was ready")
+        slot = await commands.start(self._shell, _as_child(spec), reason)
         return slot.handle
 
-    @enable_ki_protection
-    async def _withdraw(self, reply: Reply) -> None:
-        shell = self._shell
-        with trio.CancelScope(shield=True):
-            await reply.answered.wait()
-            slot = reply.slot
-            if reply.error is not None or slot is None or slot.life.gone:
-                return  # refused (then the slot is somebody else's), or gone already
-            name = slot.life.name
-            removal = shell.command(o.RemoveChild(name, "whoever started it was cancelled"))
-            await removal.answered.wait()
-            if removal.error is None:
-                await slot.wait(_is_gone)
-
     def start_child_soon(self, spec: ChildSpec[Any] | SupervisorSpec, *, reason: str = "") -> None:
-        """Add a child and do not wait. A failure to start is an ordinary failure: policy applies.
+        """Add a child and return at once. Not a checkpoint.
 
-        Raises:
-            CommandRefused: The name is taken, or there are ``max_children`` already. Where only the
-                order in which commands arrive decides that, the refusal goes to the log.
-            SpecError: It does not fit its supervisor.
-            SupervisorClosed: The supervisor is ending.
-        """
-        self._shell.command_soon(o.AddChild(_as_child(spec), o.FirstStart.ORDINARY, reason))
-
-    async def stop_child(self, name: Named, *, reason: str = "") -> None:
-        """Stop a child with its grace, wait for that, and hold it down until `restart_child`.
-
-        Raises:
-            ChildNotFound: There is no such child.
-        """
-        await self._give(name, o.StopChild, reason, is_down)
-
-    async def quarantine_child(self, name: Named, *, reason: str = "") -> None:
-        """Like `stop_child`, and visible as a case for inspection.
-
-        Raises:
-            ChildNotFound: There is no such child.
-        """
-        await self._give(name, o.QuarantineChild, reason, is_down)
-
-    async def remove_child(self, name: Named, *, reason: str = "") -> None:
-        """Stop a child and forget it; its name is free when this returns.
-
-        Raises:
-            ChildNotFound: There is no such child.
-            CommandRefused: Others require it; the message names them.
-        """
-        await self._give(
-            name, o.RemoveChild, reason, lambda view, _: view.state is ChildState.REMOVED
-        )
-
-    async def restart_child(self, name: Named, *, reason: str = "") -> None:
-        """A new attempt, now, whatever held the child down; waits until it is ready.
-
-        Its backoff is cleared.
-
-        A live attempt is stopped with its grace first. The new one waits for nobody but those that
-        the child requires. If it fails, that is an ordinary failure: policy's order binds the next
-        one, and this goes on waiting while policy goes on trying; it returns as well when the child
-        comes to rest.
-
-        Raises:
-            ChildNotFound: There is no such child.
-            SupervisorClosed: The supervisor is ending.
-        """
-        await restart(self._find(name), reason)
-
-    async def _give(self, name: Any, command: Any, reason: str, until: Any) -> None:
-        slot = self._find(name)
-        await give(slot.shell, slot, command(slot.life.name, reason), until)
-
-    def request_shutdown(self, reason: str = "", *, grace: bool = True) -> None:
-        """Begin to stop all children in order; returns at once.
+        A failure of its start is an ordinary failure: policy restarts the child or gives it up.
 
         Args:
-            reason: For events, reports and the log.
-            grace: If false, each child is cancelled at its turn without grace; also when a stop
-                with grace is under way.
+            spec: As for `start_child`.
+            reason: As for `start_child`.
+
+        Raises:
+            CommandRefused: The name is in use, or ``max_children`` is reached. If that is known
+                only after commands given before, the refusal goes to the log.
+            SpecError: The spec does not fit this supervisor.
+            SupervisorClosed: The supervisor is stopping or has ended.
+            SupervisorError: Called in a thread other than Trio's.
         """
-        self._shell.shut_down(o.Shutdown(reason or "shutdown requested", grace=grace))
+        child = _as_child(spec)
+        self._shell.add_soon(o.AddChild(child, o.FirstStart.ORDINARY, reason))
+
+    async def stop_child(self, name: Named, *, reason: str = "") -> None:
+        """Stop a child, wait for its end, and keep it down until `restart_child`.
+
+        A child that is down already stays as it is.
+
+        Args:
+            name: The child: its name, its path below this supervisor, or its spec.
+            reason: Recorded in events and reports, and written to the log.
+
+        Raises:
+            ChildNotFound: There is no such child.
+            SupervisorClosed: The supervisor has ended, or ended before the child did.
+            SupervisorError: Called in a thread other than Trio's.
+
+        If cancelled while it waits, the child is stopped all the same. Called from inside of that
+        child, the child gets no grace, and the call ends by its cancellation.
+        """
+        await commands.stop(self._find(name), reason)
+
+    async def quarantine_child(self, name: Named, *, reason: str = "") -> None:
+        """Stop a child like `stop_child`, and mark it as one to be looked into.
+
+        Args:
+            name: As for `stop_child`.
+            reason: As for `stop_child`.
+
+        Raises:
+            SupervisorError: As for `stop_child`; cancellation does the same as there.
+        """
+        await commands.quarantine(self._find(name), reason)
+
+    async def remove_child(self, name: Named, *, reason: str = "") -> None:
+        """Stop a child and forget it. Its name is free when this returns.
+
+        Args:
+            name: As for `stop_child`.
+            reason: As for `stop_child`.
+
+        Raises:
+            ChildNotFound: There is no such child.
+            CommandRefused: Siblings require the child; the message names them.
+            SupervisorClosed: The supervisor has ended, or ended before the child did.
+            SupervisorError: Called in a thread other than Trio's.
+
+        Cancellation does the same as for `stop_child`.
+        """
+        await commands.remove(self._find(name), reason)
+
+    async def restart_child(self, name: Named, *, reason: str = "") -> None:
+        """Start a new attempt of a child now, whatever kept it down, and wait until it is ready.
+
+        The child's backoff ends, and a live attempt is stopped first, with its grace. The new
+        attempt waits for nothing but the siblings that the child requires. If it fails, policy
+        decides as for any failure, and this goes on waiting; it also returns when the child comes
+        to rest.
+
+        Args:
+            name: As for `stop_child`.
+            reason: As for `stop_child`.
+
+        Raises:
+            ChildNotFound: There is no such child.
+            CommandRefused: The child is being removed.
+            SupervisorClosed: The supervisor is stopping or has ended.
+            SupervisorError: Called in a thread other than Trio's.
+
+        If cancelled while it waits, the child is restarted all the same.
+        """
+        await commands.restart(self._find(name), reason)
+
+    def request_shutdown(self, reason: str = "", *, grace: bool = True) -> None:
+        """Begin to stop all children in order, and return at once. Not a checkpoint.
+
+        Does nothing if the supervisor has ended.
+
+        Args:
+            reason: Recorded in events and reports, and written to the log.
+            grace: If false, each child is cancelled at its turn without grace; this also shortens a
+                stop that is under way.
+
+        Raises:
+            SupervisorError: Called in a thread other than Trio's.
+        """
+        commands.request_shutdown(self._shell, reason, grace=grace)
 
     async def shutdown(self, reason: str = "") -> ShutdownReport:
-        """Stop all children in order and wait for the end. Idempotent.
+        """Stop all children in order, and wait until the supervisor has ended.
 
-        Called from a child's body, it ends by that child's own cancellation.
+        A second call waits for the same end.
+
+        Args:
+            reason: As for `request_shutdown`.
+
+        Returns:
+            How the supervisor and each child ended.
+
+        Raises:
+            SupervisorClosed: The supervisor broke down without a report; leaving its block raises
+                why.
+            SupervisorError: Called in a thread other than Trio's.
+
+        If cancelled while it waits, the supervisor stops all the same. Called from inside of a
+        child, that child gets no grace, and the call ends by its cancellation.
         """
-        forfeit_grace_if_inside(self._shell, self.path)
-        self.request_shutdown(reason)
-        return await self.wait_finished()
+        return await commands.shut_down(self._shell, reason)
 
 
 def _as_child(spec: Any) -> ChildSpec[Any]:
@@ -354,14 +378,6 @@ def _as_child(spec: Any) -> ChildSpec[Any]:
     if not isinstance(spec, ChildSpec):
         refuse("start_child", "spec", spec, "a ChildSpec or SupervisorSpec")
     return spec
-
-
-def _has_started(slot: Slot, view: View) -> bool:
-    return slot.failed_start is not None or slot.life.ever_ready or view.is_at_rest or view.closed
-
-
-def _is_gone(view: View) -> bool:
-    return view.state is ChildState.REMOVED or view.closed
 
 
 @final

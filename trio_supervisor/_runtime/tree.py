@@ -1,13 +1,15 @@
-"""What the supervisors of one tree share, and what a command is answered with."""
+"""What the supervisors of one tree share."""
 
 from __future__ import annotations
 
 from random import Random
+from threading import get_ident
 from time import time as wall_clock
 from typing import TYPE_CHECKING, final
 
 import trio
 
+from trio_supervisor._errors import SupervisorError
 from trio_supervisor._events.journal import EventRecorder
 from trio_supervisor._logging.tree_log import TreeLog
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from trio_supervisor._attempts.context import ChildContext
     from trio_supervisor._attempts.observer import TreeObserver
     from trio_supervisor._events.fold import RawEvent
-    from trio_supervisor._runtime.child_slot import Slot
     from trio_supervisor._runtime.journal_file import JournalFile, JournalWriter
     from trio_supervisor._runtime.shell import Shell
 
@@ -26,35 +27,38 @@ if TYPE_CHECKING:
 class Tree:
     """What the supervisors of one tree share.
 
-    Attributes:
-        journal: Their events, in one sequence.
-        log: The lines that it writes of them.
-        thread: In which it runs; the only one in which it can be told anything.
-        random: The source of jitter.
-        nest: The body of a nested supervisor, below the shell that is its first argument.
+    Args:
+        random: The source of jitter; `None` asks the observer, or else makes one.
+        run_nested: The body of a nested supervisor, called with the shell above it. An argument,
+            because the shells of a tree make blocks, and blocks make shells.
         observer: What is told of everything in the tree, for tests.
+        journal: How many events are kept in memory, or a file to write them to as well.
+
+    Attributes:
+        journal: The events of all supervisors of the tree, in one sequence.
+        log: Writes log lines about these events.
     """
 
     __slots__ = (
         "_file",
+        "_thread",
         "_writer",
         "journal",
         "log",
-        "nest",
         "observer",
         "random",
-        "thread",
+        "run_nested",
     )
 
     def __init__(
         self,
         random: Random | None,
-        nest: Callable[[Shell, ChildContext], Awaitable[object]],
+        run_nested: Callable[[Shell, ChildContext], Awaitable[object]],
         observer: TreeObserver | None,
         journal: int | JournalFile | None = None,
     ) -> None:
-        self.thread = 0
-        self.nest = nest
+        self._thread = 0
+        self.run_nested = run_nested
         self.observer = observer
         clock = None if observer is None else observer.wall_clock()
         if random is None and observer is not None:
@@ -102,16 +106,20 @@ class Tree:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._writer.close)
 
+    def enter(self) -> None:
+        """The tree runs in this thread from now on."""
+        self._thread = get_ident()
 
-@final
-class Reply:
-    """What became of a command; whoever gave it may wait for that."""
+    def check_thread(self, path: str) -> None:
+        """Refuse a call from another thread than the one in which the tree runs.
 
-    __slots__ = ("answered", "attempt", "error", "lonely", "slot")
+        Trio's channel would be left in a state in which no task that waits for it wakes any more.
 
-    def __init__(self) -> None:
-        self.answered = trio.Event()
-        self.error: Exception | None = None
-        self.slot: Slot | None = None
-        self.attempt = 0  # the newest one of the child when the command was taken
-        self.lonely = False  # nobody waits for it: a refusal goes to the log
+        Raises:
+            SupervisorError: This is another thread.
+        """
+        if get_ident() != self._thread:
+            raise SupervisorError(
+                f"{path}: commands have to be given in Trio's thread; from this one, "
+                "trio.from_thread.run() and trio.from_thread.run_sync() do that"
+            )

@@ -1,4 +1,4 @@
-"""What a shell shows of itself: its state, its children's values, its failure as an error."""
+"""What can be read from a shell: its state, stacks, the children's values, its error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_supervisor._attempts.stacks import stacks_of
 from trio_supervisor._brain import messages as o
 from trio_supervisor._errors import (
     ChildEscalated,
@@ -20,16 +21,18 @@ from trio_supervisor._errors import (
 from trio_supervisor._events.snapshot import ChildSnapshot, ChildState, SupervisorSnapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trio_supervisor._runtime.child_slot import Slot, View
     from trio_supervisor._runtime.shell import Shell
 
 
 def snapshot_of(shell: Shell) -> SupervisorSnapshot:
-    """The tree as it is, built from the machine."""
+    """Return the state of the tree from ``shell`` on down, built from the machine."""
     machine = shell.machine
     children = tuple(_child_snapshot(shell, slot) for slot in shell.slots.values())
     return SupervisorSnapshot(
-        machine.spec.name if shell.parent is None else shell.path.rpartition("/")[2],
+        shell.path.rpartition("/")[2],
         shell.path,
         shell.run,
         machine.state,
@@ -41,7 +44,7 @@ def snapshot_of(shell: Shell) -> SupervisorSnapshot:
 
 
 def _now() -> tuple[float, float] | tuple[()]:
-    """The moment on Trio's clock and on the wall's; nothing once Trio has ended."""
+    """Return the time on Trio's clock and the wall time; nothing once Trio has ended."""
     return (trio.current_time(), wall_clock()) if trio.lowlevel.in_trio_run() else ()
 
 
@@ -66,7 +69,7 @@ def _child_snapshot(shell: Shell, slot: Slot) -> ChildSnapshot:
 
 
 def error_of(shell: Shell, outcome: o.Outcome) -> SupervisorError:
-    """What the supervisor ends with because of ``outcome``, with the causes attached."""
+    """Return the error that the supervisor raises because of ``outcome``, with its causes."""
     if outcome.child is None:
         return SupervisorError(f"{shell.path}: {outcome.reason}")
     slot = shell.slots[outcome.child]
@@ -94,7 +97,7 @@ def _escalation(slot: Slot, reason: str) -> str:
     path = slot.life.path
     if reason.startswith(path):  # decide gave none
         return reason
-    assert slot.exit is not None  # that decide was asked about
+    assert slot.exit is not None  # the exit that decide was asked about
     return f"{path} escalated: {reason}; last: {slot.exit.describe()}"
 
 
@@ -102,7 +105,7 @@ def _escalation(slot: Slot, reason: str) -> str:
 
 
 def value_of(shell: Shell, name: str) -> object:
-    """The ready value of a child of ``shell``, or of one in a supervisor above it."""
+    """Return the ready value of a child of ``shell``, or else of a supervisor above it."""
     slot = _provider(shell, name)
     found, value = slot.ready_value
     if not found:
@@ -111,7 +114,7 @@ def value_of(shell: Shell, name: str) -> object:
 
 
 async def wait_value_of(shell: Shell, name: str) -> object:
-    """The same, as soon as there is one."""
+    """Wait until `value_of` has something to return, and return it."""
     slot = _provider(shell, name)
 
     def ends_with_its_supervisor(view: View) -> bool:
@@ -143,3 +146,17 @@ def _provider(shell: Shell, name: str) -> Slot:
             return slot
         above = above.parent
     raise ChildNotFound(f"neither {shell.path} nor a supervisor above it has a child {name!r}")
+
+
+# ---------------------------------------------------------------- stacks
+
+
+def stacks_below(shell: Shell) -> Iterator[str]:
+    """Yield a line for each task of each live attempt below ``shell``, nested ones included."""
+    pending = [shell]
+    for above in pending:
+        for slot in above.slots.values():
+            if slot.nested is not None:
+                pending.append(slot.nested)
+            elif slot.attempt is not None:
+                yield from stacks_of(slot.attempt)

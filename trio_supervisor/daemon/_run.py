@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from trio_supervisor._attempts.stacks import stacks_below
 from trio_supervisor._errors import SpecError, SupervisorClosed, TaskFailure
 from trio_supervisor._events.exits import leaves
 from trio_supervisor._lazy import public
 from trio_supervisor._logging.safe import say
-from trio_supervisor._runtime.block import open_supervisor
+from trio_supervisor._runtime.open import open_supervisor
+from trio_supervisor._runtime.views import stacks_below
 from trio_supervisor._specs.supervisor import SupervisorSpec
 from trio_supervisor._text import one_line, some, text_of
 

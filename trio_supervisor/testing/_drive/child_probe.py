@@ -95,6 +95,8 @@ class ChildProbe:
 
     # ---- the attempt's host
 
+    is_supervisor = False
+
     @property
     def observer(self) -> None:
         """No observer: this attempt is run by the test itself."""
@@ -119,7 +121,7 @@ class ChildProbe:
             f"open_child_context(values={{{name!r}: ...}}) was not given; there are: {known}"
         )
 
-    def post_ready(self, attempt: Attempt, value: object) -> None:
+    def post_ready(self, attempt: Attempt) -> None:
         self._changed.set()
 
     def post_not_ready(self, attempt: Attempt, reason: str) -> None:

@@ -11,7 +11,7 @@ import trio
 from trio_supervisor._attempts.context import ChildContext
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._lazy import public
-from trio_supervisor._runtime.block import open_supervisor
+from trio_supervisor._runtime.open import open_supervisor
 from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor.testing._drive.commands import LifecycleCommand

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from trio_supervisor._brain.messages import Command
     from trio_supervisor._events.events import Event
     from trio_supervisor._events.exits import TaskExit
+    from trio_supervisor._runtime.messages import Reply
     from trio_supervisor._runtime.supervisor import Supervisor
-    from trio_supervisor._runtime.tree import Reply
     from trio_supervisor.testing._oracle.violation import Violation
 
 
