@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trio_supervisor._attempts.observer import observing
+
 from . import outside, storms, stubborn
 from .verdict import Scene
 
@@ -42,7 +44,8 @@ def play(name: str, length: float, *, slack: float = 1.0) -> Scene:
     log.addHandler(counter)
     propagate, log.propagate = log.propagate, False
     try:
-        trio.run(SCENARIOS[name], scene)
+        with observing(scene.meter):
+            trio.run(SCENARIOS[name], scene)
     except Exception as error:
         scene.check(f"no exception, but {error!r}", fact=False)
     finally:

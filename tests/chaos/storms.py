@@ -18,7 +18,7 @@ from trio_supervisor import (
     open_supervisor,
 )
 
-from .verdict import Meter, Scene, attempts_alive, percentile, until
+from .verdict import Scene, percentile, until
 
 if TYPE_CHECKING:
     from trio_supervisor import Supervisor
@@ -53,21 +53,20 @@ async def panic_storm(scene: Scene) -> None:
     emit = 0.0
     try:
         async with open_supervisor(SupervisorSpec("app", [*storm, calm])) as supervisor:
-            meter = Meter(supervisor)
             await trio.sleep(60 * scene.length)
             crashes = sum(handle.restarts for handle in supervisor.children.values())
             scene.check("nobody else was touched", supervisor.child("calm").attempt == 1)
             scene.check("the journal folds to the state", fold_is_state(supervisor))
             report = await supervisor.shutdown("the storm is over")
             scene.check("it ends in order", report.cause == "shutdown")
-            emit = meter.p99
+            emit = scene.meter.p99
     except SupervisorError:
         failures += 1
     scene.note(f"{crashes:,} crashes")
     scene.require("supervisor failures", failures, "=", 0)
     scene.require("crashes", crashes, ">", 0)
     scene.require("emit p99", emit, "<", 100e-6, "µs")
-    scene.require("left behind", len(attempts_alive("app")), "=", 0)
+    scene.require("left behind", len(scene.meter.alive), "=", 0)
 
 
 async def rapid_failures(scene: Scene) -> None:
@@ -77,7 +76,6 @@ async def rapid_failures(scene: Scene) -> None:
     limit = RestartLimit(often, within=within)
     child = ChildSpec("c", _panic, restart_limit=limit, on_limit="quarantine", backoff=AT_ONCE)
     async with open_supervisor(SupervisorSpec("app", [child])) as supervisor:
-        meter = Meter(supervisor)
         handle = supervisor.child("c")
         began = perf_counter()
         await handle.wait_state("quarantined")
@@ -85,7 +83,7 @@ async def rapid_failures(scene: Scene) -> None:
         scene.note(f"{often / seconds:,.0f} restarts/s")
         scene.require("restarts admitted", handle.restarts, "=", often)
         scene.require("seconds for them", seconds, "<", min(within, 60.0), "s")
-        scene.require("emit p99", meter.p99, "<", 10e-3, "ms")
+        scene.require("emit p99", scene.meter.p99, "<", 10e-3, "ms")
         await trio.sleep(max(within - (perf_counter() - began), 0) + 0.05)
         # What was charged is out of the window by now.
         await supervisor.restart_child("c")
@@ -101,7 +99,6 @@ async def starvation(scene: Scene) -> None:
     turns = 0
     answers = []
     async with open_supervisor(SupervisorSpec("app", [*hogs, crashing])) as supervisor:
-        meter = Meter(supervisor)
         seconds = 30 * scene.length
         ends = perf_counter() + seconds
         while perf_counter() < ends:
@@ -112,12 +109,12 @@ async def starvation(scene: Scene) -> None:
                 await supervisor.restart_child("c")
                 answers.append(perf_counter() - began)
         scene.require("turns of the loop per second", turns / seconds, ">", 0)
-        scene.require("emit p99", meter.p99, "<", 100e-3, "ms")
+        scene.require("emit p99", scene.meter.p99, "<", 100e-3, "ms")
         scene.require("crashes", supervisor.child("c").restarts, ">", 0)
         scene.require("restart by hand p99", percentile(answers, 0.99), "<", 2.0, "s")
         report = await supervisor.shutdown("enough")
         scene.require("shutdown", report.seconds, "<", 2.0, "s")
-    scene.require("left behind", len(attempts_alive("app")), "=", 0)
+    scene.require("left behind", len(scene.meter.alive), "=", 0)
 
 
 async def _hog(child: ChildContext, seconds: float) -> None:

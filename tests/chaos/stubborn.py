@@ -9,7 +9,7 @@ import trio
 
 from trio_supervisor import ChildContext, ChildSpec, SupervisorSpec, open_supervisor
 
-from .verdict import Scene, attempts_alive, percentile, until
+from .verdict import Scene, percentile, until
 
 if TYPE_CHECKING:
     from trio_supervisor import ShutdownReport
@@ -43,7 +43,7 @@ async def block_forever(scene: Scene) -> None:
         scene.require("shutdown beyond grace", report.seconds - grace, "<", ABORT_WAIT, "s")
         scene.check("every child is in the report", len(report.children) == 100)
         scene.check("nobody was called unresponsive", not any(c.stack for c in report.children))
-    scene.require("left behind", len(attempts_alive("app")), "=", 0)
+    scene.require("left behind", len(scene.meter.alive), "=", 0)
 
 
 async def _ignore_cancel(child: ChildContext, until: trio.Event) -> None:
@@ -91,4 +91,4 @@ async def ignore_cancel(scene: Scene) -> None:
     scene.require("named in the report", len(named), "=", 10)
     told = all("_ignore_cancel" in line for entry in named for line in entry.stack[:1])
     scene.check("the stacks show where they hung", told)
-    scene.require("left behind", len(attempts_alive("app")), "=", 0)
+    scene.require("left behind", len(scene.meter.alive), "=", 0)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import operator
+import time
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import trio
+
+from trio_supervisor._attempts.observer import TreeObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trio_supervisor import Supervisor
+    from trio_supervisor import Event
+    from trio_supervisor._attempts.attempt import Attempt
+    from trio_supervisor._runtime.shell import Shell
 
 _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
@@ -29,6 +34,7 @@ class Scene:
         name: Of the scenario.
         length: How long it is to last, as a share of its full length.
         slack: By how much durations may exceed their bars.
+        meter: Sees every tree of the scenario.
     """
 
     def __init__(self, name: str, length: float = 1.0, *, slack: float = 1.0) -> None:
@@ -36,6 +42,7 @@ class Scene:
         self.length = length
         self.slack = slack
         self.ok = True
+        self.meter = Meter()
         self._notes: list[str] = []
         self._began = perf_counter()
         self._ended = self._began
@@ -79,40 +86,42 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
 
 
-class Meter:
-    """Times every single event that a tree records, log and listeners included."""
+class Meter(TreeObserver):
+    """Times the recording of events, and knows which attempts are alive.
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    Attributes:
+        seconds: How long it took to record the first event of each instant, log included.
+        alive: The live attempts.
+    """
+
+    def __init__(self) -> None:
         self.seconds: list[float] = []
-        shell: Any = supervisor._shell
-        append = shell._append
+        self.alive: set[Attempt] = set()
+        self._began: float | None = None
 
-        def timed(*args: Any) -> Any:
-            began = perf_counter()
-            try:
-                return append(*args)
-            finally:
-                self.seconds.append(perf_counter() - began)
+    def wall_clock(self) -> Callable[[], float]:
+        return self._read_wall_clock
 
-        shell._append = timed
+    def _read_wall_clock(self) -> float:
+        # The journal reads it when it begins to record, and `event_recorded` comes when it has.
+        self._began = perf_counter()
+        return time.time()
+
+    def event_recorded(self, root: Shell, event: Event) -> None:
+        if self._began is not None:
+            self.seconds.append(perf_counter() - self._began)
+            self._began = None
+
+    def attempt_ordered(self, attempt: Attempt) -> None:
+        self.alive.add(attempt)
+
+    def attempt_over(self, attempt: Attempt) -> None:
+        self.alive.remove(attempt)
 
     @property
     def p99(self) -> float:
         """Seconds."""
         return percentile(self.seconds, 0.99)
-
-
-def attempts_alive(root: str) -> list[str]:
-    """The names of all tasks of attempts below ``root``."""
-    task = trio.lowlevel.current_root_task()
-    found, pending = [], [] if task is None else [task]
-    while pending:
-        task = pending.pop()
-        if task.name.startswith(f"{root}/") and "#" in task.name:
-            found.append(task.name)
-        for nursery in task.child_nurseries:
-            pending.extend(nursery.child_tasks)
-    return found
 
 
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> bool:

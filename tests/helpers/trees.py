@@ -1,18 +1,19 @@
 """Trees under watch: after every single step of every task, what must always hold is checked.
 
-``@scenario`` makes a test of an async function. While it runs, a Trio instrument looks at every
-supervision tree in the program after each step of each task:
+``@scenario`` makes a test of an async function. While it runs, the testing kit's `Watch` looks at
+every supervision tree in the program after each step of each task:
 
-* folding the journal (its base and its events) gives the tree's state;
-* no child has two live attempts, and a new one starts only once the old one's task is gone.
+* folding the events gives the tree's state;
+* no child has two live attempts;
+* in virtual time, the oracle judges every event.
 
-When it has ended, no task that was not there before may be left.
+When it has ended, no task that was not there before may be left, and folding the journal (its base
+and its events) gives the state.
 """
 
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import trio
@@ -27,14 +28,12 @@ from trio_supervisor import (
     SupervisorSnapshot,
     fold,
 )
-from trio_supervisor._events.fold import event_of
-from trio_supervisor._events.snapshot import BLANK
-from trio_supervisor._runtime import block
+from trio_supervisor.testing import InvariantViolated
+from trio_supervisor.testing._oracle.watch import Watch, watching
+from trio_supervisor.testing._sim.tasks import all_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-
-    from trio_supervisor._runtime.shell import Shell
+    from collections.abc import Awaitable, Callable
 
 P = ParamSpec("P")
 E = TypeVar("E", bound=Event)
@@ -42,97 +41,12 @@ E = TypeVar("E", bound=Event)
 AT_ONCE = BackoffPolicy.delays(0)
 """Restarts at once."""
 
-_MOST_CHILDREN = 64  # of a tree whose state is looked at after every step
-
 
 class Boom(Exception):
     """What crashes a child in these tests."""
 
 
 # ---------------------------------------------------------------- watching
-
-
-class Watch(trio.abc.Instrument):
-    """Looks at all trees of one Trio run after every step.
-
-    Attributes:
-        steps: How many steps of tasks there were.
-        failure: The first promise that was broken.
-    """
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.failure: BaseException | None = None
-        self.shells: list[Shell] = []
-        self.is_checking = True
-        self.hooks: dict[int, Callable[[], object]] = {}
-        self._seen: dict[Shell, tuple[int, SupervisorSnapshot]] = {}
-        self._live: Counter[str] = Counter()
-
-    def adopt(self, shell: Shell) -> None:
-        """A new tree."""
-        self.shells.append(shell)
-        self._seen[shell] = 0, BLANK
-
-    def at_step(self, step: int, hook: Callable[[], object]) -> None:
-        """Call ``hook`` once, ``step`` steps from now, between two steps of tasks."""
-        self.hooks[self.steps + step] = hook
-
-    def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        path, mark, _ = task.name.rpartition("#")
-        if mark:
-            self._live[path] += 1
-            if self._live[path] > 1:
-                self._fail(AssertionError(f"{path} has {self._live[path]} live attempts"))
-
-    def task_exited(self, task: trio.lowlevel.Task) -> None:
-        path, mark, _ = task.name.rpartition("#")
-        if mark:
-            self._live[path] -= 1
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.steps += 1
-        hook = self.hooks.pop(self.steps, None)
-        if hook is not None:
-            try:
-                hook()
-            except BaseException as error:  # noqa: ASYNC103 - told in the end
-                self._fail(error)
-        if self.is_checking and self.failure is None:
-            # Trio would only log what an instrument raises.
-            try:
-                for shell in list(self._seen):
-                    self._look_at(shell)
-            except BaseException as error:  # noqa: ASYNC103 - told in the end
-                self._fail(error)
-
-    def _look_at(self, shell: Shell) -> None:
-        journal = shell.tree.journal
-        sequence, snapshot = self._seen[shell]
-        news = journal.last_sequence - sequence
-        if news:
-            for raw in journal._raws[-news:]:
-                snapshot = fold(snapshot, event_of(raw))
-            self._seen[shell] = journal.last_sequence, snapshot
-        if len(snapshot.children) > _MOST_CHILDREN or not shell.slots:
-            return
-        assert snapshot == shell.snapshot(), _difference(snapshot, shell.snapshot())
-        if shell.finished.is_set():
-            del self._seen[shell]  # nothing happens to it any more
-
-    def _fail(self, error: BaseException) -> None:
-        if self.failure is None:
-            self.failure = error
-
-    def conclude(self) -> None:
-        """What must hold in the end, too: the same fold, as a user would write it."""
-        if self.failure is not None:
-            raise AssertionError("a promise was broken on the way") from self.failure
-        left = +self._live
-        assert not left, f"still alive: {left}"
-        if self.is_checking:
-            for shell in self.shells:
-                assert_fold_is_state(shell.supervisor)
 
 
 def _difference(folded: SupervisorSnapshot, state: SupervisorSnapshot) -> str:
@@ -161,38 +75,41 @@ def unwatched() -> None:
 
 
 def play(
-    async_fn: Callable[..., Awaitable[Any]], *args: Any, real: bool = False, limit: float = 0
+    async_fn: Callable[..., Awaitable[Any]],
+    *args: Any,
+    real: bool = False,
+    limit: float = 0,
+    judged: bool = True,
 ) -> Any:
-    """Run ``async_fn(*args)`` under watch, in virtual time unless told otherwise."""
-    watch = Watch()
-    make_root = block._root
+    """Run ``async_fn(*args)`` under watch, in virtual time unless told otherwise.
 
-    def note_root(*args: Any) -> Shell:
-        shell = make_root(*args)
-        watch.adopt(shell)
-        return shell
+    In virtual time the oracle judges every event, too, unless told otherwise.
+    """
+    watch = Watch(None, is_virtual=False, is_judged=judged and not real)
 
     async def main() -> Any:
         trio.lowlevel.add_instrument(watch)
         before = set(all_tasks())
-        try:
-            return await async_fn(*args)
-        finally:
-            left = [task for task in all_tasks() if task not in before]
-            if left:
-                watch._fail(AssertionError(f"tasks left behind: {left}"))
+        result = await async_fn(*args)
+        left = [task for task in all_tasks() if task not in before]
+        assert not left, f"tasks left behind: {left}"
+        return result
 
     options = {"limit": limit} if limit else {}
     _watches.append(watch)
-    vars(block)["_root"] = note_root
     try:
-        result = (support.run_real if real else support.run_virtual)(main, **options)
+        with watching(watch):
+            result = (support.run_real if real else support.run_virtual)(main, **options)
     finally:
-        vars(block)["_root"] = make_root
         _watches.pop()
-        if watch.failure is not None:
-            raise AssertionError("a promise was broken on the way") from watch.failure
-    watch.conclude()
+    if watch.is_checking:
+        violations = watch.finish()
+        if violations:
+            raise InvariantViolated(violations)
+        for tree in watch.trees:
+            if tree.root is not None:
+                assert_fold_is_state(tree.root.supervisor)
+    assert not watch.live, f"still alive: {watch.live}"
     return result
 
 
@@ -214,18 +131,6 @@ def real_scenario(async_fn: Callable[P, Awaitable[None]]) -> Callable[P, None]:
         play(functools.partial(async_fn, *args, **kwargs), real=True)
 
     return test
-
-
-def all_tasks() -> Iterator[trio.lowlevel.Task]:
-    """Every task of the running program."""
-    root = trio.lowlevel.current_root_task()
-    assert root is not None
-    pending = [root]
-    while pending:
-        task = pending.pop()
-        yield task
-        for nursery in task.child_nurseries:
-            pending.extend(nursery.child_tasks)
 
 
 # ---------------------------------------------------------------- bodies

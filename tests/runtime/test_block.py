@@ -1225,7 +1225,7 @@ async def test_the_watch_sees_steps() -> None:
         before = this_watch().steps
         await supervisor.stop_child("a")
         assert this_watch().steps > before
-        assert len(this_watch().shells) == 1
+        assert len(this_watch().trees) == 1
         assert events_of(supervisor, SupervisorStopping) == []
 
 

@@ -751,7 +751,7 @@ async def test_invariant_7_a_stop_at_any_moment_ends_within_grace_plus_one_step(
 
             this_watch().at_step(step, stop)
             await trio.sleep(10)
-            this_watch().hooks.clear()
+            this_watch().clear_steps()
             if not posted or trio.current_time() - posted[0] < 3:
                 return False
             assert state_of(supervisor, "a") == "stopped"
@@ -1259,7 +1259,7 @@ async def test_invariant_13_cancellation_and_fatal_exceptions_get_through_at_any
     assert steps > 100
     seen: Counter[str] = Counter()
     for step in range(1, steps, max(1, steps // 70)):
-        this_watch().hooks.clear()
+        this_watch().clear_steps()
         seen[await run(step)] += 1
     expected = "cancelled" if fatal is None else "fatal"
     # Before the child that raises it exists, or once it has been stopped, nothing is raised.

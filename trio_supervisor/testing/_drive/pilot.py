@@ -404,8 +404,7 @@ class Pilot:
             self._ticks.clear()
             self._nursery = self._main_task = self._rig = self._calls = None
             self._close_tree = self._tree_ended = trio.Event()
-            for tree in self._watch.trees:
-                tree.release()
+            self._watch.release()
             bury(lost)
 
     def __enter__(self) -> Pilot:

@@ -128,6 +128,7 @@ class SupervisorModel:
         rounds: For each group restart under way: the names of its members, and the members whose
             attempts have not ended yet.
         must_stop: Why the stop has to begin at once, and the event that shows the reason.
+        unexplained: Exits by a cancel that no stop request explains so far.
         above: The child that this supervisor is, if it is nested; ``over`` is its supervisor.
     """
 
@@ -155,6 +156,7 @@ class SupervisorModel:
         self.charges: deque[float] = deque()
         self.must_stop: tuple[str, ev.Event] | None = None
         self.unresponsive = 0
+        self.unexplained: list[tuple[ChildModel, ev.ChildExited]] = []
         self.idle_said = False
         self.count = 0
 
@@ -321,6 +323,13 @@ class SupervisorModel:
         if self.over is not None:
             found = min(found, self.over.deadline)
         return found
+
+    @property
+    def is_broken(self) -> bool:
+        """True if the program cancelled the attempts of this supervisor or of one above it."""
+        if self.stopping is not None and self.stopping.cause == "broken":
+            return True
+        return self.over is not None and self.over.is_broken
 
     @property
     def without_grace(self) -> bool:

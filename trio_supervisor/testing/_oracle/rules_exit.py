@@ -27,7 +27,7 @@ def child_exited(
         alive = f"attempt {child.attempt}" if child.live else "none"
         tree.fail("events", f"attempt {event.attempt} ended, alive is {alive}", event, child)
         return
-    _check_blame(tree, child, event)
+    _check_blame(tree, supervisor, child, event)
     if child.known and child.stop_grace == 0 and child.cancelled_at is None:
         tree.fail("stop_time", "asked without grace, and not cancelled", event, child)
     if child.known and not isclose(
@@ -54,10 +54,23 @@ def child_exited(
             tree.pending[other] = supervisor  # it may be their turn now
 
 
-def _check_blame(tree: TreeModel, child: ChildModel, event: ev.ChildExited) -> None:
+def judge_unexplained(tree: TreeModel, supervisor: SupervisorModel) -> None:
+    """Report attempts that were ended without a request, now that time has passed.
+
+    If a task of the program cancels the nursery of all attempts, their exits come first, and then
+    the event that says that the supervisor is broken.
+    """
+    for child, event in supervisor.unexplained:
+        tree.fail("blame", f"{event.kind}, but no stop had been requested", event, child)
+    supervisor.unexplained.clear()
+
+
+def _check_blame(
+    tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildExited
+) -> None:
     if child.stop_requested_at is None:
-        if event.kind in ("stopped", "aborted"):
-            tree.fail("blame", f"{event.kind}, but no stop had been requested", event, child)
+        if event.kind in ("stopped", "aborted") and not supervisor.is_broken:
+            supervisor.unexplained.append((child, event))  # see `judge_unexplained`
         if event.stop_reason is not None:
             tree.fail("blame", "it has a stop reason, but no stop had been requested", event, child)
     if event.kind in ("timed_out", "unhealthy") and child.stop_cause not in ("fault", "unknown"):

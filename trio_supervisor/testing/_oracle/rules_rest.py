@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from trio_supervisor.testing._oracle.rules_exit import judge_unexplained
+
 if TYPE_CHECKING:
     from trio_supervisor._events import events as ev
     from trio_supervisor.testing._oracle.model import ChildModel, SupervisorModel
@@ -82,6 +84,8 @@ def at_rest(tree: TreeModel, now: float, *, final: bool = False) -> None:
         final: Whether there is no next event.
     """
     for supervisor in list(tree.supervisors.values()):
+        if supervisor.unexplained:
+            judge_unexplained(tree, supervisor)
         if supervisor.must_stop is not None and supervisor.accepts:
             cause, event = supervisor.must_stop
             invariant = "auto_shutdown" if cause == "auto_shutdown" else "shutdown"

@@ -92,6 +92,8 @@ def supervisor_stopping(
     if not supervisor.accepts:
         tree.fail("shutdown", f"stops while it is {supervisor.state}", event, supervisor.stopping)
         return
+    if event.cause == "broken":
+        supervisor.unexplained.clear()
     due, supervisor.must_stop = supervisor.must_stop, None
     if due is not None and due[0] != event.cause:
         wrong = f"stops because of {event.cause}, but {due[0]} came first"

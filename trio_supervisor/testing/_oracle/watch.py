@@ -67,6 +67,8 @@ class Watch(trio.abc.Instrument, TreeObserver):
         self.is_checking = True
         self.raised: dict[Attempt, list[BaseException]] = {}
         self.live: dict[tuple[int, str], Attempt] = {}
+        self._running: list[WatchedTree] = []
+        self._by_root: dict[Shell, WatchedTree] = {}
         self._places: dict[Attempt, tuple[WatchedTree, int]] = {}  # with the supervisor's run
         self._seed = seed
         self._is_virtual = is_virtual
@@ -75,6 +77,18 @@ class Watch(trio.abc.Instrument, TreeObserver):
         self._replies: list[tuple[float, WatchedTree | None, Reply, str]] = []
         self._hooks: dict[int, Callable[[], object]] = {}
         self._now = -inf
+
+    def release(self) -> None:
+        """Let go of the trees themselves, not of their events."""
+        for tree in self.trees:
+            tree.release()
+        self._by_root.clear()
+        self._places.clear()
+        self.live.clear()
+
+    def clear_steps(self) -> None:
+        """Forget what `at_step` was given."""
+        self._hooks.clear()
 
     def at_step(self, step: int, hook: Callable[[], object]) -> None:
         """Call ``hook`` once, ``step`` steps from now, between two steps of tasks."""
@@ -87,7 +101,7 @@ class Watch(trio.abc.Instrument, TreeObserver):
     def _tree_of(self, shell: Shell) -> WatchedTree | None:
         while shell.parent is not None:
             shell = shell.parent
-        return next((tree for tree in self.trees if tree.root is shell), None)
+        return self._by_root.get(shell)
 
     def _tree_with(self, attempt: Attempt) -> WatchedTree | None:
         return self._places[attempt][0] if attempt in self._places else None
@@ -104,15 +118,19 @@ class Watch(trio.abc.Instrument, TreeObserver):
 
     def supervisor_opened(self, shell: Shell) -> None:
         if shell.parent is None:
-            self.trees.append(WatchedTree(shell, is_judged=self._is_judged, slack=self._slack))
+            tree = WatchedTree(shell, is_judged=self._is_judged, slack=self._slack)
+            self._by_root[shell] = tree
+            self.trees.append(tree)
+            self._running.append(tree)
 
     def event_recorded(self, root: Shell, event: Event) -> None:
         tree = self._tree_of(root)
-        if tree is not None:
+        if tree is not None and self.is_checking:
             tree.take(event)
 
     def command_given(self, shell: Shell, command: Command, reply: Reply) -> None:
-        self._replies.append((trio.current_time(), self._tree_of(shell), reply, repr(command)))
+        if self._is_judged and self.is_checking:
+            self._replies.append((trio.current_time(), self._tree_of(shell), reply, repr(command)))
 
     def attempt_ordered(self, attempt: Attempt) -> None:
         host = attempt.host
@@ -174,7 +192,7 @@ class Watch(trio.abc.Instrument, TreeObserver):
                 if hook is not None:
                     hook()
                 if self.is_checking:
-                    for tree in self.trees:
+                    for tree in self._running:
                         tree.look()
             except Exception as error:  # Trio would only log what an instrument raises
                 self.bug = error
@@ -185,8 +203,9 @@ class Watch(trio.abc.Instrument, TreeObserver):
             if at < now and tree is not None and not reply.answered.is_set():
                 tree.fail("answered", f"{command}, given at {at:g}, was not answered by {now:g}")
         self._replies = [entry for entry in self._replies if entry[0] == now]
-        for tree in self.trees:
+        for tree in self._running:
             tree.time_passes(now)
+        self._running = [tree for tree in self._running if not tree.is_over]
 
     def found(self) -> list[Violation]:
         """Return everything that was found so far.

@@ -53,6 +53,12 @@ class WatchedTree:
         """The root of the tree, until `release`."""
         return self._root
 
+    @property
+    def is_over(self) -> bool:
+        """True when the tree has ended and all its events were judged."""
+        root = self._root
+        return self._folded == len(self.events) and (root is None or root.finished.is_set())
+
     def release(self) -> None:
         """Let go of the tree itself, not of its events."""
         self._root = None
