@@ -43,9 +43,8 @@ BRAIN = FLOOR["_brain"]
 # Type imports that go up, each with its reason. Elsewhere a type of a higher room is written
 # ``trio_supervisor.Supervisor``, which the facade resolves; see `trio_supervisor._lazy`.
 UPWARD_TYPES = {
-    (f"{NAME}._attempts.stacks", f"{NAME}._runtime.shell"),  # walks the attempts of a whole tree
     (f"{NAME}._attempts.observer", f"{NAME}._runtime.shell"),  # hands out what it was given
-    (f"{NAME}._attempts.observer", f"{NAME}._runtime.tree"),
+    (f"{NAME}._attempts.observer", f"{NAME}._runtime.messages"),
 }
 
 MAX_FILE = 600
