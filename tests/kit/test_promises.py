@@ -257,7 +257,7 @@ def forgets_waiters(patch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_readers(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Subscription, "end", lambda self: None)
+    patch.setattr(Subscription, "_end", lambda self: None)
 
 
 def swallows_interrupts(patch: pytest.MonkeyPatch) -> None:
