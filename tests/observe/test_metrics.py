@@ -1,0 +1,222 @@
+"""Prometheus metrics: what a scrape shows of a real tree, and what it costs the event loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from helpers.support import run_virtual
+
+from trio_supervisor import (
+    BackoffPolicy,
+    ChildContext,
+    ChildSpec,
+    RestartLimit,
+    SpecError,
+    SupervisorSpec,
+    open_supervisor,
+)
+from trio_supervisor.observe import open_metrics
+
+if TYPE_CHECKING:
+    from trio_supervisor import Supervisor
+
+pytest.importorskip("prometheus_client", reason="the extra `metrics` is not installed")
+from prometheus_client import CollectorRegistry, generate_latest  # optional
+
+FAST = BackoffPolicy.delays(1)
+
+
+async def idle(child: ChildContext) -> None:
+    await trio.sleep_forever()
+
+
+async def failing(child: ChildContext) -> None:
+    await trio.sleep(1)
+    raise OSError("no route")
+
+
+def read(registry: CollectorRegistry) -> dict[str, float]:
+    lines = generate_latest(registry).decode().splitlines()
+    samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name.removeprefix("trio_supervisor_"): float(value) for name, _, value in samples}
+
+
+def of(child: str, **labels: str) -> str:
+    inside = ",".join(
+        f'{key}="{value}"' for key, value in sorted({"child": child, **labels}.items())
+    )
+    return "{" + inside + "}"
+
+
+TREE = SupervisorSpec(
+    "app",
+    [
+        ChildSpec("feed", failing, backoff=FAST, restart_limit=RestartLimit(3, within=600)),
+        ChildSpec("web", idle),
+        SupervisorSpec("pool"),
+    ],
+)
+
+
+def test_every_series_exists_at_zero_from_the_first_scrape() -> None:
+    async def main() -> None:
+        async with open_supervisor(TREE) as supervisor:
+            registry = CollectorRegistry()
+            async with open_metrics(supervisor, registry=registry):
+                first = read(registry)
+                await trio.sleep(3.5)
+                later = read(registry)
+        assert first["child_exits_total" + of("app/feed", outcome="crashed")] == 0
+        assert first["child_restarts_total" + of("app/pool/*")] == 0
+        assert first["child_starts_total" + of("app/web")] == 1, "those before it was opened, too"
+        assert set(first) == set(later), "no series is born later"
+
+    run_virtual(main)
+
+
+def test_failures_are_counted_by_outcome_and_show_in_the_headroom() -> None:
+    async def main() -> None:
+        async with open_supervisor(TREE) as supervisor:
+            registry = CollectorRegistry()
+            async with open_metrics(supervisor, registry=registry):
+                await trio.sleep(1.5)
+                found = read(registry)
+        assert found["child_exits_total" + of("app/feed", outcome="crashed")] == 1
+        assert found["child_restarts_total" + of("app/feed")] == 1
+        assert found["child_consecutive_failures" + of("app/feed")] == 1
+        assert found["child_restart_headroom" + of("app/feed")] == 2
+        assert found["child_state" + of("app/feed", state="backing_off")] == 1
+        assert found["child_next_start_seconds" + of("app/feed")] == pytest.approx(0.5)
+        assert found["child_state" + of("app/web", state="ready")] == 1
+
+    run_virtual(main)
+
+
+def test_added_children_are_summed_under_their_supervisor() -> None:
+    async def main() -> None:
+        async with open_supervisor(TREE) as supervisor:
+            pool: Supervisor = supervisor.child("pool").value
+            registry = CollectorRegistry()
+            async with open_metrics(supervisor, registry=registry):
+                for number in range(20):
+                    await pool.start_child(ChildSpec(f"s-{number}", idle, restart="temporary"))
+                found = read(registry)
+                await pool.stop_child("s-3", reason="test")
+                await trio.testing.wait_all_tasks_blocked()
+                stopped = read(registry)
+        assert found["child_starts_total" + of("app/pool/*")] == 20
+        assert found['children{state="ready",supervisor="app/pool"}'] == 20
+        assert not [name for name in found if "s-1" in name]
+        assert stopped["commands_total" + of("app/pool/*", command="stop")] == 1
+        assert stopped["child_stop_seconds_count" + of("app/pool/*")] == 1
+
+    run_virtual(main)
+
+
+def test_a_quarantine_and_a_limit_are_counted() -> None:
+    spec = ChildSpec(
+        "feed",
+        failing,
+        backoff=FAST,
+        restart_limit=RestartLimit(2, within=600),
+        on_limit="quarantine",
+    )
+
+    async def main() -> None:
+        async with open_supervisor(SupervisorSpec("app", [spec])) as supervisor:
+            registry = CollectorRegistry()
+            async with open_metrics(supervisor, registry=registry):
+                await trio.sleep(60)
+                found = read(registry)
+        assert found["child_give_ups_total" + of("app/feed")] == 1
+        assert found["child_quarantines_total" + of("app/feed")] == 1
+        assert found["child_state" + of("app/feed", state="quarantined")] == 1
+        assert found["child_restart_headroom" + of("app/feed")] == 0
+
+    run_virtual(main)
+
+
+def test_the_collector_is_unregistered_when_its_block_ends() -> None:
+    async def main() -> None:
+        registry = CollectorRegistry()
+        async with open_supervisor(TREE) as supervisor:
+            for _ in range(2):  # a second time would be a duplicate if the first one stayed
+                async with open_metrics(supervisor, registry=registry):
+                    assert read(registry)
+                assert read(registry) == {}
+
+    run_virtual(main)
+
+
+def test_two_trees_in_one_registry_are_refused_by_name() -> None:
+    async def main() -> None:
+        registry = CollectorRegistry()
+        async with (
+            open_supervisor(TREE) as supervisor,
+            open_metrics(supervisor, registry=registry),
+        ):
+            with pytest.raises(ValueError, match="Duplicated"):
+                async with open_metrics(supervisor, registry=registry):
+                    pass
+
+    run_virtual(main)
+
+
+def test_an_exception_of_the_block_comes_out_bare() -> None:
+    async def main() -> None:
+        async with (
+            open_supervisor(TREE) as supervisor,
+            open_metrics(supervisor, registry=CollectorRegistry()),
+        ):
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        run_virtual(main)
+
+
+def test_what_is_no_supervisor_is_refused() -> None:
+    async def main() -> None:
+        with pytest.raises(SpecError, match="expected a Supervisor"):
+            async with open_metrics(TREE, registry=CollectorRegistry()):  # type: ignore[arg-type]
+                pass
+
+    run_virtual(main)
+
+
+def test_a_scrape_in_a_thread_while_the_loop_is_blocked_shows_the_snapshot_before() -> None:
+    async def main() -> None:
+        async with open_supervisor(TREE) as supervisor:
+            registry = CollectorRegistry()
+            async with open_metrics(supervisor, registry=registry):
+                found: list[dict[str, float]] = []
+                scrape = threading.Thread(target=lambda: found.append(read(registry)))
+                scrape.start()
+                time.sleep(2.3)  # noqa: ASYNC251  # blocks the loop: that is what is tried
+                scrape.join()
+        assert found[0]["snapshot_age_seconds"] >= 2
+        assert found[0]["child_state" + of("app/web", state="ready")] == 1
+
+    trio.run(main)
+
+
+def test_a_scrape_after_the_end_of_the_run_still_answers() -> None:
+    kept: list[CollectorRegistry] = []
+
+    async def main() -> None:
+        async with open_supervisor(TREE) as supervisor:
+            registry = CollectorRegistry()
+            async with open_metrics(supervisor, registry=registry) as metrics:
+                pass
+            registry.register(metrics)
+            kept.append(registry)
+
+    trio.run(main)
+    found: list[dict[str, float]] = []
+    scrape = threading.Thread(target=lambda: found.append(read(kept[0])))
+    scrape.start()
+    scrape.join()
+    assert found[0]["child_state" + of("app/web", state="ready")] == 1
