@@ -6,12 +6,11 @@
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-# The jobs share build/, and some tests measure time.
-.NOTPARALLEL:
 
 ROOT := $(CURDIR)
 WHEELS := $(ROOT)/build/wheel
-RUN := $(ROOT)/build/testrun
+# Each job has a folder of its own, so that `make -j3 test` works; but some tests measure time.
+RUN = $(ROOT)/build/run/$@
 COVERAGE := $(ROOT)/build/coverage
 MAIN := $(ROOT)/.venv
 LOWEST := $(ROOT)/.venv-lowest
@@ -29,6 +28,8 @@ endif
 
 # One process per core. `make cover PARALLEL=` runs the tests one after the other.
 PARALLEL := -n auto --dist worksteal
+# The source tree, and not a wheel that an earlier job has installed.
+FROM_HERE := PYTHONPATH=$(ROOT)
 # The searches find what is wrong with the library whatever it runs on, and are slow when they are
 # traced: one job has them, and it has nothing else.
 SEARCHES := $(addprefix tests/,brain/test_search.py chaos conformance/test_otp_scale.py model \
@@ -39,7 +40,7 @@ NO_SEARCHES := $(addprefix --ignore=,$(SEARCHES))
 # What is linted and type-checked; later parts of the project count as soon as they are there.
 CODE := trio_supervisor $(wildcard tests examples benchmarks .ci/*.py)
 # What the tests get to see beside the installed wheel.
-TEST_FILES := pyproject.toml $(wildcard Makefile README.md CHANGELOG.md tests examples benchmarks docs)
+TEST_FILES := pyproject.toml .ci $(wildcard Makefile README.md CHANGELOG.md tests examples benchmarks docs)
 # What coverage reports, but does not ask to be whole; see `omit` in pyproject.toml.
 BESIDE := $(wildcard trio_supervisor/testing trio_supervisor/daemon)
 # In tests and programs a body need not contain a checkpoint on every path (91x), a fixture may hold
@@ -71,7 +72,8 @@ endef
 
 .PHONY: help
 help:
-	@echo "make test       everything below but bench, chaos, demo and soak: what has to pass"
+	@echo "make quick      after each edit: from the checkout, without the slow tests; T=... for pytest"
+	@echo "make test       what has to pass: lint, typecheck, cover, searches, lowest, other, docs"
 	@echo "make lint       ruff and flake8-async"
 	@echo "make format     let ruff rewrite what it can"
 	@echo "make typecheck  mypy --strict, pyright, completeness of the public types"
@@ -82,14 +84,27 @@ help:
 	@echo "make other      tests with another Python, if the machine has one"
 	@echo "make docs       the documentation site, in build/docs, and the programs on its pages"
 	@echo "make demo       run the example daemon"
+	@echo "make mutants    plant bugs in the library; each has to be found; A=... for its arguments"
 	@echo "make bench      measure; A=... for its arguments"
 	@echo "make chaos      storms, stubborn children, full load, on the real clock; A=--full"
 	@echo "make soak       search for failures for a while; A=... for its arguments"
+	@echo "make slow-list  measure anew which tests are slow"
+	@echo "make release    VERSION=x.y.z: version, changelog, checks"
 	@echo "make clean      remove everything that was built, environments too"
 
 .PHONY: test
 test: lint typecheck cover searches lowest other docs
 	@echo "make test: everything has passed"
+
+# What one runs after each edit: no wheel, no copy, no coverage.
+.PHONY: quick
+quick: venv
+	@$(PY) -m ruff check --quiet $(CODE) && $(PY) -m ruff format --check --quiet $(CODE)
+	@$(FROM_HERE) $(PY) -m pytest -q -r fE $(PARALLEL) -m "not slow" --hypothesis-profile=quick $(T)
+
+.PHONY: slow-list
+slow-list: venv
+	$(FROM_HERE) $(PY) -m pytest -q -r fE --write-slow-list
 
 .PHONY: tests
 tests: wheel
@@ -113,6 +128,7 @@ wheel: venv
 lint: venv
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m ruff format --check $(CODE)
+	$(PY) .ci/words.py --report trio_supervisor
 	$(PY) -m flake8 --isolated --select=ASYNC --exclude=trio_supervisor/testing trio_supervisor
 	$(PY) -m flake8 --isolated --select=ASYNC --extend-ignore=$(ASYNC_OFF),$(ASYNC_KIT) \
 		trio_supervisor/testing
@@ -159,7 +175,7 @@ other: wheel
 	if [ -n "$$other" ]; then \
 		$(MAKE) on-other OTHER_PYTHON="$$other"; \
 	else \
-		echo "other: no second Python (3.11 to 3.13) on this machine; nothing to do"; \
+		echo "other: no second Python (3.11 to 3.14) on this machine; nothing to do"; \
 	fi
 
 .PHONY: on-other
@@ -192,13 +208,21 @@ bench:
 	$(BENCH)/bin/python -m benchmarks.install_peers $(PEERS) "$${peers:-$(PYTHON)}"
 	$(BENCH)/bin/python -m benchmarks --peers $(PEERS)/bin/python $(A)
 
+.PHONY: mutants
+mutants: venv
+	$(FROM_HERE) $(PY) -m tests.mutants --jobs 2 $(A)
+
 .PHONY: chaos
 chaos: venv
-	$(PY) -m tests.chaos $(A)
+	$(FROM_HERE) $(PY) -m tests.chaos $(A)
 
 .PHONY: soak
 soak: venv
-	$(PY) -m tests.soak $(A)
+	$(FROM_HERE) $(PY) -m tests.soak $(A)
+
+.PHONY: release
+release: venv
+	@$(PY) .ci/release.py $(VERSION)
 
 .PHONY: clean
 clean:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from helpers import support
+from helpers import slow, support
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
@@ -31,11 +31,29 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
 )
+# A few of them, for `make quick`.
+settings.register_profile("quick", settings.get_profile("repeatable"), max_examples=15)
 settings.load_profile("repeatable")
 
 
 def pytest_report_header() -> str:
     return f"schedules: SCHEDULE_SEED={SEED}"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-slow-list", action="store_true", help="write those that are slow to tests/slow.txt"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    write = bool(config.getoption("--write-slow-list"))
+    if write or config.getoption("markexpr") == "not slow":
+        config.pluginmanager.register(slow.Stopwatch(write=write), "stopwatch")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow.mark(items)
 
 
 @pytest.fixture

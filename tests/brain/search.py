@@ -348,8 +348,9 @@ def main() -> int:
     work = [(name, ends, options.jobs / (len(names) - n)) for n, name in enumerate(names)]
     results: list[Result] = []
     with Pool(options.jobs) as pool:
-        for result in pool.imap(_work, work):
-            print(result, flush=True)
+        for number, result in enumerate(pool.imap(_work, work), start=1):
+            left = max(ends - perf_counter(), 0) / 60
+            print(f"{number}/{len(names)}, {left:.1f} min left: {result}", flush=True)
             results.append(result)
     states = sum(result.states for result in results)
     transitions = sum(result.transitions for result in results)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from benchmarks.progress import Progress
+
 from .catalogue import NO_MEANING, SCENARIOS, play
 
 
@@ -19,8 +21,12 @@ def main() -> int:
     if unknown:
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
     failed = 0
-    for name in options.names or SCENARIOS:
+    names = options.names or list(SCENARIOS)
+    progress = Progress(len(names))
+    for name in names:
+        progress.step(name)
         scene = play(name, 1.0 if options.full else options.length)
+        progress.end()
         print(scene, flush=True)
         failed += not scene.ok
     if not options.names:

@@ -12,8 +12,7 @@ from typing import Final
 import trio_supervisor
 
 TESTS: Final = Path(__file__).resolve().parents[1]
-TOO_LONG: Final = 10.0  # seconds of one core
-_PATIENCE: Final = 120.0
+_PATIENCE: Final = 600.0  # for what hangs without working
 
 
 def hunt(name: str, by: str = "all") -> tuple[float, str]:
@@ -28,9 +27,9 @@ def hunt(name: str, by: str = "all") -> tuple[float, str]:
             command, env=env, capture_output=True, text=True, check=False, timeout=_PATIENCE
         )
     except subprocess.TimeoutExpired:
-        return TOO_LONG, "hang: it waits for ever"
+        return 0.0, "hang: it waits for ever"
     if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-        return TOO_LONG, "hang: it runs on and on"
+        return 0.0, "hang: it runs on and on"
     last = done.stdout.strip().rpartition("\n")[2]
     seconds, _, found = last.partition("\t")
     if done.returncode or not seconds:

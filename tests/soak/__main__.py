@@ -29,7 +29,8 @@ def main() -> int:
         seed = options.seed + account.lifecycles
         search(min(left, options.every), seed=seed, account=account)
         left -= options.every
-        print(account, flush=True)
+        ahead = f"{max(left, 0) / 60:.1f} of {options.minutes:g} min left"
+        print(f"{ahead}: {account}", flush=True)
     # The states that are remembered grow, and should; nothing else may.
     grown = rss() - memory - 120 * (len(account.states) - states)
     print(f"memory {max(grown, 0) / 2**20:+.1f} MB, descriptors {descriptors() - files:+d}")
