@@ -154,7 +154,7 @@ def test_the_first_reason_wins_and_the_earliest_deadline() -> None:
 
     async def main() -> None:
         attempt = make_attempt(sleeper)
-        attempt.listen_for_stop(lambda a: told.append(a.stop_deadline))
+        attempt.add_stop_listener(lambda a: told.append(a.stop_deadline))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_attempt, attempt)
             await wait_all_tasks_blocked()
@@ -169,7 +169,7 @@ def test_the_first_reason_wins_and_the_earliest_deadline() -> None:
         assert attempt.judge() == Aborted("first")
         attempt.request_stop("too late", 1.0)
         assert attempt.stop_deadline == 50.0
-        assert attempt.stop_listener is None
+        assert attempt.stop_listeners == ()
 
     run_virtual(main)
     assert told == [100.0, 50.0]

@@ -94,7 +94,7 @@ class Attempt:
         "started_at",
         "stop_deadline",
         "stop_event",
-        "stop_listener",
+        "stop_listeners",
         "stop_reason",
         "stop_requested",
         "stop_scopes",
@@ -149,7 +149,7 @@ class Attempt:
         self.stop_deadline: float = inf
         self.stop_event: trio.Event | None = None
         self.stop_scopes: list[trio.CancelScope] | None = None
-        self.stop_listener: Callable[[Attempt], None] | None = None
+        self.stop_listeners: tuple[Callable[[Attempt], None], ...] = ()
         self.cancel_called: bool = False
         self.fault: TaskExit | None = None
 
@@ -195,12 +195,17 @@ class Attempt:
         news = not self.stop_requested
         if news:
             self._mark_stopping(reason)
-        if (news or sooner) and self.stop_listener is not None:
-            self.stop_listener(self)
+        if news or sooner:
+            for listener in self.stop_listeners:
+                listener(self)
 
-    def listen_for_stop(self, listener: Callable[[Attempt], None]) -> None:
+    def add_stop_listener(self, listener: Callable[[Attempt], None]) -> None:
         """Call ``listener`` at the first stop request, and at each one with an earlier deadline."""
-        self.stop_listener = listener
+        self.stop_listeners = (*self.stop_listeners, listener)
+
+    def remove_stop_listener(self, listener: Callable[[Attempt], None]) -> None:
+        """Call ``listener`` no more."""
+        self.stop_listeners = tuple([one for one in self.stop_listeners if one is not listener])
 
     @enable_ki_protection
     def cancel(self, reason: str) -> None:
@@ -325,7 +330,8 @@ async def run_attempt(attempt: Attempt) -> None:  # noqa: ASYNC910 - a nursery i
     attempt.ended_at = trio.current_time()
     if observer is not None:
         observer.attempt_over(attempt)
-    attempt.nursery = attempt.task = attempt.stop_listener = None
+    attempt.nursery = attempt.task = None
+    attempt.stop_listeners = ()
     host.post_exit(attempt)
     if attempt.stop_event is not None or attempt.stop_scopes:
         attempt.release_stop_waiters()

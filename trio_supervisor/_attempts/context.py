@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, final, overload
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -12,6 +13,7 @@ import trio_supervisor
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._lazy import public
 from trio_supervisor._specs.checks import check_seconds, name_of
+from trio_supervisor._specs.options import SupervisorOptions
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor._text import as_reason
 
@@ -207,6 +209,53 @@ class ChildContext:
         the block ends at its first checkpoint.
         """
         return _StopScope(self._attempt)
+
+    def open_supervisor(
+        self,
+        spec: SupervisorSpec | None = None,
+        *,
+        wait_ready: bool = True,
+        **options: Unpack[SupervisorOptions],
+    ) -> AbstractAsyncContextManager[trio_supervisor.Supervisor]:
+        """Open a supervisor that belongs to the tree, around a block in the child's body.
+
+        Use it for children that this child starts itself, such as one per connection of a listener.
+        The function `trio_supervisor.open_supervisor` would open another tree, which nobody who
+        looks at this one can see.
+
+        The path of the supervisor is below that of the child: ``"app/web/connections"``. Its events
+        are in the tree's journal, and its state is in the child's `ChildSnapshot.opened` until it
+        has finished. A stop request to the child stops the supervisor as well: in order, with
+        grace, while the block goes on; so does the end of the block, as for any supervisor. Its
+        children find the ready values of this child's siblings.
+
+        Args:
+            spec: The supervisor and its declared children. Default: an empty one, named
+                ``"supervisor"``.
+            wait_ready: As for `trio_supervisor.open_supervisor`.
+            **options: Those of `SupervisorSpec`: to make a spec here, or to change ``spec``.
+
+        Returns:
+            An async context manager; its value is the `Supervisor`. It can be entered once.
+
+        Raises:
+            SpecError: At once, for a wrong argument.
+            SupervisorError: The attempt has ended, a `ChildRunner` runs it, it is called in a
+                thread other than Trio's; or, from entering, the attempt has a supervisor of that
+                name open already.
+            BaseException: From entering and leaving, as for `trio_supervisor.open_supervisor`.
+
+        Example::
+
+            async with child.open_supervisor(name="connections", max_children=500) as pool:
+                child.ready()
+                while True:
+                    stream = await listener.accept()
+                    pool.start_child_soon(ChildSpec(name_of(stream), serve, stream))
+        """
+        attempt = self._attempt
+        _now(attempt, "open_supervisor")
+        return attempt.host.open_supervisor(attempt, spec, options, wait_ready=wait_ready)
 
     @overload
     def value(self, of: ChildSpec[T]) -> T: ...

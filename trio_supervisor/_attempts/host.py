@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, final
 
 import trio_supervisor
 from trio_supervisor._errors import SupervisorError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._attempts.observer import TreeObserver
+    from trio_supervisor._specs.supervisor import SupervisorSpec
 
 _ENDED = "this attempt has ended: its ChildContext can no longer reach a supervisor"
 
@@ -34,6 +37,17 @@ class AttemptHost(Protocol):
     @property
     def observer(self) -> TreeObserver | None:
         """The observer of this attempt, in tests; usually `None`."""
+        ...
+
+    def open_supervisor(
+        self,
+        attempt: Attempt,
+        spec: SupervisorSpec | None,
+        options: Any,
+        *,
+        wait_ready: bool,
+    ) -> AbstractAsyncContextManager[trio_supervisor.Supervisor]:
+        """Return what `ChildContext.open_supervisor` returns."""
         ...
 
     def post_ready(self, attempt: Attempt) -> None:
@@ -78,6 +92,16 @@ class NoHost:
     @property
     def observer(self) -> TreeObserver | None:
         return None
+
+    def open_supervisor(
+        self,
+        attempt: Attempt,
+        spec: SupervisorSpec | None,
+        options: Any,
+        *,
+        wait_ready: bool,
+    ) -> NoReturn:
+        raise SupervisorError(_ENDED)
 
     def post_ready(self, attempt: Attempt) -> None: ...
     def post_not_ready(self, attempt: Attempt, reason: str) -> None: ...

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from trio_supervisor._specs.policy import ReadinessState
-    from trio_supervisor._specs.supervisor import ChildSpec
+    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
 T = TypeVar("T")
 
@@ -158,6 +158,16 @@ class SingleRun:
     @property
     def supervisor(self) -> trio_supervisor.Supervisor:
         raise SupervisorError(_NO_SUPERVISOR)
+
+    def open_supervisor(
+        self,
+        attempt: Attempt,
+        spec: SupervisorSpec | None,
+        options: Any,
+        *,
+        wait_ready: bool,
+    ) -> NoReturn:
+        raise SupervisorError(f"cannot open a supervisor in a tree: {_NO_SUPERVISOR}")
 
     def value_of(self, attempt: Attempt, name: str) -> object:
         raise SupervisorError(f"no value of {name!r}: {_NO_SUPERVISOR}")

@@ -27,7 +27,7 @@ from trio_supervisor._events.snapshot import (
 )
 from trio_supervisor._lazy import public
 from trio_supervisor._record import values_of
-from trio_supervisor._text import last_name
+from trio_supervisor._text import last_name, parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,6 +63,7 @@ class _Child:
         "attempt",
         "generation",
         "last_exit",
+        "opened",
         "path",
         "reason",
         "restarts",
@@ -82,6 +83,7 @@ class _Child:
         self.reason = self.last_exit = ""
         self.unresponsive = False
         self.supervisor: _Supervisor | None = None
+        self.opened: dict[str, _Supervisor] | None = None
 
     @classmethod
     def thaw(cls, child: ChildSnapshot) -> _Child:
@@ -92,8 +94,12 @@ class _Child:
         node.restarts, node.last_exit = child.restarts, child.last_exit
         return node
 
-    def freeze(self, supervisor: SupervisorSnapshot | None = None) -> ChildSnapshot:
-        """This child with ``supervisor`` below it."""
+    def freeze(
+        self,
+        supervisor: SupervisorSnapshot | None = None,
+        opened: tuple[SupervisorSnapshot, ...] = (),
+    ) -> ChildSnapshot:
+        """This child with ``supervisor`` and what it has ``opened`` below it."""
         return ChildSnapshot(
             last_name(self.path),
             self.path,
@@ -107,7 +113,18 @@ class _Child:
             self.restarts,
             self.last_exit,
             supervisor,
+            opened=opened,
         )
+
+    def clear_below(self) -> None:
+        """Forget every supervisor in the attempt, which has ended."""
+        if self.supervisor is not None:
+            self.supervisor.vanish()
+            self.supervisor = None
+        if self.opened is not None:
+            for below in self.opened.values():
+                below.vanish()
+            self.opened = None
 
 
 @final
@@ -143,6 +160,8 @@ class _Supervisor:
             node = _Child.thaw(child)
             if child.supervisor is not None:
                 node.supervisor = cls.thaw(child.supervisor, index)
+            if child.opened:
+                node.opened = {each.path: cls.thaw(each, index) for each in child.opened}
             here.add(node)
         return here
 
@@ -153,8 +172,7 @@ class _Supervisor:
     def drop(self, child: _Child) -> None:
         """Forget a child and what is below it."""
         del self.children[child.path], self.index[child.path]
-        if child.supervisor is not None:
-            child.supervisor.vanish()
+        child.clear_below()
 
     def vanish(self) -> None:
         """Forget all children: nobody below this one exists any longer."""
@@ -164,7 +182,10 @@ class _Supervisor:
     def freeze(self) -> SupervisorSnapshot:
         """This supervisor with everything below it."""
         children = tuple(
-            child.freeze(None if child.supervisor is None else child.supervisor.freeze())
+            child.freeze(
+                None if child.supervisor is None else child.supervisor.freeze(),
+                () if child.opened is None else tuple([s.freeze() for s in child.opened.values()]),
+            )
             for child in self.children.values()
         )
         name = last_name(self.path)
@@ -217,9 +238,8 @@ def _exited(child: _Child, raw: RawEvent) -> None:
     child.reason = ""
     child.unresponsive = False
     child.last_exit = raw[7][1]
-    if child.supervisor is not None:
-        child.supervisor.vanish()
-        child.supervisor = None
+    if child.supervisor is not None or child.opened is not None:
+        child.clear_below()
 
 
 def _judged(child: _Child, raw: RawEvent) -> None:
@@ -323,13 +343,33 @@ def _child_after(child: ChildSnapshot, raw: RawEvent) -> ChildSnapshot:
     if rule is not None:
         node = _Child.thaw(child)
         rule(node, raw)
-        return node.freeze(None if cls is ev.ChildExited else child.supervisor)
+        if cls is ev.ChildExited:
+            return node.freeze()
+        return node.freeze(child.supervisor, child.opened)
     if cls is ev.SupervisorStarted and raw[PATH] == child.path:
         return attrs.evolve(child, supervisor=_begun(raw))
     if child.supervisor is None:
-        return child
+        return _opened_after(child, raw)
     inner = _after(child.supervisor, raw)
     return child if inner is child.supervisor else attrs.evolve(child, supervisor=inner)
+
+
+def _opened_after(child: ChildSnapshot, raw: RawEvent) -> ChildSnapshot:
+    """``child`` after an event at or below a supervisor that its attempt has opened."""
+    cls, path = raw[CLS], raw[PATH]
+    here = next(
+        (i for i, each in enumerate(child.opened) if f"{path}/".startswith(f"{each.path}/")), None
+    )
+    if here is None:
+        if cls is ev.SupervisorStarted and parent_of(path) == child.path:
+            return attrs.evolve(child, opened=(*child.opened, _begun(raw)))
+        return child
+    before = child.opened[here]
+    ended = cls is ev.SupervisorFinished and path == before.path
+    after = () if ended else (_after(before, raw),)
+    if after == (before,):
+        return child
+    return attrs.evolve(child, opened=(*child.opened[:here], *after, *child.opened[here + 1 :]))
 
 
 def _begun(raw: RawEvent) -> SupervisorSnapshot:
@@ -387,7 +427,7 @@ class SnapshotBuilder:
         if cls is ev.SupervisorStarted:
             self._begin(raw)
         elif cls is ev.ChildAdded or cls is ev.ChildRemoved:
-            parent = self._supervisor_at(path.rpartition("/")[0])
+            parent = self._supervisor_at(parent_of(path))
             if parent is not None:
                 known = parent.children.get(path)
                 if known is not None:
@@ -396,7 +436,9 @@ class SnapshotBuilder:
                     parent.add(_Child(path, raw[TIME]))
         elif cls in _SUPERVISOR_RULES:
             here = self._supervisor_at(path)
-            if here is not None:
+            if here is not None and cls is ev.SupervisorFinished and self._forget_opened(path):
+                here.vanish()
+            elif here is not None:
                 here.state, here.since, here.reason = _SUPERVISOR_RULES[cls], raw[TIME], _why(raw)
 
     def _begin(self, raw: RawEvent) -> None:
@@ -410,9 +452,28 @@ class SnapshotBuilder:
             if child.supervisor is not None:
                 child.supervisor.vanish()
             child.supervisor = _Supervisor.begun(raw, self._children)
+            return
+        child = self._children.get(parent_of(path))
+        if child is not None and child.supervisor is None:
+            opened = child.opened = child.opened or {}
+            if path in opened:
+                opened[path].vanish()
+            opened[path] = _Supervisor.begun(raw, self._children)
+
+    def _forget_opened(self, path: str) -> bool:
+        """Whether there was a supervisor at ``path`` that an attempt had opened."""
+        child = self._children.get(parent_of(path))
+        return (
+            child is not None
+            and child.opened is not None
+            and child.opened.pop(path, None) is not None
+        )
 
     def _supervisor_at(self, path: str) -> _Supervisor | None:
         if path and path == self._root.path:
             return self._root
         child = self._children.get(path)
-        return None if child is None else child.supervisor
+        if child is not None:
+            return child.supervisor
+        child = self._children.get(parent_of(path))
+        return None if child is None or child.opened is None else child.opened.get(path)

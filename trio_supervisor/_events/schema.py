@@ -44,6 +44,10 @@ _TYPES: Final[dict[str, Any]] = {
     "SupervisorState": {"enum": [state.value for state in SupervisorState]},
     "SupervisorSnapshot | None": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/supervisor"}]},
     "tuple[ChildSnapshot, ...]": {"type": "array", "items": {"$ref": "#/$defs/child"}},
+    "tuple[SupervisorSnapshot, ...]": {
+        "type": "array",
+        "items": {"$ref": "#/$defs/supervisor"},
+    },
     "tuple[ChildShutdown, ...]": {"type": "array", "items": {"$ref": "#/$defs/child_shutdown"}},
     "TaskExit": {"$ref": "#/$defs/exit"},
 }

@@ -26,7 +26,7 @@ from trio_supervisor._lazy import public
 from trio_supervisor._text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 @public
@@ -93,6 +93,8 @@ class ChildSnapshot:
     """What is below it, if it is a nested supervisor whose attempt is alive."""
     waiting_for: tuple[str, ...] = attrs.field(default=(), eq=False)
     """Whom it waits for. Computed for `Supervisor.state` alone: events do not carry it."""
+    opened: tuple[SupervisorSnapshot, ...] = ()
+    """The supervisors that its attempt has opened with `ChildContext.open_supervisor`."""
 
 
 @public
@@ -141,7 +143,9 @@ class SupervisorSnapshot:
             child = next((child for child in here.children if child.path == step), None)
             if child is None or step == path:
                 return child
-            here = child.supervisor
+            here = child.supervisor or next(
+                (below for below in child.opened if path.startswith(f"{below.path}/")), None
+            )
         return None
 
     def to_dict(self) -> dict[str, Any]:
@@ -227,11 +231,13 @@ def _child_to_plain(child: ChildSnapshot, moment: _Moment) -> dict[str, Any]:
     plain = {
         name: to_plain(getattr(child, name))
         for name in _CHILD_FIELDS
-        if name not in {"supervisor", "previous"}
+        if name not in {"supervisor", "opened", "previous"}
     }
     below = child.supervisor
     nested = None if below is None else _supervisor_to_plain(below, moment)
-    return {**plain, **moment.about(child.since, child.until), "supervisor": nested}
+    opened = [_supervisor_to_plain(each, moment) for each in child.opened]
+    about = moment.about(child.since, child.until)
+    return {**plain, **about, "supervisor": nested, "opened": opened}
 
 
 def _supervisor_from(data: Mapping[str, Any], owner: str) -> SupervisorSnapshot:
@@ -248,13 +254,18 @@ def _supervisor_from(data: Mapping[str, Any], owner: str) -> SupervisorSnapshot:
 def _child_from(data: Any, owner: str) -> ChildSnapshot:
     if not isinstance(data, dict):
         raise SpecError("children", data, "a list of JSON objects", owner=owner)
-    values = _values_from(ChildSnapshot, data, owner, skip=("supervisor", "previous"))
+    values = _values_from(ChildSnapshot, data, owner, skip=("supervisor", "opened", "previous"))
     values["state"] = _state_from(ChildState, data.get("state"), owner)
     below = data.get("supervisor")
     if below is not None and not isinstance(below, dict):
         raise SpecError("supervisor", below, "a JSON object or null", owner=owner)
+    opened = data.get("opened", [])
+    if not isinstance(opened, list) or not all(isinstance(each, dict) for each in opened):
+        raise SpecError("opened", opened, "a list of JSON objects", owner=owner)
     return ChildSnapshot(
-        **values, supervisor=None if below is None else _supervisor_from(below, owner)
+        **values,
+        supervisor=None if below is None else _supervisor_from(below, owner),
+        opened=tuple([_supervisor_from(each, owner) for each in opened]),
     )
 
 
@@ -288,21 +299,29 @@ _CHILD_FIELDS: Final = tuple(field.name for field in attrs.fields(ChildSnapshot)
 
 def _render(root: SupervisorSnapshot, now: float | None) -> Iterator[str]:
     yield _line(root.name, root, [f"run {root.run}"], now)
-    pending = [("  ", iter(root.children), _widest(root))]
+    below: list[ChildSnapshot | SupervisorSnapshot]
+    below = list(root.children)
+    pending = [("  ", iter(below), _widest(below))]
     while pending:
-        indent, children, width = pending[-1]
-        child = next(children, None)
-        if child is None:
+        indent, entries, width = pending[-1]
+        entry = next(entries, None)
+        if entry is None:
             pending.pop()
             continue
-        yield indent + _line(child.name.ljust(width), child, list(_remarks(child, now)), now)
-        if child.supervisor is not None:
-            inner = child.supervisor
-            pending.append((indent + "  ", iter(inner.children), _widest(inner)))
+        name = entry.name.ljust(width)
+        if isinstance(entry, SupervisorSnapshot):
+            yield indent + _line(name, entry, [f"run {entry.run}"], now)
+            below = list(entry.children)
+        else:
+            yield indent + _line(name, entry, list(_remarks(entry, now)), now)
+            nested = () if entry.supervisor is None else entry.supervisor.children
+            below = [*nested, *entry.opened]
+        if below:
+            pending.append((indent + "  ", iter(below), _widest(below)))
 
 
-def _widest(supervisor: SupervisorSnapshot) -> int:
-    return max((len(child.name) for child in supervisor.children), default=0)
+def _widest(entries: Iterable[ChildSnapshot | SupervisorSnapshot]) -> int:
+    return max((len(entry.name) for entry in entries), default=0)
 
 
 def _line(

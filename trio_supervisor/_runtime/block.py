@@ -17,14 +17,11 @@ from trio.lowlevel import enable_ki_protection
 from trio_supervisor._brain import messages as o
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._events.exits import leaves
-from trio_supervisor._runtime.nested import NestedLink
-from trio_supervisor._runtime.shell import Shell
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from trio_supervisor._attempts.context import ChildContext
-    from trio_supervisor._events.shutdown import ShutdownReport
+    from trio_supervisor._runtime.shell import Shell
     from trio_supervisor._runtime.supervisor import Supervisor
 
 
@@ -60,9 +57,11 @@ class Block:
                 f"{shell.path}: this open_supervisor() was entered before: call it again"
             )
         self._is_entered = True
-        shell.tree.enter()
-        if shell.parent is None:
-            shell.tree.open_journal()
+        if shell.link is None:
+            shell.tree.enter()
+        else:
+            shell.tree.check_thread(shell.path)
+            shell.link.enter(shell)
         nursery = await self._manager.__aenter__()
         watch = f"{shell.path} cancellation watch"
         nursery.start_soon(self._watch_cancellation, name=watch)  # noqa: ASYNC113
@@ -139,8 +138,8 @@ class Block:
             await self._manager.__aexit__(None, None, None)
         except BaseException as error:  # noqa: ASYNC103 - raised below, with what else there is
             passing = error
-        if shell.parent is None:
-            await shell.tree.close_journal()  # noqa: ASYNC102 - shielded inside
+        if shell.link is None:
+            await shell.tree.leave()  # noqa: ASYNC102 - shielded inside
         final_error = _compose(shell, raised, passing)
         if final_error is None:
             return True  # noqa: ASYNC910 - closing the nursery was a checkpoint
@@ -184,23 +183,3 @@ def _unwrapped(error: BaseException | None) -> BaseException | None:
     """Return the one exception in a group that our own nurseries have made, or the group."""
     found = [] if error is None else list(leaves(error))
     return found[0] if len(found) == 1 else error
-
-
-@enable_ki_protection
-async def run_nested(parent: Shell, context: ChildContext) -> ShutdownReport | None:
-    """Run a nested supervisor as the body of an attempt of ``parent``; see ``nested``."""
-    attempt = context._attempt
-    spec = attempt.spec.supervisor
-    assert spec is not None
-    if attempt.stop_requested:
-        await trio.lowlevel.checkpoint()
-        return None  # no child is started only to be stopped again
-    link = NestedLink(parent, attempt)
-    shell = Shell(spec, parent.tree, attempt.path, link)
-    link.listen_for_stop(shell)
-    async with Block(shell):
-        if not shell.is_stopping:
-            context.ready(shell.supervisor)
-        await shell.finished.wait()
-    assert shell.report is not None
-    return shell.report

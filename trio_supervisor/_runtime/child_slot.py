@@ -67,6 +67,7 @@ class Slot:
     Attributes:
         attempt: The live attempt, if there is one.
         nested: The shell of the nested supervisor that runs in this attempt, if one does.
+        opened: The shells of supervisors that this attempt has opened, by name.
         ended: The newest attempt that has ended.
         exit: How that attempt ended; `None` as well if that was fatal.
     """
@@ -84,6 +85,7 @@ class Slot:
         "exit",
         "life",
         "nested",
+        "opened",
         "shell",
     )
 
@@ -95,6 +97,7 @@ class Slot:
         self.context = context
         self.attempt: Attempt | None = None
         self.nested: Shell | None = None
+        self.opened: dict[str, Shell] | None = None
         self.ended: Attempt | None = None
         self.exit: TaskExit | None = None
         self._addition = addition
@@ -135,9 +138,10 @@ class Slot:
         """The task that added the child waits no longer."""
         self._addition = None
 
-    def detach_nested(self) -> ShutdownReport | None:
-        """The attempt has ended: forget its nested supervisor and return how that ended."""
+    def detach_below(self) -> ShutdownReport | None:
+        """The attempt has ended: forget the supervisors in it; return how a nested one ended."""
         nested, self.nested = self.nested, None
+        self.opened = None
         return None if nested is None else nested.report
 
     # ------------------------------------------------------------ watching

@@ -4,22 +4,27 @@ A nested supervisor is an attempt of its parent whose body opens a block of its 
 changes a field of the other; all that passes between them passes here:
 
 1. The parent starts an attempt whose body is `run_nested`, with a `NestedLink` to itself.
-2. The nested shell calls `NestedLink.opened` when its children exist: the parent's slot of that
-   child knows it from now on, for snapshots and for paths such as ``"sessions/s-1"``.
+2. When the block is entered, `NestedLink.enter` lets the parent's slot of that child know the
+   nested shell, for snapshots and for paths such as ``"sessions/s-1"``.
 3. The body calls ``ready()`` with the nested `Supervisor`, once the first start is complete.
 4. A stop request of the parent reaches the attempt. The link has asked to be told
-   (`Attempt.listen_for_stop`) and posts a `ParentStop` to the nested shell, whose orderly shutdown
-   begins. A second request with an earlier deadline takes the same way.
+   (`Attempt.add_stop_listener`) and posts a `ParentStop` to the nested shell, whose orderly
+   shutdown begins. A second request with an earlier deadline takes the same way.
 5. Without grace the parent cancels the attempt's scope. The cancellation watch of the nested block
    turns this into a signal, as it does for a root.
 6. The body returns the `ShutdownReport`, or raises the error of the nested supervisor. When the
-   parent notes the exit, `Slot.detach_nested` gives it that report and forgets the nested shell.
+   parent notes the exit, `Slot.detach_below` gives it that report and forgets the nested shell.
+
+A supervisor that a body opens with `ChildContext.open_supervisor` uses the same link. It is no
+child: it has no state of its own in the parent, the slot knows it by name, and it is forgotten as
+soon as it has finished (`NestedLink.leave`), while the attempt may go on.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
+from trio_supervisor._errors import SupervisorError
 from trio_supervisor._runtime.messages import ParentStop
 
 if TYPE_CHECKING:
@@ -29,28 +34,62 @@ if TYPE_CHECKING:
 
 @final
 class NestedLink:
-    """The connection of a nested supervisor to the supervisor above it.
+    """The connection of a supervisor to the supervisor above it.
 
     Args:
         parent: The shell above.
-        attempt: The attempt of the parent's child in which the nested supervisor runs.
+        attempt: The attempt of the parent's child in which the supervisor runs.
+        opened_as: The name under which the attempt has opened it; `None` if the supervisor is the
+            child itself.
     """
 
-    __slots__ = ("attempt", "parent")
+    __slots__ = ("_opened_as", "_stop_listener", "attempt", "parent")
 
-    def __init__(self, parent: Shell, attempt: Attempt) -> None:
+    def __init__(self, parent: Shell, attempt: Attempt, opened_as: str | None = None) -> None:
         self.parent = parent
         self.attempt = attempt
+        self._opened_as = opened_as
 
-    def opened(self, nested: Shell) -> None:
-        """Let the parent find the nested supervisor below the child."""
-        self.parent.slots[self.attempt.name].nested = nested
+    @property
+    def is_child(self) -> bool:
+        """Whether the supervisor is a child of the parent, and not opened by one."""
+        return self._opened_as is None
 
-    def listen_for_stop(self, nested: Shell) -> None:
-        """Have each stop request of the parent posted to the nested supervisor."""
+    def enter(self, nested: Shell) -> None:
+        """Let the parent find the supervisor below the child, and have each stop request posted.
+
+        Raises:
+            SupervisorError: The attempt has ended, or has opened another one of that name.
+        """
+        attempt, name = self.attempt, self._opened_as
+        if attempt.ended_at is not None:
+            raise SupervisorError(f"{attempt!r} has ended: it cannot open {nested.path}")
+        slot = self.parent.slots[attempt.name]
+        if name is None:
+            slot.nested = nested
+        else:
+            slot.opened = slot.opened or {}
+            if name in slot.opened:
+                raise SupervisorError(f"{nested.path} is open already: give it another name")
+            slot.opened[name] = nested
 
         def stop_requested(attempt: Attempt) -> None:
             if not nested.is_over:
                 nested.collector.post(ParentStop(attempt))
 
-        self.attempt.listen_for_stop(stop_requested)
+        attempt.add_stop_listener(stop_requested)
+        self._stop_listener = stop_requested
+        if attempt.stop_requested:
+            stop_requested(attempt)
+
+    def leave(self, nested: Shell) -> None:
+        """The supervisor has finished: one that an attempt has opened is seen no longer."""
+        name = self._opened_as
+        if name is None:
+            return
+        self.attempt.remove_stop_listener(self._stop_listener)
+        slot = self.parent.slots.get(self.attempt.name)
+        if slot is not None and slot.opened is not None and slot.opened.get(name) is nested:
+            del slot.opened[name]
+            if nested.report is not None:
+                self.parent.note_report_below(nested.report)

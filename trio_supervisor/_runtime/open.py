@@ -5,21 +5,27 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from random import Random
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 import trio_supervisor
 from trio_supervisor._attempts.observer import tree_observer
 from trio_supervisor._events.shutdown import ShutdownReport
 from trio_supervisor._lazy import public
-from trio_supervisor._runtime.block import Block, run_nested
+from trio_supervisor._runtime.block import Block
+from trio_supervisor._runtime.nested import NestedLink
 from trio_supervisor._runtime.shell import Shell
 from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._runtime.tree import Tree
 from trio_supervisor._specs.checks import refuse
 from trio_supervisor._specs.options import SupervisorOptions
 from trio_supervisor._specs.supervisor import SupervisorSpec
+
+if TYPE_CHECKING:
+    from trio_supervisor._attempts.attempt import Attempt
+    from trio_supervisor._attempts.context import ChildContext
 
 
 @public
@@ -110,18 +116,22 @@ async def run_supervisor(  # noqa: ASYNC114 - a name that only a linter's option
         return await supervisor.wait_finished()
 
 
+def _checked(owner: str, spec: SupervisorSpec | None, options: SupervisorOptions) -> SupervisorSpec:
+    """Return the spec that ``spec`` and ``options`` give together."""
+    if spec is None:
+        return SupervisorSpec(**options)
+    if not isinstance(spec, SupervisorSpec):
+        refuse(owner, "spec", spec, "a SupervisorSpec")
+    return spec.replace(**options) if options else spec
+
+
 def _root(
     spec: SupervisorSpec | None,
     random: Random | None,
     options: SupervisorOptions,
     journal: int | trio_supervisor.JournalFile | None,
 ) -> Shell:
-    if spec is None:
-        spec = SupervisorSpec(**options)
-    elif not isinstance(spec, SupervisorSpec):
-        refuse("open_supervisor", "spec", spec, "a SupervisorSpec")
-    elif options:
-        spec = spec.replace(**options)
+    spec = _checked("open_supervisor", spec, options)
     if random is not None and not isinstance(random, Random):
         refuse("open_supervisor", "random", random, "a random.Random")
     if journal is not None and not isinstance(journal, int):
@@ -130,8 +140,47 @@ def _root(
         if not isinstance(journal, JournalFile):
             refuse("open_supervisor", "journal", journal, "a number of events or a JournalFile")
     observer = tree_observer.get()
-    tree = Tree(random, run_nested, observer, journal)
+    tree = Tree(random, _Blocks(), observer, journal)
     root = Shell(spec, tree, spec.name, None)
     if observer is not None:
         tree.journal.attach(partial(observer.event_recorded, root))
     return root
+
+
+@final
+class _Blocks:
+    """Opens the supervisors of a tree below its root; see ``nested``."""
+
+    __slots__ = ()
+
+    @enable_ki_protection
+    async def run_nested(self, parent: Shell, context: ChildContext) -> ShutdownReport | None:
+        """Run a nested supervisor as the body of an attempt of ``parent``."""
+        attempt = context._attempt
+        spec = attempt.spec.supervisor
+        assert spec is not None
+        if attempt.stop_requested:
+            await trio.lowlevel.checkpoint()
+            return None  # no child is started only to be stopped again
+        shell = Shell(spec, parent.tree, attempt.path, NestedLink(parent, attempt))
+        async with Block(shell):
+            if not shell.is_stopping:
+                context.ready(shell.supervisor)
+            await shell.finished.wait()
+        assert shell.report is not None
+        return shell.report
+
+    def opened_by(
+        self,
+        parent: Shell,
+        attempt: Attempt,
+        spec: SupervisorSpec | None,
+        options: SupervisorOptions,
+        *,
+        wait_ready: bool,
+    ) -> AbstractAsyncContextManager[Supervisor]:
+        """Return a supervisor that the body of ``attempt``, of ``parent``, opens."""
+        spec = _checked(f"{attempt.path}: open_supervisor", spec, options)
+        link = NestedLink(parent, attempt, spec.name)
+        shell = Shell(spec, parent.tree, f"{attempt.path}/{spec.name}", link)
+        return Block(shell, wait_ready=wait_ready)

@@ -45,6 +45,7 @@ from trio_supervisor._text import as_reason, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
     from contextvars import Context
 
     from trio_supervisor._events.shutdown import ShutdownReport
@@ -140,6 +141,11 @@ class Shell:
         return self._context.get(current_attempt)
 
     @property
+    def is_visible(self) -> bool:
+        """Whether the first event is recorded, from which on snapshots show the supervisor."""
+        return self.children_listed.is_set()
+
+    @property
     def is_over(self) -> bool:
         """Whether the machine has finished: no child is alive, and none will be."""
         return self.collector.is_closed
@@ -166,8 +172,6 @@ class Shell:
                 async with trio.open_nursery() as inner:
                     self._attempts = await inner.start(self._hold_attempts)
                     inner.start_soon(self.collector.keep_time, name=f"{self.path} timer")
-                    if self.link is not None:
-                        self.link.opened(self)
                     now = trio.current_time()
                     self.carry_out(self.machine.start(now), now)
                     await self.collector.collect()
@@ -211,6 +215,8 @@ class Shell:
         self.first_start_over.set()
         self.finished.set()
         block.on_finish()
+        if self.link is not None:
+            self.link.leave(self)
         # A handle or a `Supervisor` that is kept must not keep the tasks and scopes of the past.
         self._block = self._attempts = None
 
@@ -241,6 +247,21 @@ class Shell:
     def post_exit(self, attempt: Attempt) -> None:
         """Post that the scope of ``attempt`` has closed."""
         self.collector.post(attempt)
+
+    def open_supervisor(
+        self,
+        attempt: Attempt,
+        spec: SupervisorSpec | None,
+        options: Any,
+        *,
+        wait_ready: bool,
+    ) -> AbstractAsyncContextManager[Supervisor]:
+        """Return a supervisor below ``attempt``, for `ChildContext.open_supervisor`."""
+        return self.tree.blocks.opened_by(self, attempt, spec, options, wait_ready=wait_ready)
+
+    def note_report_below(self, report: ShutdownReport) -> None:
+        """Note how a supervisor ended that an attempt of ours has opened."""
+        self._shutdown_account.note_below(report)
 
     def value_of(self, attempt: Attempt, name: str) -> object:
         """Return the ready value of a sibling of ``attempt``, or of a child further up."""
@@ -366,7 +387,7 @@ class Shell:
         slot = self.slots[path[len(self.path) + 1 :]]
         slot.attempt = None
         kind, detail, _, _ = order.fields
-        below = slot.detach_nested()
+        below = slot.detach_below()
         self._shutdown_account.note_exit(path, order.attempt, kind, detail, now, below)
         self._exit_recorded = True
         if kind == "fatal":
@@ -383,7 +404,7 @@ class Shell:
             order.generation,
             self,
             started_at=now,
-            call=None if spec.supervisor is None else partial(self.tree.run_nested, self),
+            call=None if spec.supervisor is None else partial(self.tree.blocks.run_nested, self),
             watched=spec.stale_after < inf,
         )
         slot.attempt = attempt
@@ -443,6 +464,8 @@ class Shell:
         self.report = self._shutdown_account.report(
             self.path, self.run, order.outcome, children, now
         )
+        if self.link is not None:
+            self.link.leave(self)
 
     # ------------------------------------------------------------ commands
 

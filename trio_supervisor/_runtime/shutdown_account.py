@@ -52,9 +52,14 @@ class ShutdownAccount:
         if self.since is None:
             return
         if below is not None:
-            self._entries.extend(below.children)
+            self.note_below(below)
         entry = ChildShutdown(path, attempt, kind, detail, now - self.since, stack)
         self._entries.append(entry)
+
+    def note_below(self, report: ShutdownReport) -> None:
+        """Take over the entries of a supervisor further down that has ended."""
+        if self.since is not None:
+            self._entries.extend(report.children)
 
     def report(
         self, path: str, run: int, outcome: Outcome, children: Iterable[ChildLife], now: float

@@ -130,13 +130,19 @@ class Supervisor:
     def _find_below(self, path: str) -> Slot:
         shell = self._shell
         *above, name = path.split("/")
+        slot: Slot | None = None  # of a child that is not a supervisor, but may have opened one
         for step in above:
-            nested = shell.slots[step].nested if step in shell.slots else None
-            if nested is None:
+            if slot is None:
+                slot = shell.slots.get(step)
+                below = None if slot is None else slot.nested
+            else:
+                below = (slot.opened or {}).get(step)
+            if below is not None:
+                shell, slot = below, None
+            elif slot is None or slot.opened is None or step is above[-1]:
                 raise ChildNotFound(
                     f"{shell.path} has no running supervisor {step!r} among its children"
                 )
-            shell = nested
         slot = shell.slots.get(name)
         if slot is None:
             names = ", ".join(sorted(shell.slots)[:10]) or "none"

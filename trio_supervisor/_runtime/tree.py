@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from threading import get_ident
 from time import time as wall_clock
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import trio
 
@@ -14,13 +14,35 @@ from trio_supervisor._events.journal import EventRecorder
 from trio_supervisor._logging.tree_log import TreeLog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
+    from contextlib import AbstractAsyncContextManager
 
+    from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._attempts.context import ChildContext
     from trio_supervisor._attempts.observer import TreeObserver
     from trio_supervisor._events.fold import RawEvent
     from trio_supervisor._runtime.journal_file import JournalFile, JournalWriter
     from trio_supervisor._runtime.shell import Shell
+    from trio_supervisor._runtime.supervisor import Supervisor
+    from trio_supervisor._specs.supervisor import SupervisorSpec
+
+
+class BlockFactory(Protocol):
+    """What the shells of a tree need to run supervisors below them."""
+
+    def run_nested(self, parent: Shell, context: ChildContext) -> Awaitable[object]:
+        """Run a nested supervisor as the body of an attempt of ``parent``."""
+
+    def opened_by(
+        self,
+        parent: Shell,
+        attempt: Attempt,
+        spec: SupervisorSpec | None,
+        options: Any,
+        *,
+        wait_ready: bool,
+    ) -> AbstractAsyncContextManager[Supervisor]:
+        """Return a supervisor that the body of ``attempt``, of ``parent``, opens."""
 
 
 @final
@@ -29,8 +51,8 @@ class Tree:
 
     Args:
         random: The source of jitter; `None` asks the observer, or else makes one.
-        run_nested: The body of a nested supervisor, called with the shell above it. An argument,
-            because the shells of a tree make blocks, and blocks make shells.
+        blocks: Makes the blocks of nested supervisors. An argument, because shells make blocks, and
+            blocks make shells.
         observer: What is told of everything in the tree, for tests.
         journal: How many events are kept in memory, or a file to write them to as well.
 
@@ -43,22 +65,22 @@ class Tree:
         "_file",
         "_thread",
         "_writer",
+        "blocks",
         "journal",
         "log",
         "observer",
         "random",
-        "run_nested",
     )
 
     def __init__(
         self,
         random: Random | None,
-        run_nested: Callable[[Shell, ChildContext], Awaitable[object]],
+        blocks: BlockFactory,
         observer: TreeObserver | None,
         journal: int | JournalFile | None = None,
     ) -> None:
         self._thread = 0
-        self.run_nested = run_nested
+        self.blocks = blocks
         self.observer = observer
         clock = None if observer is None else observer.wall_clock()
         if random is None and observer is not None:
@@ -75,13 +97,14 @@ class Tree:
         if observer is None or observer.writes_log:
             self.journal.tap = self.log.on_event
 
-    def open_journal(self) -> None:
-        """Begin to write the events to a file, if one was given.
+    def enter(self) -> None:
+        """The tree runs in this thread from now on; its events go to a file if one was given.
 
         Raises:
             OSError: The file cannot be opened.
             SpecError: It is not a regular file, or another process writes it.
         """
+        self._thread = get_ident()
         if self._file is None:
             return
         from trio_supervisor._runtime.journal_file import (  # noqa: PLC0415 - seldom used
@@ -100,15 +123,11 @@ class Tree:
 
         self.journal.tap = tap
 
-    async def close_journal(self) -> None:
-        """Write what is left, in a thread; waits for a disk that hangs, for five seconds."""
+    async def leave(self) -> None:
+        """Write the events that are left to the file; a disk that hangs delays this by 5 s."""
         if self._writer is not None:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._writer.close)
-
-    def enter(self) -> None:
-        """The tree runs in this thread from now on."""
-        self._thread = get_ident()
 
     def check_thread(self, path: str) -> None:
         """Refuse a call from another thread than the one in which the tree runs.

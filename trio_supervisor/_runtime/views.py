@@ -21,7 +21,7 @@ from trio_supervisor._errors import (
 from trio_supervisor._events.snapshot import ChildSnapshot, ChildState, SupervisorSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from trio_supervisor._runtime.child_slot import Slot, View
     from trio_supervisor._runtime.shell import Shell
@@ -49,7 +49,7 @@ def _now() -> tuple[float, float] | tuple[()]:
 
 
 def _child_snapshot(shell: Shell, slot: Slot) -> ChildSnapshot:
-    life = slot.life
+    life, nested = slot.life, slot.nested
     waits = life.reported is ChildState.WAITING and shell.machine.accepts
     return ChildSnapshot(
         name=life.name,
@@ -63,9 +63,14 @@ def _child_snapshot(shell: Shell, slot: Slot) -> ChildSnapshot:
         unresponsive=life.is_unresponsive,
         restarts=life.restarts,
         last_exit=life.last_exit,
-        supervisor=None if slot.nested is None else snapshot_of(slot.nested),
+        supervisor=None if nested is None or not nested.is_visible else snapshot_of(nested),
         waiting_for=shell.machine.ordering.waits_for(life) if waits else (),
+        opened=() if slot.opened is None else _opened(slot.opened.values()),
     )
+
+
+def _opened(shells: Iterable[Shell]) -> tuple[SupervisorSnapshot, ...]:
+    return tuple([snapshot_of(shell) for shell in shells if shell.is_visible])
 
 
 def error_of(shell: Shell, outcome: o.Outcome) -> SupervisorError:

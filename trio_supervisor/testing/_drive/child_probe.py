@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, final
 
 import trio
@@ -11,8 +11,9 @@ import trio
 from trio_supervisor._attempts.attempt import Attempt, current_attempt
 from trio_supervisor._errors import ChildNotFound, SupervisorError
 from trio_supervisor._lazy import public
+from trio_supervisor._runtime.open import open_supervisor
 from trio_supervisor._runtime.supervisor import Supervisor
-from trio_supervisor._specs.supervisor import ChildSpec
+from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor.testing._script.bodies import calm
 from trio_supervisor.testing._sim.tasks import open_bare_nursery
 
@@ -105,6 +106,30 @@ class ChildProbe:
     @property
     def supervisor(self) -> Supervisor:
         raise SupervisorError("this child is tested alone: it has no supervisor")
+
+    def open_supervisor(
+        self,
+        attempt: Attempt,
+        spec: SupervisorSpec | None,
+        options: Any,
+        *,
+        wait_ready: bool,
+    ) -> AbstractAsyncContextManager[Supervisor]:
+        return self._open_supervisor(attempt, spec, options, wait_ready)
+
+    @asynccontextmanager
+    async def _open_supervisor(
+        self, attempt: Attempt, spec: SupervisorSpec | None, options: Any, wait_ready: bool
+    ) -> AsyncIterator[Supervisor]:
+        """Open a tree of its own: there is none that it could belong to."""
+        async with open_supervisor(spec, wait_ready=wait_ready, **options) as supervisor:
+
+            def stop_requested(attempt: Attempt) -> None:
+                supervisor.request_shutdown(attempt.stop_reason or "")
+
+            attempt.add_stop_listener(stop_requested)
+            yield supervisor
+            attempt.remove_stop_listener(stop_requested)
 
     def value_of(self, attempt: Attempt, name: str) -> object:
         if name not in self._values:
