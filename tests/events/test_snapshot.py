@@ -24,9 +24,11 @@ from trio_supervisor._events.snapshot import (
 
 # ---------------------------------------------------------------- events to draw from
 
-SUPERVISORS = ("app", "app/n", "app/n/m", "other")
+SUPERVISORS = ("app", "app/n", "app/n/m", "other", "app/a/p", "app/a/q", "app/n/x/p")
 CHILDREN = ("app/a", "app/b", "app/n", "app/n/x", "app/n/m", "app/n/m/z", "app/nn", "other/a")
+CHILDREN += ("app/a/p/c", "app/a/p/d", "app/n/x/p/c")
 DECLARED = {"app": ("a", "n"), "app/n": ("x", "m"), "app/n/m": ("z",), "other": ("a",)}
+DECLARED |= {"app/a/p": ("c",), "app/a/q": (), "app/n/x/p": ("c",)}
 
 texts = st.sampled_from(["", "why", "because"])
 numbers = st.integers(1, 5)
@@ -88,7 +90,10 @@ def numbered(
 
 Bare = tuple[type[ev.Event], str, tuple[Any, ...]]
 
-HEAD: list[Bare] = [(ev.SupervisorStarted, path, (DECLARED[path],)) for path in SUPERVISORS[:3]]
+HEAD: list[Bare] = [
+    (ev.SupervisorStarted, path, (DECLARED[path],))
+    for path in ("app", "app/n", "app/n/m", "app/a/p")
+]
 any_events = st.lists(bare_events(), max_size=40).map(numbered)
 likely_events = st.lists(bare_events(), max_size=40).map(lambda bare: numbered(HEAD + bare))
 histories = st.one_of(any_events, likely_events)
@@ -110,6 +115,7 @@ def blank_child(path: str, time: float) -> dict[str, Any]:
         "restarts": 0,
         "last_exit": "",
         "supervisor": None,
+        "opened": [],
         "waiting_for": [],
     }
 
@@ -135,7 +141,7 @@ def only_state(plain: dict[str, Any]) -> dict[str, Any]:
     moment = {"schema", "at", "time", "wall", "age", "since_at", "starts_in", "until_at"}
     kept = {key: value for key, value in plain.items() if key not in moment}
     for key, value in kept.items():
-        if key == "children":
+        if key in {"children", "opened"}:
             kept[key] = [only_state(child) for child in value]
         elif key == "supervisor" and value is not None:
             kept[key] = only_state(value)
@@ -149,6 +155,10 @@ def everybody(supervisor: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
         children[child["path"]] = child
         if child["supervisor"] is not None:
             below = everybody(child["supervisor"])
+            supervisors |= below[0]
+            children |= below[1]
+        for opened in child["opened"]:
+            below = everybody(opened)
             supervisors |= below[0]
             children |= below[1]
     return supervisors, children
@@ -173,6 +183,11 @@ CHILD_STATES = {
 }
 
 
+def is_opened(path: str, children: dict[str, Any]) -> bool:
+    opener = children.get(path.rpartition("/")[0])
+    return opener is not None and path in {each["path"] for each in opener["opened"]}
+
+
 def model_after(model: dict[str, Any], event: ev.Event) -> dict[str, Any]:
     model = copy.deepcopy(model)
     supervisors, children = everybody(model)
@@ -181,7 +196,15 @@ def model_after(model: dict[str, Any], event: ev.Event) -> dict[str, Any]:
         if model["path"] in ("", path):
             return model_of_start(event)
         if path in children:
-            children[path]["supervisor"] = model_of_start(event)
+            children[path] |= {"supervisor": model_of_start(event), "opened": []}
+        elif path.rpartition("/")[0] in children:
+            opener = children[path.rpartition("/")[0]]
+            if opener["supervisor"] is None:
+                opened = {each["path"]: each for each in opener["opened"]}
+                opener["opened"] = list((opened | {path: model_of_start(event)}).values())
+    elif kind == "SupervisorFinished" and is_opened(path, children):
+        opener = children[path.rpartition("/")[0]]
+        opener["opened"] = [each for each in opener["opened"] if each["path"] != path]
     elif kind in SUPERVISOR_STATES and path in supervisors:
         reason = getattr(event, "reason", "")
         supervisors[path] |= {
@@ -209,7 +232,8 @@ def child_after(child: dict[str, Any], kind: str, event: ev.Event) -> None:
     if isinstance(event, ev.ChildStarted):
         child |= {"attempt": event.attempt, "unresponsive": False}
     elif isinstance(event, ev.ChildExited):
-        child |= {"last_exit": event.detail, "unresponsive": False, "supervisor": None}
+        child |= {"last_exit": event.detail, "unresponsive": False}
+        child |= {"supervisor": None, "opened": []}
     elif isinstance(event, ev.ChildUnresponsive):
         child["unresponsive"] = True
     elif isinstance(event, ev.ExitJudged) and event.action == "restart":
@@ -302,20 +326,24 @@ def test_a_vanished_subtree_leaves_nothing_behind() -> None:
     builder = SnapshotBuilder()
     start: list[Bare] = [*HEAD, (ev.ChildStarted, "app/n/m/z", (0,))]
     builder.extend(map(raw_of, numbered(start)))
-    assert set(builder._children) == {"app/a", "app/n", "app/n/x", "app/n/m", "app/n/m/z"}
+    nested = {"app/n/x", "app/n/m", "app/n/m/z"}
+    assert set(builder._children) == {"app/a", "app/a/p/c", "app/n", *nested}
     exited: Bare = (ev.ChildExited, "app/n", ("crashed", "boom", 1.0, None))
     builder.extend(map(raw_of, numbered([exited], 10)))
+    assert set(builder._children) == {"app/a", "app/a/p/c", "app/n"}
+    finished: Bare = (ev.SupervisorFinished, "app/a/p", ("shutdown", "", 1.0, 0))
+    builder.extend(map(raw_of, numbered([finished], 11)))
     assert set(builder._children) == {"app/a", "app/n"}
-    removed: Bare = (ev.ChildRemoved, "app/n", ())
-    builder.extend(map(raw_of, numbered([*HEAD[1:], removed], 20)))
-    assert set(builder._children) == {"app/a"}
+    removed = [(ev.ChildRemoved, path, ()) for path in ("app/n", "app/a")]
+    builder.extend(map(raw_of, numbered([*HEAD[1:], *removed], 20)))
+    assert set(builder._children) == set()
 
 
 def test_a_nested_supervisor_that_begins_anew_has_only_its_new_children() -> None:
     builder = SnapshotBuilder()
     again: Bare = (ev.SupervisorStarted, "app/n", (("y",),))
     builder.extend(map(raw_of, numbered([*HEAD, again])))
-    assert set(builder._children) == {"app/a", "app/n", "app/n/y"}
+    assert set(builder._children) == {"app/a", "app/a/p/c", "app/n", "app/n/y"}
 
 
 def test_before_the_first_event_there_is_nobody_to_add_to() -> None:

@@ -347,7 +347,7 @@ def _child_after(child: ChildSnapshot, raw: RawEvent) -> ChildSnapshot:
             return node.freeze()
         return node.freeze(child.supervisor, child.opened)
     if cls is ev.SupervisorStarted and raw[PATH] == child.path:
-        return attrs.evolve(child, supervisor=_begun(raw))
+        return attrs.evolve(child, supervisor=_begun(raw), opened=())
     if child.supervisor is None:
         return _opened_after(child, raw)
     inner = _after(child.supervisor, raw)
@@ -449,8 +449,7 @@ class SnapshotBuilder:
             return
         child = self._children.get(path)
         if child is not None:
-            if child.supervisor is not None:
-                child.supervisor.vanish()
+            child.clear_below()
             child.supervisor = _Supervisor.begun(raw, self._children)
             return
         child = self._children.get(parent_of(path))
