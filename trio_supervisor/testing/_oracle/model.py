@@ -17,7 +17,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from trio_supervisor._events import events as ev
     from trio_supervisor._events.snapshot import ChildSnapshot
@@ -36,6 +36,9 @@ class ChildModel:
 
     Attributes:
         known: Whether all events of this child since its beginning were seen.
+        unsure: Whether the desired state is a guess: the event that set it may have come before the
+            first event that was seen.
+        stop_unseen: Whether the stop request of the live attempt came before that.
         desired: The desired state.
         stop_cause: Why the live attempt has to end; empty if it need not.
         settled: Whether successors need not wait for this child.
@@ -63,6 +66,7 @@ class ChildModel:
         self.dynamic = dynamic
         self.known = known
         self.desired: Desired = "up"
+        self.unsure = self.stop_unseen = False
         self.stop_cause: StopCause = ""
         self.live = self.ready = self.was_ready = False
         self.ever_ready = self.done_well = self.removed_by_hand = False
@@ -92,6 +96,16 @@ class ChildModel:
         return self.desired == "done" and self.done_well
 
     @property
+    def is_certain(self) -> bool:
+        """True if both the declaration and the desired state are known."""
+        return self.has_policy and not self.unsure
+
+    @property
+    def has_policy(self) -> bool:
+        """True if the declaration is known; a child added at run time may have none here."""
+        return self.spec is not None
+
+    @property
     def comes_back(self) -> bool:
         """True if an attempt is alive, or one will start without a command."""
         return self.live or self.desired == "up"
@@ -99,6 +113,8 @@ class ChildModel:
     def begin(self, event: ev.ChildStarted) -> None:
         """Note that a new attempt has started."""
         self.live = True
+        self.unsure = self.stop_unseen = False
+        self.desired = "up"
         self.ready = self.was_ready = False
         self.attempt = event.attempt
         self.started_at = event.time
@@ -128,6 +144,7 @@ class SupervisorModel:
         rounds: For each group restart under way: the names of its members, and the members whose
             attempts have not ended yet.
         must_stop: Why the stop has to begin at once, and the event that shows the reason.
+        has_unknown: Whether a child without a known declaration has ever been in it.
         unexplained: Exits by a cancel that no stop request explains so far.
         above: The child that this supervisor is, if it is nested; ``over`` is its supervisor.
     """
@@ -156,6 +173,7 @@ class SupervisorModel:
         self.charges: deque[float] = deque()
         self.must_stop: tuple[str, ev.Event] | None = None
         self.unresponsive = 0
+        self.has_unknown = False
         self.unexplained: list[tuple[ChildModel, ev.ChildExited]] = []
         self.idle_said = False
         self.count = 0
@@ -165,6 +183,7 @@ class SupervisorModel:
     def add(self, child: ChildModel) -> None:
         """Add a new child at the end."""
         self.children[child.name] = child
+        self.has_unknown |= not child.has_policy
         if not child.dynamic and child.spec is not None and child.spec.requires:
             self.dependent.append(child)
 
@@ -215,8 +234,21 @@ class SupervisorModel:
 
     # ------------------------------------------------------------ the order
 
-    def group_of(self, child: ChildModel) -> list[ChildModel]:
-        """The children that a failure of ``child`` restarts, itself included."""
+    def group_of(self, child: ChildModel, told: Container[str] = ()) -> list[ChildModel]:
+        """The children that a failure of ``child`` restarts, itself included.
+
+        Children without a known declaration belong to the group if ``told`` names them.
+        """
+        if self.spec is None:
+            others = [other for other in self.children.values() if other.name in told]
+            return sorted([child, *others], key=lambda member: member.index)
+        return [
+            member
+            for member in self._declared_group_of(child, told)
+            if member is child or member.name in told or member.is_certain
+        ]
+
+    def _declared_group_of(self, child: ChildModel, told: Container[str]) -> list[ChildModel]:
         if self.spec is None or self.spec.strategy == "one_for_one":
             return [child]
         if self.spec.strategy == "one_for_all":
@@ -234,7 +266,7 @@ class SupervisorModel:
 
     def comes_after(self, child: ChildModel) -> list[ChildModel]:
         """The children that have to end before ``child`` may be stopped in order."""
-        if child.dynamic:
+        if child.dynamic or self.spec is None:
             return []
         if self.is_graph:
             after = self.dependents(child)
@@ -247,8 +279,8 @@ class SupervisorModel:
 
     def comes_before(self, child: ChildModel) -> list[ChildModel]:
         """The children that have to be settled before ``child`` may start in a round."""
-        if self.is_graph and not child.dynamic:
-            return []  # requirements say it all
+        if self.spec is None or (self.is_graph and not child.dynamic):
+            return []  # the ordering is not known, or only requirements count
         return [other for other in self.statics() if child.dynamic or other.index < child.index]
 
     def blocker(
@@ -320,8 +352,9 @@ class SupervisorModel:
             found = self.stopping.time + self.spec.shutdown_deadline
         if self.above is not None and self.above.stop_requested_at is not None:
             found = min(found, self.above.stop_requested_at + self.above.stop_grace)
-        if self.over is not None:
-            found = min(found, self.over.deadline)
+            if self.over is not None:
+                # Only now: until its turn to stop has come, a nested supervisor goes on as ever.
+                found = min(found, self.over.deadline)
         return found
 
     @property
@@ -366,11 +399,13 @@ def child_from(
     state = shown.state.value
     child.desired = _DESIRED.get(state, "up")
     child.live = state in _LIVE
+    child.unsure = True
+    child.stop_unseen = state == "stopping"
     child.stop_cause = "unknown"
     child.attempt, child.generation = shown.attempt, shown.generation
     child.ready = state == "ready"
     child.was_ready = state in ("ready", "not_ready", "stopping")
-    child.ever_ready = child.ready or shown.restarts > 0 or shown.attempt > 1
+    child.ever_ready = state in ("ready", "not_ready") or shown.restarts > 0 or shown.attempt > 1
     child.settled = True
     child.started_at = child.ready_at = shown.since
     if state == "stopping":

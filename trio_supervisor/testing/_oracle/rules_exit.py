@@ -73,7 +73,8 @@ def _check_blame(
             supervisor.unexplained.append((child, event))  # see `judge_unexplained`
         if event.stop_reason is not None:
             tree.fail("blame", "it has a stop reason, but no stop had been requested", event, child)
-    if event.kind in ("timed_out", "unhealthy") and child.stop_cause not in ("fault", "unknown"):
+    by_deadline = event.kind in ("timed_out", "unhealthy") and not child.stop_unseen
+    if by_deadline and child.stop_cause not in ("fault", "unknown"):
         by_now = child.stop_request_reason.startswith(("timed out", "unhealthy"))
         if child.stop_requested_at is None or not by_now:
             tree.fail("blame", f"{event.kind}, but that is not why it was ended", event, child)
@@ -105,7 +106,7 @@ def exit_judged(
     """Check that each exit of a child that should be up gets one decision, the declared one."""
     exit_event, child.decision_due = child.decision_due, None
     if exit_event is None:
-        if child.stop_cause != "unknown":
+        if child.stop_cause != "unknown" and not child.unsure:
             tree.fail("table", "judged, but the desired state decides what follows", event, child)
             return
         past = reversed(child.history)
@@ -136,6 +137,8 @@ def _expected(
         return ()
     succeeded = exit_event.kind == "succeeded" and not event.error
     first = not child.generation and not child.ever_ready and not spec.retry_first_start
+    if first and not child.known:
+        return ()  # it may have been ready before the first event that was seen
     if first and exit_event.kind != "succeeded":
         if not child.dynamic:
             return ("start_failed",)
@@ -216,13 +219,11 @@ def ends_supervisor(supervisor: SupervisorModel, child: ChildModel, action: str)
     counts = action != "quarantine" and child.spec is not None and child.spec.significant
     if mode == "any_significant":
         return counts
+    others = [other for other in supervisor.children.values() if other is not child]
     if mode == "all_significant":
-        others = [
-            other
-            for other in supervisor.children.values()
-            if other is not child and other.spec is not None and other.spec.significant
-        ]
-        return counts and not any(other.comes_back for other in others)
+        return counts and not any(
+            other.comes_back for other in others if other.spec is None or other.spec.significant
+        )
     if mode == "all_done":
         return not any(other.comes_back for other in supervisor.children.values())
     return False
@@ -232,7 +233,7 @@ def ends_supervisor(supervisor: SupervisorModel, child: ChildModel, action: str)
 
 
 def limit_of(supervisor: SupervisorModel, child: ChildModel) -> RestartLimit | None:
-    """The window of this child skips_predecessors."""
+    """Return the restart limit of the child itself."""
     if child.spec is None or supervisor.spec is None:
         return None
     limit = child.spec.restart_limit
@@ -274,20 +275,21 @@ def _admit(
     window, charges = (own, child.charges) if own is not None else (None, supervisor.charges)
     if window is None and supervisor.spec is not None:
         window = supervisor.spec.restart_limit
-    if child.known and supervisor.known and window is not None:
+    if child.known and child.has_policy and supervisor.known and window is not None:
         counted = used(charges, window, now)
         if event.used != counted:
             tree.fail("limits", f"counts {event.used} restarts, there were {counted}", event, child)
-    radius = supervisor.group_of(child)
-    until = max([now + event.delay, *(member.backing_off_until for member in radius)])
-    _check_delay(tree, child, event, radius)
+    group = supervisor.group_of(child, event.also)
+    until = max([now + event.delay, *(member.backing_off_until for member in group)])
+    _check_delay(tree, child, event, group)
     child.consecutive_failures += 1
-    _check_group(tree, supervisor, child, event, radius)
+    _check_group(tree, supervisor, child, event, group)
     members: set[str] = set()
     still_stopping: dict[str, ChildModel] = {}
-    for member in radius:
+    for member in group:
         tree.pending[member] = supervisor
-        if member is not child and member.desired not in ("up", "done"):
+        told = member.unsure and member.name in event.also
+        if member is not child and member.desired not in ("up", "done") and not told:
             if member.live:
                 member.stop_cause = member.stop_cause if member.stop_cause == "command" else "group"
                 members.add(member.name)
@@ -302,8 +304,9 @@ def _admit(
                 member.settled = True
                 continue
         member.desired = "up"
+        member.unsure = False
         member.backing_off_until = until
-        if member is not child or len(radius) > 1 or supervisor.is_grouped:
+        if member is not child or len(group) > 1 or supervisor.is_grouped:
             # A restart by command that failed is an ordinary failure: the ordering binds it again.
             member.settled = member.excused = member.skips_predecessors = False
     if still_stopping:
@@ -311,7 +314,7 @@ def _admit(
 
 
 def _check_delay(
-    tree: TreeModel, child: ChildModel, event: ev.ExitJudged, radius: list[ChildModel]
+    tree: TreeModel, child: ChildModel, event: ev.ExitJudged, group: list[ChildModel]
 ) -> None:
     answer = _answer(child, event.attempt)
     if child.spec is None or (event.source == "decide" and not answer):
@@ -328,7 +331,7 @@ def _check_delay(
     if not child.known and answer != "later":
         least = min(policy.steps, default=policy.initial) * (1 - policy.jitter)
         most = policy.maximum * (1 + policy.jitter)
-    held = max((member.backing_off_until for member in radius), default=-inf) - event.time
+    held = max((member.backing_off_until for member in group), default=-inf) - event.time
     least, most = max(least, held), max(most, held)
     if not least - tree.slack <= event.delay <= most + tree.slack:
         wrong = f"waits {event.delay:g} s, declared: {least:g} to {most:g} s (failure {step + 1})"
@@ -340,15 +343,17 @@ def _check_group(
     supervisor: SupervisorModel,
     child: ChildModel,
     event: ev.ExitJudged,
-    radius: list[ChildModel],
+    group: list[ChildModel],
 ) -> None:
     if supervisor.spec is None:
         return
-    expected = {m.name for m in radius if m is not child and m.desired in ("up", "done")}
+    expected = {m.name for m in group if m is not child and m.desired in ("up", "done")}
     if set(event.also) != expected:
-        surplus = sorted(set(event.also) - expected)
-        missing = sorted(expected - set(event.also))
+        certain = {m.name for m in supervisor.children.values() if m.is_certain}
+        surplus = sorted((set(event.also) - expected) & certain)
+        missing = sorted((expected - set(event.also)) & certain)
         parts = [f"{', '.join(surplus)} too"] if surplus else []
         parts += [f"not {', '.join(missing)}"] if missing else []
         wrong = f"{supervisor.spec.strategy} of {child.name} concerns {' and '.join(parts)}"
-        tree.fail("radius", wrong, event, child)
+        if parts:
+            tree.fail("radius", wrong, event, child)

@@ -19,7 +19,7 @@ def child_backing_off(
     """Check that the child backs off for as long as the decision said."""
     if child.live:
         tree.fail("events", "backing off with a live attempt", event, child)
-    if child.known and abs(event.until - child.backing_off_until) > tree.slack:
+    if child.known and child.has_policy and abs(event.until - child.backing_off_until) > tree.slack:
         wrong = f"until {event.until:g}, but its decision says {child.backing_off_until:g}"
         tree.fail("backoff", wrong, event, child)
     child.backing_off_until = event.until
@@ -30,7 +30,7 @@ def child_waiting(
     tree: TreeModel, supervisor: SupervisorModel, child: ChildModel, event: ev.ChildWaiting
 ) -> None:
     """Check that a waiting child is one that should run."""
-    if child.live or child.desired != "up":
+    if child.live or (child.desired != "up" and not child.unsure):
         tree.fail("events", f"waiting, but it is {child.desired}", event, child)
     tree.pending[child] = supervisor
 
@@ -50,9 +50,9 @@ def child_rests(
         tree.fail("events", "at rest with a live attempt", event, child)
     shown = _RESTING[type(event).__name__]
     closing = shown == "stopped" and not supervisor.accepts
-    if child.desired != shown and not closing and child.known:
+    if child.desired != shown and not closing and child.known and child.has_policy:
         tree.fail("events", f"{shown}, but it should be {child.desired}", event, child)
-    if not child.known and child.desired == "up" and supervisor.accepts:
+    if not (child.known and child.has_policy) and child.desired == "up" and supervisor.accepts:
         child.desired = shown  # type: ignore[assignment]
 
 
@@ -62,7 +62,7 @@ def child_removed(
     """Check that only a child at rest is removed, and forget it."""
     if child.live:
         tree.fail("events", "removed with a live attempt", event, child)
-    if child.desired != "removed" and child.known:
+    if child.desired != "removed" and child.known and child.has_policy:
         tree.fail("events", f"removed, but it should be {child.desired}", event, child)
     supervisor.drop(child)
     for members, _ in supervisor.rounds:
@@ -102,6 +102,8 @@ def at_rest(tree: TreeModel, now: float, *, final: bool = False) -> None:
                 "shutdown", f"no child is alive in {supervisor.path}, and it does not end", None
             )
     for child, supervisor in list(tree.pending.items()):
+        if not child.live and now > tree.now:
+            child.unsure = False  # what was set before the first event has taken effect
         if _is_settled(tree, supervisor, child, now):
             tree.pending.pop(child, None)
 
@@ -115,7 +117,7 @@ def _is_settled(
     if child.live:
         return _check_live(tree, supervisor, child, now)
     if child.desired == "up":
-        if supervisor.accepts and child.known and supervisor.known:
+        if supervisor.accepts and child.known and child.has_policy and supervisor.known:
             _check_waiting(tree, supervisor, child, now)
         return False
     return True

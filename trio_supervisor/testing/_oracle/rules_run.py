@@ -21,7 +21,7 @@ def child_started(
         tree.fail(
             "events", f"attempt {event.attempt} follows attempt {child.attempt}", event, child
         )
-    if event.generation != child.generation:
+    if event.generation != child.generation and child.known:
         wrong = f"generation {event.generation} after {child.generation} restarts by command"
         tree.fail("events", wrong, event, child)
     if not supervisor.accepts:
@@ -31,7 +31,7 @@ def child_started(
             event,
             supervisor.stopping,
         )
-    if child.desired != "up":
+    if child.desired != "up" and not child.unsure:
         by_hand = child.desired in ("stopped", "quarantined") or child.removed_by_hand
         invariant = "operators_wish" if by_hand else "table"
         tree.fail(invariant, f"started although it is {child.desired}", event, child)
@@ -39,6 +39,7 @@ def child_started(
     if early > tree.slack:
         tree.fail("backoff", f"started {early:g} s before its time", event, child)
     _check_turn(tree, supervisor, child, event)
+    child.generation = event.generation
     child.begin(event)
     tree.pending[child] = supervisor
 

@@ -69,7 +69,9 @@ def supervisor_ready(
         return
     supervisor.state = "running"
     for child in supervisor.statics():
-        if supervisor.known and supervisor.blocks(child) and not child.excused:
+        if not (supervisor.known and child.has_policy):
+            continue
+        if supervisor.blocks(child) and not child.excused:
             wrong = f"ready, but {child.name} was never ready and is not held down"
             tree.fail("start_order", wrong, event, child)
             return
@@ -77,7 +79,8 @@ def supervisor_ready(
 
 def supervisor_idle(tree: TreeModel, supervisor: SupervisorModel, event: ev.SupervisorIdle) -> None:
     """Check that no child is alive, and that none comes back without a command."""
-    busy = [child for child in supervisor.children.values() if child.comes_back]
+    children = supervisor.children.values()
+    busy = [child for child in children if child.comes_back and not child.unsure]
     if busy:
         tree.fail("auto_shutdown", f"idle, but {busy[0].name} comes back", event, busy[0])
     if supervisor.idle_said:
@@ -99,7 +102,8 @@ def supervisor_stopping(
         wrong = f"stops because of {event.cause}, but {due[0]} came first"
         tree.fail("shutdown", wrong, event, due[1])
     inner = ("auto_shutdown", "limit", "escalated", "start_failed", "fatal")
-    if due is None and event.cause in inner and supervisor.known:
+    may_end = event.cause == "auto_shutdown" and supervisor.has_unknown  # it may be significant
+    if due is None and event.cause in inner and supervisor.known and not may_end:
         invariant = "auto_shutdown" if event.cause == "auto_shutdown" else "shutdown"
         tree.fail(invariant, f"stops because of {event.cause}, but nothing shows that", event)
     supervisor.stopping = event
@@ -138,6 +142,7 @@ def command_accepted(
     if supervisor.state == "finished":
         tree.fail("operators_wish", "accepted after the end", event)
     tree.pending[child] = supervisor
+    child.unsure = False
     for members, _ in supervisor.rounds:
         members.discard(child.name)  # a command takes it out of every round
     if event.command == "restart":
