@@ -1,4 +1,4 @@
-"""The kit accuses no supervisor that did nothing wrong: names, odd programs, and missing knowledge."""
+"""The kit accuses no supervisor that did nothing wrong: odd names and programs, cut journals."""
 
 from __future__ import annotations
 

@@ -45,9 +45,11 @@ if TYPE_CHECKING:
     from trio_supervisor.testing._drive.rig import exercise as exercise
     from trio_supervisor.testing._drive.rig import open_rig as open_rig
     from trio_supervisor.testing._errors import LiveLock as LiveLock
+    from trio_supervisor.testing._errors import NeverAwaited as NeverAwaited
     from trio_supervisor.testing._errors import Stuck as Stuck
     from trio_supervisor.testing._errors import TaskLeftBehind as TaskLeftBehind
     from trio_supervisor.testing._errors import TrioMoved as TrioMoved
+    from trio_supervisor.testing._errors import UnprovokedFailure as UnprovokedFailure
     from trio_supervisor.testing._oracle.oracle import check_trace as check_trace
     from trio_supervisor.testing._oracle.oracle import find_violations as find_violations
     from trio_supervisor.testing._oracle.predict import Failure as Failure

@@ -33,5 +33,23 @@ class Stuck(AssertionError):
 
 @public
 @final
+class NeverAwaited(AssertionError):
+    """A coroutine of the run was never awaited, so the call that made it had no effect.
+
+    The message names the coroutine and the line that made it.
+    """
+
+
+@public
+@final
+class UnprovokedFailure(AssertionError):
+    """A child failed by itself: neither the kit nor a `Behaviour` made it fail.
+
+    Raised only where ``allow_crashes=False`` was given. The message shows each such exit.
+    """
+
+
+@public
+@final
 class TaskLeftBehind(AssertionError):
     """A task that was not there before the scenario was still there after it."""

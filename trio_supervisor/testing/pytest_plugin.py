@@ -1,16 +1,25 @@
 """The pytest plugin: trees in virtual time, checked at the end of each test.
 
-It is found by its entry point. Nothing but pytest is imported until a test asks for something.
+Pytest finds the plugin by its entry point. Nothing but pytest is imported until a test asks for
+something. With a pytest older than 7.0 the plugin does nothing.
 
 * The fixture ``supervised``: ``tree = supervised(APP)`` opens a tree and returns a `Pilot`.
 * The marker ``simulated``: an ``async def`` test is run by `simulate`, under several schedules.
-* ``--lifecycle-runs=N`` schedules for each of those tests, ``--lifecycle-seed=S`` where to begin,
-  ``--lifecycle-schedule=0,0,1`` to repeat one.
+* ``--lifecycle-runs=N`` schedules for each such test, ``--lifecycle-seed=S`` the first seed,
+  ``--lifecycle-schedule=0,0,1`` to repeat one schedule.
+
+How a marked test gets here although other plugins run async tests, too: when it is collected, an
+ordinary function takes its place in the module or class. So pytest-trio, pytest-asyncio and anyio
+see no async function, whatever their modes are. With Hypothesis, the function inside of ``@given``
+is replaced. A marked test that was not replaced, as one of another kind of collector, fails with
+the reason: it must never run in real time.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -22,41 +31,11 @@ if TYPE_CHECKING:
     from trio_supervisor.testing._drive.pilot import Pilot
 
 RUNS: Final = 10
-_SEED: Final = "lifecycle_case"
+RUNS_OF_AN_EXAMPLE: Final = 2
+MARKER: Final = "simulated"
+_REPLACED: Final = "_runs_simulated"
 
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register the options."""
-    group = parser.getgroup("lifecycle", "supervision trees in virtual time (trio_supervisor)")
-    group.addoption(
-        "--lifecycle-runs",
-        type=int,
-        default=None,
-        metavar="N",
-        help=f"run each simulated test under N schedules (default: {RUNS})",
-    )
-    group.addoption(
-        "--lifecycle-seed",
-        type=int,
-        default=None,
-        metavar="S",
-        help="the seed of the first of them (default: 0)",
-    )
-    group.addoption(
-        "--lifecycle-schedule",
-        default=None,
-        metavar="PICKS",
-        help="run simulated tests under this schedule alone, such as 0,0,1",
-    )
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
-    config.addinivalue_line(
-        "markers",
-        "simulated(runs=..., max_seconds=...): run this async test in virtual time, under several "
-        "schedules, and check every supervision tree that it opens",
-    )
+_items: Final[list[pytest.Function]] = []  # the test that runs; the innermost one last
 
 
 def _schedule(config: pytest.Config) -> tuple[int, ...] | None:
@@ -83,29 +62,34 @@ def _replay(item: pytest.Item, schedule: tuple[int, ...], seed: int) -> str:
 # ---------------------------------------------------------------- async tests
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is marked ``simulated``."""
-    marker = pyfuncitem.get_closest_marker("simulated")
-    if marker is None:
-        return None
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        pytest.fail("only an async test can be marked simulated", pytrace=False)
-    names = pyfuncitem._fixtureinfo.argnames
-    _run_simulated(pyfuncitem, marker, {name: pyfuncitem.funcargs[name] for name in names})
-    return True
+def _is_marked(collector: Any, function: Any) -> bool:
+    marks = getattr(function, "pytestmark", [])
+    own = marks if isinstance(marks, (list, tuple)) else [marks]
+    return any(mark.name == MARKER for mark in own) or bool(collector.get_closest_marker(MARKER))
 
 
-def _run_simulated(item: pytest.Function, marker: pytest.Mark, arguments: dict[str, Any]) -> None:
-    from functools import partial  # noqa: PLC0415  # only if it is used
+def _in_virtual_time(function: Any, *, runs: int) -> Callable[..., None]:
+    """Return an ordinary function that runs the async test ``function`` in virtual time."""
 
-    from trio_supervisor.testing._run.simulate import search, simulate  # noqa: PLC0415  # likewise
+    @functools.wraps(function)
+    def test(*args: Any, **arguments: Any) -> None:
+        __tracebackhide__ = True
+        _run_simulated(_items[-1], functools.partial(function, *args, **arguments), runs)
 
-    options = dict(marker.kwargs)
+    replaced: Any = test
+    setattr(replaced, _REPLACED, True)
+    replaced._trio_test_runner_wrapped = True  # by which pytest-trio knows what it need not wrap
+    return test
+
+
+def _run_simulated(item: pytest.Function, scenario: Any, runs: int) -> None:
+    from trio_supervisor.testing._run.simulate import search, simulate  # noqa: PLC0415  # if used
+
+    marker = item.get_closest_marker(MARKER)
+    options = {} if marker is None else dict(marker.kwargs)
     asked = item.config.getoption("--lifecycle-runs")
-    runs = options.pop("runs", RUNS) if asked is None else asked
+    runs = options.pop("runs", runs) if asked is None else asked
     seed, schedule = _seed(item.config), _schedule(item.config)
-    scenario = partial(item.obj, **arguments)
     try:
         if schedule is None:
             search(scenario, runs=runs, seed=seed, **options)
@@ -121,51 +105,151 @@ def _run_simulated(item: pytest.Function, marker: pytest.Mark, arguments: dict[s
                 if not line.startswith("to repeat this run: ")
             ]
             error.__notes__ = [*notes, note]
-            item.add_report_section("call", "lifecycle", note)
+            if ("call", "lifecycle", note) not in item._report_sections:
+                item.add_report_section("call", "lifecycle", note)
         raise
 
 
-# ---------------------------------------------------------------- the fixture
+def _why_not(item: Any) -> str:
+    """Return why the marked test ``item`` cannot run in virtual time; empty if it can."""
+    function = getattr(item, "obj", None)
+    inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+    if not getattr(inner, _REPLACED, False):
+        if not inspect.iscoroutinefunction(inner):
+            return "only an async test can be marked simulated"
+        kind = type(item).__name__
+        return f"a test collected as {kind} cannot be run in virtual time, so it is not run at all"
+    arguments = getattr(item, "funcargs", {})
+    runs: Any = inner
+    for name in inspect.signature(runs).parameters:
+        value = arguments.get(name)
+        if type(value).__name__ == "TrioFixture":
+            return (
+                f"the fixture {name!r} is run by pytest-trio, in real time and in a Trio run of "
+                "its own: open what it opens in the test itself"
+            )
+        if inspect.iscoroutine(value) or inspect.isasyncgen(value):
+            if inspect.iscoroutine(value):
+                value.close()  # or it would complain that it was never awaited
+            return f"the fixture {name!r} is async, and no plugin has run it"
+    return ""
 
 
-@pytest.fixture
-def supervised(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pilot]]:
-    """Open trees in virtual time, for a test to drive step by step.
+# ---------------------------------------------------------------- hooks
 
-    ``tree = supervised(APP)`` opens one and returns its `Pilot`. It is stopped at the end of the
-    test, and every promise is checked: those of `INVARIANTS`. One tree at a time.
-    """
-    from trio_supervisor.testing._drive.pilot import Pilot  # noqa: PLC0415  # only if it is used
+if hasattr(pytest, "StashKey"):  # 7.0; an older pytest cannot be served, and is not disturbed
 
-    config = request.config
-    pilots: list[Pilot] = []
+    def pytest_addoption(parser: pytest.Parser) -> None:
+        """Register the options."""
+        group = parser.getgroup("lifecycle", "supervision trees in virtual time (trio_supervisor)")
+        group.addoption(
+            "--lifecycle-runs",
+            type=int,
+            default=None,
+            metavar="N",
+            help=f"run each simulated test under N schedules (default: {RUNS})",
+        )
+        group.addoption(
+            "--lifecycle-seed",
+            type=int,
+            default=None,
+            metavar="S",
+            help="the seed of the first of them (default: 0)",
+        )
+        group.addoption(
+            "--lifecycle-schedule",
+            default=None,
+            metavar="PICKS",
+            help="run simulated tests under this schedule alone, such as 0,0,1",
+        )
 
-    def open_tree(spec: SupervisorSpec, **options: Any) -> Pilot:
-        if pilots and pilots[-1].is_open:
-            pilots[-1].close()
-        options.setdefault("schedule", _schedule(config) or ())
-        options.setdefault("seed", _seed(config))
-        pilots.append(Pilot(spec, **options))
-        return pilots[-1]
+    def pytest_configure(config: pytest.Config) -> None:
+        """Register the marker."""
+        config.addinivalue_line(
+            "markers",
+            "simulated(runs=..., max_seconds=..., allow_crashes=...): run this async test in "
+            "virtual time, under several schedules, and check every supervision tree that it opens",
+        )
 
-    request.node.stash[_PILOTS] = pilots
-    yield open_tree
-    for pilot in pilots:
-        pilot.close()
+    # Hooks around others are of the old kind (`hookwrapper`), which every pluggy knows.
 
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_pycollect_makeitem(
+        collector: Any, name: str, obj: Any
+    ) -> Generator[None, Any, None]:
+        """Put an ordinary function in the place of a marked async test."""
+        marks = list(getattr(obj, "pytestmark", []))  # before other plugins add to them
+        outcome = yield
+        if not (collector.istestfunction(obj, name) and _is_marked(collector, obj)):
+            return
+        inner = getattr(getattr(obj, "hypothesis", None), "inner_test", obj)
+        if getattr(inner, _REPLACED, False) or not inspect.iscoroutinefunction(inner):
+            return
+        if inner is obj:
+            replaced: Any = _in_virtual_time(obj, runs=RUNS)
+        else:
+            replaced = obj
+            obj.hypothesis.inner_test = _in_virtual_time(inner, runs=RUNS_OF_AN_EXAMPLE)
+        replaced.pytestmark = marks
+        setattr(collector.obj, name, replaced)
+        again = collector.ihook.pytest_pycollect_makeitem(
+            collector=collector, name=name, obj=replaced
+        )
+        outcome.force_result(again)
 
-_PILOTS: Final = pytest.StashKey[list[Any]]()
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, None]:
+        """Refuse a marked test that would run in real time."""
+        if item.get_closest_marker(MARKER) is None:
+            yield
+            return
+        why_not = _why_not(item)
+        if why_not:
+            pytest.fail(why_not, pytrace=False)
+        assert isinstance(item, pytest.Function)
+        import_module("trio_supervisor.testing._run.simulate")  # Hypothesis times each example
+        _items.append(item)
+        try:
+            yield
+        finally:
+            _items.pop()
 
+    @pytest.fixture
+    def supervised(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pilot]]:
+        """Open trees in virtual time, for a test to drive step by step.
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, Any, Any]:
-    """Tell in the report of a failure how to repeat it."""
-    report: Any = yield
-    pilots = item.stash.get(_PILOTS, [])
-    if call.excinfo is not None and pilots and call.when in ("call", "teardown"):
-        pilot = pilots[-1]
-        line = _replay(item, pilot.schedule, pilot.seed)
-        report.sections.append(("lifecycle", f"to repeat this run: {line}"))
-    return report
+        ``tree = supervised(APP)`` opens one and returns its `Pilot`. It is stopped at the end of
+        the test, and every promise is checked: those of `INVARIANTS`. One tree at a time.
+        """
+        from trio_supervisor.testing._drive.pilot import Pilot  # noqa: PLC0415  # only if it is used
+
+        config = request.config
+        pilots: list[Pilot] = []
+
+        def open_tree(spec: SupervisorSpec, **options: Any) -> Pilot:
+            if pilots and pilots[-1].is_open:
+                pilots[-1].close()
+            options.setdefault("schedule", _schedule(config) or ())
+            options.setdefault("seed", _seed(config))
+            pilots.append(Pilot(spec, **options))
+            return pilots[-1]
+
+        request.node.stash[_PILOTS] = pilots
+        yield open_tree
+        for pilot in pilots:
+            pilot.close()
+
+    _PILOTS: Final = pytest.StashKey[list[Any]]()
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(
+        item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, Any, None]:
+        """Show in the report of a failure how to repeat it."""
+        outcome = yield
+        pilots = item.stash.get(_PILOTS, [])
+        if call.excinfo is not None and pilots and call.when in ("call", "teardown"):
+            pilot = pilots[-1]
+            line = _replay(item, pilot.schedule, pilot.seed)
+            report = outcome.get_result()
+            report.sections.append(("lifecycle", f"to repeat this run: {line}"))

@@ -13,6 +13,7 @@ from trio_supervisor._attempts.context import ChildContext
 from trio_supervisor._errors import SupervisorError, TaskFailure
 from trio_supervisor._lazy import public
 from trio_supervisor.testing._drive.commands import LifecycleCommand
+from trio_supervisor.testing._oracle.watch import note_provoked
 from trio_supervisor.testing._script.failures import SimulatedCrash
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Behaviour:
 
     async def __call__(self, child: ChildContext, *_: object) -> object:
         """Run one attempt."""
+        note_provoked(child)
         if child.attempt > self.attempts:
             return await _CALM._run(child)
         return await self._run(child)

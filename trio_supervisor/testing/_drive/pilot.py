@@ -23,13 +23,14 @@ from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor.testing._drive import commands as command
 from trio_supervisor.testing._drive.rig import PATIENCE, Rig, expected, open_rig
-from trio_supervisor.testing._errors import LiveLock, Stuck, TaskLeftBehind
+from trio_supervisor.testing._errors import LiveLock, NeverAwaited, Stuck, TaskLeftBehind
 from trio_supervisor.testing._oracle.violation import InvariantViolated
 from trio_supervisor.testing._oracle.watch import Watch, watching
 from trio_supervisor.testing._script.failures import SimulatedInterrupt
 from trio_supervisor.testing._sim.schedule import Picks, Scheduler, stripped
 from trio_supervisor.testing._sim.tasks import all_tasks, settle, show_tasks
 from trio_supervisor.testing._sim.trio_internals import abandon_run, bury, scheduling
+from trio_supervisor.testing._sim.warned import noting_unawaited
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -204,15 +205,20 @@ class Pilot:
 
         Raises:
             LiveLock: The call does not end, and no time passes.
+            NeverAwaited: A coroutine was made in the call and never awaited.
             BaseException: What ``async_fn`` raises.
         """
         if self._calls is None or self._final is not None:
             raise RuntimeError("this pilot is closed")
         box = _Box()
-        self._calls.send_nowait((async_fn, args, box))
-        self._pump(lambda: box.done)
+        unawaited: list[str] = []
+        with noting_unawaited(unawaited):
+            self._calls.send_nowait((async_fn, args, box))
+            self._pump(lambda: box.done)
         if box.error is not None:
             raise box.error
+        for text in unawaited:
+            raise NeverAwaited(text)
         value: T = box.value
         return value
 

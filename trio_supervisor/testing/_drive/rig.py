@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -15,7 +15,9 @@ from trio_supervisor._runtime.open import open_supervisor
 from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor.testing._drive.commands import LifecycleCommand
+from trio_supervisor.testing._errors import NeverAwaited
 from trio_supervisor.testing._oracle.promises import Promises, note_raised
+from trio_supervisor.testing._oracle.watch import note_provoked
 from trio_supervisor.testing._script.bodies import walk, with_body, wrap_bodies
 from trio_supervisor.testing._script.failures import SimulatedInterrupt
 from trio_supervisor.testing._sim.tasks import open_bare_nursery, settle
@@ -76,6 +78,7 @@ class CrashInjector:
         context = self._live.get(path)
         if context is None:
             return False
+        note_provoked(context)
         try:
             nursery = context.nursery
             if error is None:
@@ -114,6 +117,7 @@ class Rig:
         self._nursery = nursery
         self._scope = scope
         self._promises = Promises(supervisor, nursery)
+        self._unawaited: dict[object, str] = {}
 
     @property
     def has_finished(self) -> bool:
@@ -161,7 +165,7 @@ class Rig:
             await command.run(self)
         del in_flight[token]
 
-    async def apply(self, *commands: LifecycleCommand) -> None:
+    def apply(self, *commands: LifecycleCommand) -> Coroutine[Any, Any, None]:
         """Give commands, each once the immediate effects of the one before are over.
 
         Virtual time passes only in `Advance`. A command that waits for its effect goes on waiting
@@ -171,12 +175,27 @@ class Rig:
         Args:
             *commands: See `LifecycleCommand`.
         """
+        token = object()
+        self._unawaited[token] = ", ".join(map(repr, commands))
+        return self._apply(token, commands)
+
+    async def _apply(self, token: object, commands: Sequence[LifecycleCommand]) -> None:
+        del self._unawaited[token]
         for command in commands:
             if command.passes_time:
                 await command.run(self)
             else:
                 self.post(command)
             await settle()
+
+    def check_awaited(self) -> None:
+        """Check that every call of `apply` was awaited.
+
+        Raises:
+            NeverAwaited: A call was not, so its commands were not given.
+        """
+        for call in self._unawaited.values():
+            raise NeverAwaited(f"Rig.apply({call}) was never awaited")
 
 
 @public
@@ -191,11 +210,13 @@ async def open_rig(spec: SupervisorSpec, *, wait_ready: bool = True) -> AsyncIte
         wait_ready: Whether the block begins only when every child is ready.
 
     Raises:
+        NeverAwaited: A call of `Rig.apply` was not awaited.
         BaseException: As `open_supervisor`.
     """
     injector = CrashInjector(spec.name)
     scope = trio.CancelScope()
     promises: Promises | None = None
+    rig: Rig | None = None
     async with open_bare_nursery() as nursery:
         try:
             with scope:
@@ -216,6 +237,8 @@ async def open_rig(spec: SupervisorSpec, *, wait_ready: bool = True) -> AsyncIte
             if promises.cancelled_at is not None and not scope.cancelled_caught:
                 promises.fail("through", "it was cancelled from outside, and that did not come out")
             await promises.check_told()
+        if rig is not None:
+            rig.check_awaited()
 
 
 @public

@@ -112,7 +112,8 @@ def exit_judged(
         past = reversed(child.history)
         exit_event = next((seen for seen in past if isinstance(seen, ChildExited)), None)
     if exit_event is None and not child.known:
-        return  # it was cut off, right before this
+        _take_effect(tree, supervisor, child, event, None)
+        return  # the exit came right before the first event that was seen
     if exit_event is None or exit_event.time != event.time:
         tree.fail("table", "judged without an exit", event, child)
         return
@@ -123,6 +124,16 @@ def exit_judged(
             tree.fail("table", wrong, event, exit_event, child)
     _check_asked(tree, child, exit_event, event)
     _check_limits(tree, supervisor, child, event)
+    _take_effect(tree, supervisor, child, event, exit_event)
+
+
+def _take_effect(
+    tree: TreeModel,
+    supervisor: SupervisorModel,
+    child: ChildModel,
+    event: ev.ExitJudged,
+    exit_event: ev.ChildExited | None,
+) -> None:
     if event.action == "restart":
         _admit(tree, supervisor, child, event)
     else:
@@ -190,13 +201,17 @@ def _by_table(spec: ChildSpec[object], *, succeeded: bool) -> str:
 
 
 def _come_to_rest(
-    supervisor: SupervisorModel, child: ChildModel, event: ev.ExitJudged, exit_event: ev.ChildExited
+    supervisor: SupervisorModel,
+    child: ChildModel,
+    event: ev.ExitJudged,
+    exit_event: ev.ChildExited | None,
 ) -> None:
     child.settled = True
+    child.unsure = False
     action = event.action
     if action == "done":
         child.desired = "done"
-        child.done_well = exit_event.kind == "succeeded"
+        child.done_well = exit_event is None or exit_event.kind == "succeeded"
     elif action == "remove":
         child.desired = "removed"
     elif action == "quarantine":

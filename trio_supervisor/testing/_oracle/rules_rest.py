@@ -23,6 +23,8 @@ def child_backing_off(
         wrong = f"until {event.until:g}, but its decision says {child.backing_off_until:g}"
         tree.fail("backoff", wrong, event, child)
     child.backing_off_until = event.until
+    if child.unsure:
+        child.desired, child.unsure = "up", False
     tree.pending[child] = supervisor
 
 
@@ -32,6 +34,8 @@ def child_waiting(
     """Check that a waiting child is one that should run."""
     if child.live or (child.desired != "up" and not child.unsure):
         tree.fail("events", f"waiting, but it is {child.desired}", event, child)
+    if child.unsure:
+        child.desired, child.unsure = "up", False
     tree.pending[child] = supervisor
 
 
@@ -102,8 +106,10 @@ def at_rest(tree: TreeModel, now: float, *, final: bool = False) -> None:
                 "shutdown", f"no child is alive in {supervisor.path}, and it does not end", None
             )
     for child, supervisor in list(tree.pending.items()):
-        if not child.live and now > tree.now:
-            child.unsure = False  # what was set before the first event has taken effect
+        if not child.live and now > tree.now and child.desired != "done":
+            # A change before the first event has taken effect by now; but a child that is done may
+            # wait for its turn in a group restart, and shows no sign of that.
+            child.unsure = False
         if _is_settled(tree, supervisor, child, now):
             tree.pending.pop(child, None)
 

@@ -36,7 +36,7 @@ def child_started(
         invariant = "operators_wish" if by_hand else "table"
         tree.fail(invariant, f"started although it is {child.desired}", event, child)
     early = child.backing_off_until - event.time
-    if early > tree.slack:
+    if early > tree.slack and not child.unsure:
         tree.fail("backoff", f"started {early:g} s before its time", event, child)
     _check_turn(tree, supervisor, child, event)
     child.generation = event.generation

@@ -7,6 +7,7 @@ state, and no child may have two live attempts. Its events are kept, and judged 
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from trio_supervisor._attempts.attempt import Attempt
+    from trio_supervisor._attempts.context import ChildContext
     from trio_supervisor._brain.messages import Command
     from trio_supervisor._events.events import Event
     from trio_supervisor._events.exits import TaskExit
@@ -51,6 +53,7 @@ class Watch(trio.abc.Instrument, TreeObserver):
         is_checking: Whether trees are looked at; a test that breaks a supervisor turns it off.
         raised: The exceptions that bodies of live attempts have raised.
         live: The live attempts, by tree and path.
+        provoked: The live attempts whose failure was scripted or injected.
     """
 
     def __init__(
@@ -69,7 +72,10 @@ class Watch(trio.abc.Instrument, TreeObserver):
         self.live: dict[tuple[int, str], Attempt] = {}
         self._running: list[WatchedTree] = []
         self._by_root: dict[Shell, WatchedTree] = {}
+        self.provoked: set[Attempt] = set()
         self._places: dict[Attempt, tuple[WatchedTree, int]] = {}  # with the supervisor's run
+        # With no handler, Python would print warnings of each run on standard error.
+        self.writes_log = logging.getLogger("trio_supervisor").hasHandlers()
         self._seed = seed
         self._is_virtual = is_virtual
         self._is_judged = is_judged
@@ -152,10 +158,14 @@ class Watch(trio.abc.Instrument, TreeObserver):
 
     def exit_classified(self, attempt: Attempt, how: TaskExit) -> None:
         raised = self.raised.pop(attempt, None)
+        provoked = attempt in self.provoked
+        self.provoked.discard(attempt)
         tree, run = self._places.pop(attempt, (None, 0))
         if tree is None:
             return
         tree.extended.pop(attempt, None)
+        if how.is_failure and not provoked:
+            tree.unprovoked.add((run, attempt.path, attempt.number))
         if raised is None:
             return
         tree.leaves[run, attempt.path, attempt.number] = raised
@@ -240,6 +250,13 @@ def watching(watch: Watch) -> Iterator[None]:
             yield
     finally:
         _CURRENT.reset(token)
+
+
+def note_provoked(context: ChildContext) -> None:
+    """Note that the test makes the attempt of ``context`` fail, if it fails."""
+    watch = current_watch()
+    if watch is not None:
+        watch.provoked.add(context._attempt)
 
 
 def current_watch() -> Watch | None:

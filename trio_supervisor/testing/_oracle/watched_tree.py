@@ -28,6 +28,7 @@ class WatchedTree:
         added: The specs of children that were added at run time, by the number of the event.
         extended: Attempts that asked for time to start, each with the time until which.
         inside: Attempts that wait for their own end, as (run, path, number).
+        unprovoked: Attempts that failed by themselves, as (run, path, number).
         leaves: The exceptions that bodies of ended attempts raised, by (run, path, number).
         oracle: Has judged the events up to the last `look`.
         is_judged: Whether events and deadlines are judged, and not only compared with the state.
@@ -40,6 +41,7 @@ class WatchedTree:
         self.added: dict[int, ChildSpec[Any]] = {}
         self.extended: dict[Attempt, float] = {}
         self.inside: set[tuple[int, str, int]] = set()
+        self.unprovoked: set[tuple[int, str, int]] = set()
         self.leaves: dict[tuple[int, str, int], list[BaseException]] = {}
         self.oracle = Oracle(root.spec, added=self.added, inside=self.inside, slack=slack)
         self.is_judged = is_judged
@@ -130,6 +132,15 @@ class WatchedTree:
         self.look()
         if self.is_judged:
             self.oracle.finish()
+
+    def unprovoked_exits(self) -> list[ev.ChildExited]:
+        """Return the exits of attempts that failed by themselves."""
+        return [
+            event
+            for event in self.events
+            if isinstance(event, ev.ChildExited)
+            and (event.run, event.path, event.attempt) in self.unprovoked
+        ]
 
     def found(self) -> list[Violation]:
         """Return everything that was found so far."""

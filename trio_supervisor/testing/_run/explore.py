@@ -61,6 +61,7 @@ def explore(
     seed: int | None = None,
     max_seconds: float = MOST_SECONDS,
     max_steps: int = MOST_STEPS,
+    allow_crashes: bool = True,
 ) -> Exploration:
     """Run a scenario under every schedule that there is, as far as the bounds allow.
 
@@ -77,6 +78,7 @@ def explore(
         seed: As for `simulate`, for everything but the schedule.
         max_seconds: As for `simulate`.
         max_steps: As for `simulate`.
+        allow_crashes: As for `simulate`.
 
     Returns:
         The runs, counted, and the failures. `Exploration.check` raises the first failure.
@@ -100,6 +102,7 @@ def explore(
                 seed=seed,
                 max_seconds=max_seconds,
                 max_steps=max_steps,
+                allow_crashes=allow_crashes,
             )
             seen.add(trace.digest)
             if not trace.ok:

@@ -13,6 +13,7 @@ import trio
 import trio_supervisor
 from trio_supervisor._attempts.observer import TreeObserver, observing
 from trio_supervisor._lazy import public
+from trio_supervisor.testing._oracle.watch import note_provoked
 from trio_supervisor.testing._run.simulate import MOST_SECONDS, MOST_STEPS, simulate
 from trio_supervisor.testing._run.trace import Trace
 from trio_supervisor.testing._script.bodies import matches
@@ -103,6 +104,7 @@ def crash_everywhere(
     seed: int | None = None,
     max_seconds: float = MOST_SECONDS,
     max_steps: int = MOST_STEPS,
+    allow_crashes: bool = True,
 ) -> FaultRuns:
     """Run a scenario once for each checkpoint of a child, with a fault at that checkpoint.
 
@@ -127,6 +129,7 @@ def crash_everywhere(
         seed: As for `simulate`.
         max_seconds: As for `simulate`.
         max_steps: As for `simulate`.
+        allow_crashes: As for `simulate`.
 
     Returns:
         All faults with their runs. `FaultRuns.check` raises the first failure.
@@ -145,6 +148,7 @@ def crash_everywhere(
                 seed=seed,
                 max_seconds=max_seconds,
                 max_steps=max_steps,
+                allow_crashes=allow_crashes,
             )
 
     first = _Injection(child, 0, fault, error, once_ready=once_ready)
@@ -229,6 +233,7 @@ class _Injection(trio.abc.Instrument, TreeObserver):
                 self._passed += self._armed
                 if self._armed and self._passed == self.at:
                     self.where = _where(coroutine)
+                    note_provoked(context)
                     if self._fault == "raise":
                         yield from _called_off(trap)
                         send, value = coroutine.throw, self._error()

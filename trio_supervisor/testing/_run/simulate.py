@@ -11,12 +11,13 @@ import trio
 from trio.testing import MockClock
 
 from trio_supervisor._lazy import public
-from trio_supervisor.testing._errors import LiveLock, Stuck, TaskLeftBehind
+from trio_supervisor.testing._errors import LiveLock, NeverAwaited, Stuck, TaskLeftBehind
 from trio_supervisor.testing._oracle.watch import Watch, watching
 from trio_supervisor.testing._run.trace import Trace, TreeTrace
 from trio_supervisor.testing._sim.schedule import Scheduler, shrink_schedule, stripped
 from trio_supervisor.testing._sim.tasks import all_tasks, show_tasks
 from trio_supervisor.testing._sim.trio_internals import bury, scheduling
+from trio_supervisor.testing._sim.warned import noting_unawaited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,7 @@ def simulate(
     seed: int | None = None,
     max_seconds: float = MOST_SECONDS,
     max_steps: int = MOST_STEPS,
+    allow_crashes: bool = True,
 ) -> Trace[T]:
     """Run an async scenario in virtual time under one schedule, and watch everything in it.
 
@@ -57,6 +59,8 @@ def simulate(
             `Stuck`. Default: 1,000,000.
         max_steps: Steps of the scheduler without any time passing after which the trace fails with
             `LiveLock`. Default: 5,000.
+        allow_crashes: Whether a child may fail. If not, every failure of a child that neither the
+            kit nor a `Behaviour` caused is an `UnprovokedFailure` in `Trace.check`.
 
     Returns:
         The trace. It holds what the scenario raised; `Trace.check` raises that.
@@ -73,7 +77,7 @@ def simulate(
     """
     if trio.lowlevel.in_trio_run():
         raise RuntimeError("simulate() makes a Trio run of its own: call it from ordinary code")
-    run = _Run(schedule, seed, max_seconds, max_steps)
+    run = _Run(schedule, seed, max_seconds, max_steps, allow_crashes=allow_crashes)
     return run.play(scenario, args)
 
 
@@ -82,7 +86,13 @@ class _Run:
     """One simulated run."""
 
     def __init__(
-        self, schedule: Sequence[int] | None, seed: int | None, max_seconds: float, max_steps: int
+        self,
+        schedule: Sequence[int] | None,
+        seed: int | None,
+        max_seconds: float,
+        max_steps: int,
+        *,
+        allow_crashes: bool,
     ) -> None:
         beyond = None
         if schedule is None and seed is not None:
@@ -92,6 +102,7 @@ class _Run:
         self.watch = Watch(0 if seed is None else seed)
         self.scheduler = Scheduler(schedule or (), beyond=beyond, on_step=self._count)
         self.scheduler.is_on = False
+        self._allow_crashes = allow_crashes
         self._max_seconds = max_seconds
         self._max_steps = max_steps
         self._now = -1.0
@@ -104,7 +115,13 @@ class _Run:
     def play(self, scenario: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> Trace[T]:
         result: T | None = None
         error: BaseException | None = None
-        with watching(self.watch), scheduling(self.scheduler), _seeded(self.seed):
+        unawaited: list[str] = []
+        with (
+            noting_unawaited(unawaited),
+            watching(self.watch),
+            scheduling(self.scheduler),
+            _seeded(self.seed),
+        ):
             try:
                 result = trio.run(self._main_task, scenario, args, clock=self.clock)
             except trio.TrioInternalError as internal:
@@ -122,16 +139,21 @@ class _Run:
         if self._lost:
             bury(self._lost)
         watch = self.watch
+        violations = tuple(watch.finish())
+        if unawaited and error is None:
+            error = NeverAwaited("\n".join(unawaited))
         return Trace(
             result,
             error,
             tuple(TreeTrace(tree.spec, tuple(tree.events), tree.added) for tree in watch.trees),
-            tuple(watch.finish()),
+            violations,
             stripped(self.scheduler.picked),
             tuple(self.scheduler.sizes),
             self.seed,
             self._now,
             watch.steps,
+            tuple(exit_ for tree in watch.trees for exit_ in tree.unprovoked_exits()),
+            self._allow_crashes,
         )
 
     async def _main_task(self, scenario: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
@@ -216,6 +238,7 @@ def search(
     seed: int = 0,
     max_seconds: float = MOST_SECONDS,
     max_steps: int = MOST_STEPS,
+    allow_crashes: bool = True,
 ) -> int:
     """Run a scenario under many schedules, and simplify the first failure that is found.
 
@@ -228,6 +251,7 @@ def search(
         seed: The seed of the first schedule; the following ones count up.
         max_seconds: As for `simulate`.
         max_steps: As for `simulate`.
+        allow_crashes: As for `simulate`.
 
     Returns:
         The number of different runs.
@@ -245,6 +269,7 @@ def search(
             seed=seed,
             max_seconds=max_seconds,
             max_steps=max_steps,
+            allow_crashes=allow_crashes,
         )
 
     seen = set()

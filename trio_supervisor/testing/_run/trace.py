@@ -8,9 +8,10 @@ from typing import Any, Generic, TypeVar, final
 
 import attrs
 
-from trio_supervisor._events.events import Event
+from trio_supervisor._events.events import ChildExited, Event
 from trio_supervisor._lazy import public
 from trio_supervisor._specs.supervisor import SupervisorSpec
+from trio_supervisor.testing._errors import UnprovokedFailure
 from trio_supervisor.testing._oracle.violation import (
     INVARIANTS,
     InvariantViolated,
@@ -51,6 +52,9 @@ class Trace(Generic[T_co]):
         seed: The seed of everything random.
         seconds: Virtual time at the end.
         steps: Number of steps of tasks.
+        unprovoked: The exits of children that failed by themselves: neither the kit nor a
+            `Behaviour` made them fail.
+        allow_crashes: Whether such exits are allowed.
     """
 
     result: T_co | None
@@ -62,6 +66,8 @@ class Trace(Generic[T_co]):
     seed: int | None
     seconds: float
     steps: int
+    unprovoked: tuple[ChildExited, ...] = ()
+    allow_crashes: bool = True
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -70,7 +76,9 @@ class Trace(Generic[T_co]):
 
     @property
     def ok(self) -> bool:
-        """True if the scenario raised nothing and no promise was broken."""
+        """True if the scenario raised nothing, and nothing is wrong with its trees."""
+        if self.unprovoked and not self.allow_crashes:
+            return False
         return self.error is None and not self.violations
 
     @property
@@ -97,20 +105,34 @@ class Trace(Generic[T_co]):
         """The kind of failure, without circumstances: two runs with the same one fail alike."""
         if self.error is not None:
             return (type(self.error).__name__,)
-        return tuple(sorted({violation.invariant for violation in self.violations}))
+        if self.violations:
+            return tuple(sorted({violation.invariant for violation in self.violations}))
+        if self.unprovoked and not self.allow_crashes:
+            return (UnprovokedFailure.__name__, *sorted({e.path for e in self.unprovoked}))
+        return ()
 
-    def check(self) -> None:
+    def check(self, *, allow_crashes: bool | None = None) -> None:
         """Raise if anything is wrong with the run.
+
+        Args:
+            allow_crashes: Whether children may fail by themselves. Default: as the run was made,
+                and there `True`.
 
         Raises:
             InvariantViolated: A promise was broken.
+            UnprovokedFailure: A child failed by itself, and that is not allowed.
             BaseException: The exception of the scenario, with a note on how to repeat the run.
         """
-        if self.ok:
-            return
+        if allow_crashes is None:
+            allow_crashes = self.allow_crashes
         error = self.error
         if error is None:
-            error = InvariantViolated(self.violations)
+            if self.violations:
+                error = InvariantViolated(self.violations)
+            elif self.unprovoked and not allow_crashes:
+                error = UnprovokedFailure("\n".join(show_events(self.unprovoked)))
+            else:
+                return
         elif self.violations:
             error.add_note(str(InvariantViolated(self.violations)))
         note = f"to repeat this run: simulate(..., {self.replay})"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,23 +65,27 @@ def abandon_run() -> None:
 def bury(tasks: list[trio.lowlevel.Task]) -> None:
     """End the tasks of a run that was broken off.
 
-    The garbage collector would end each task in no order, with a complaint for each.
+    The garbage collector would end each task in no order, with a complaint for each. Complaints
+    about other objects still come out.
     """
     hook = sys.unraisablehook
-    sys.unraisablehook = _say_nothing
+    nurseries: list[Any] = [nursery for task in tasks for nursery in task.child_nurseries]
+    buried = {id(thing) for task in tasks for thing in (task, task.coro)} | set(map(id, nurseries))
+
+    def pass_on(unraisable: sys.UnraisableHookArgs) -> None:
+        if id(unraisable.object) not in buried:
+            hook(unraisable)
+
+    sys.unraisablehook = pass_on
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            nurseries: list[Any] = [nursery for task in tasks for nursery in task.child_nurseries]
-            for task in reversed(tasks):
-                _close(task)
-            tasks.clear()
-            for nursery in nurseries:
-                getattr(
-                    nursery, "_children", set()
-                ).clear()  # or the nursery would complain of them later
-            del nurseries
-            gc.collect()
+        for task in reversed(tasks):
+            _close(task)
+        tasks.clear()
+        for nursery in nurseries:
+            children: set[object] = getattr(nursery, "_children", set())
+            children.clear()  # or the nursery would complain of them later
+        nurseries.clear()
+        gc.collect()
     finally:
         sys.unraisablehook = hook
 
@@ -94,7 +97,3 @@ def _close(task: trio.lowlevel.Task) -> None:
         except BaseException:  # noqa: S112  # the task is closer to its end, whatever it raised
             continue
         return
-
-
-def _say_nothing(_: object) -> None:
-    """Ignore an error of a task that is being discarded."""
