@@ -146,6 +146,8 @@ ANYIO = ("anyio.pytest_plugin",)
 ASYNCIO = ("pytest_asyncio.plugin",)
 ASYNCIO_OPTIONS = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function")
 
+pytestmark = pytest.mark.slow  # each test is a pytest run of its own
+
 NEIGHBOURS = {
     "none": ((), ()),
     "trio": (TRIO, ()),
