@@ -87,6 +87,7 @@ help:
 	@echo "make mutants    plant bugs in the library; each has to be found; A=... for its arguments"
 	@echo "make bench      measure; A=... for its arguments"
 	@echo "make chaos      storms, stubborn children, full load, on the real clock; A=--full"
+	@echo "make deep-search  the search of the brain, for longer; A=\"--minutes 30\""
 	@echo "make soak       search for failures for a while; A=... for its arguments"
 	@echo "make slow-list  measure anew which tests are slow"
 	@echo "make release    VERSION=x.y.z: version, changelog, checks"
@@ -165,7 +166,7 @@ cover: wheel
 
 .PHONY: lowest
 lowest: wheel
-	$(call make-venv,$(LOWEST),--lowest core testing dev/pytest-timeout dev/pytest-xdist)
+	$(call make-venv,$(LOWEST),--lowest core tests)
 	$(call install-wheel,$(LOWEST))
 	$(call run-tests,$(LOWEST),,1,$(NO_SEARCHES) $(T))
 
@@ -180,7 +181,7 @@ other: wheel
 
 .PHONY: on-other
 on-other:
-	@"$(OTHER_PYTHON)" .ci/environment.py $(OTHER) core testing dev/pytest-timeout dev/pytest-xdist
+	@"$(OTHER_PYTHON)" .ci/environment.py $(OTHER) core tests
 	$(call install-wheel,$(OTHER))
 	$(call run-tests,$(OTHER),,2,$(NO_SEARCHES) $(T))
 
@@ -188,7 +189,7 @@ on-other:
 
 .PHONY: docs
 docs:
-	$(call make-venv,$(DOCS),core docs dev/pytest-timeout)
+	$(call make-venv,$(DOCS),core docs tests/pytest-timeout)
 	@rm -rf $(SITE)
 	$(DOCS)/bin/python -m sphinx -q --fail-on-warning --keep-going -b html docs $(SITE)
 	$(DOCS)/bin/python -m pytest -q tests/documentation
@@ -211,6 +212,10 @@ bench:
 .PHONY: mutants
 mutants: venv
 	$(FROM_HERE) $(PY) -m tests.mutants --jobs 2 $(A)
+
+.PHONY: deep-search
+deep-search: venv
+	PYTHONPATH=$(ROOT)/tests:$(ROOT) $(PY) -m brain.search --jobs 2 $(A)
 
 .PHONY: chaos
 chaos: venv

@@ -76,12 +76,12 @@ def dated(text: str, version: str, day: date) -> str:
             raise NotReady(f"{CHANGELOG.name}: move what is unreleased into the section {version}")
         match = found[version]
         return text[: match.start()] + heading + text[match.end() :]
-    match = found.get("Unreleased")
-    if match is None:
+    unreleased = found.get("Unreleased")
+    if unreleased is None:
         raise NotReady(f"{CHANGELOG.name} has no section [Unreleased]")
-    if not listed(text, match):
+    if not listed(text, unreleased):
         raise NotReady(f"{CHANGELOG.name}: nothing is listed as unreleased")
-    return text[: match.end()] + "\n\n" + heading + text[match.end() :]
+    return text[: unreleased.end()] + "\n\n" + heading + text[unreleased.end() :]
 
 
 def main() -> int:
