@@ -20,7 +20,7 @@ public names is first used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from trio_supervisor._lazy import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trio_supervisor._attempts.attempt import Heartbeat as Heartbeat
@@ -126,7 +126,9 @@ if TYPE_CHECKING:
     from trio_supervisor.children._threads import in_thread as in_thread
     from trio_supervisor.children._threads import thread_child as thread_child
 else:
-    from trio_supervisor._lazy import exports
+    from trio_supervisor._lazy import exports_on_demand
 
-    __all__, __getattr__, __dir__ = exports(__name__, ("children", "daemon", "testing"))
-    del exports
+    __getattr__, __dir__ = exports_on_demand(
+        __name__, ("children", "cli", "control", "daemon", "observe", "testing")
+    )
+    del exports_on_demand

@@ -22,15 +22,22 @@ type of a higher room is written ``trio_supervisor.Supervisor``: the facade impo
 from __future__ import annotations
 
 import sys
-from importlib import import_module
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
+
+# Not from `typing`, whose import takes as long as all else that a command line client imports.
+# Type checkers know the name.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, TypeVar
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
+
+def import_module(name: str) -> Any:
+    """Import a module by its full name."""
+    __import__(name)
+    return sys.modules[name]
 
 class _Noted:
     """Stands for a module while the list is read: each attribute is the place of a name."""
@@ -76,13 +83,29 @@ def exports(
         package: The package's full name.
         modules: Public modules in the package, imported when they are first asked for.
     """
-    places = public_names(package)
-    offered = sorted(name for name in places if not name.startswith("_"))
+    module_getattr, module_dir = exports_on_demand(package, modules)
+    names: Any = module_getattr("__all__")
+    return names, module_getattr, module_dir
+
+
+def exports_on_demand(
+    package: str, modules: tuple[str, ...] = ()
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__``; the list of names is read when it is first needed.
+
+    The command line client imports the package in every call, and needs none of its names.
+    """
+    places: dict[str, tuple[str, str]] = {}
 
     def module_getattr(name: str) -> object:
-        if name in places:
+        if not places:
+            places.update(public_names(package))
+        value: object
+        if name == "__all__":
+            value = sorted(each for each in places if not each.startswith("_"))
+        elif name in places:
             module, attribute = places[name]
-            value: object = getattr(import_module(module), attribute)
+            value = getattr(import_module(module), attribute)
         elif name in modules:
             return import_module(f"{package}.{name}")
         else:
@@ -91,10 +114,11 @@ def exports(
         return value
 
     def module_dir() -> list[str]:
+        module_getattr("__all__")
         dunder = {name for name in vars(sys.modules[package]) if name.startswith("__")}
         return sorted({*dunder, *places, *modules})
 
-    return offered, module_getattr, module_dir
+    return module_getattr, module_dir
 
 
 def public(of: T) -> T:
@@ -113,7 +137,7 @@ def public(of: T) -> T:
                 function = member.fget
             elif isinstance(member, classmethod | staticmethod):
                 function = member.__func__
-            if isinstance(function, FunctionType) and function.__module__ == module:
+            if isinstance(function, type(public)) and function.__module__ == module:
                 _mark(function, module, package)
         _make_resolvable(vars(of).get("__annotations__", {}), module)
         named.__module__ = package
@@ -148,6 +172,8 @@ def resolvable(annotation: Any, module: str) -> Any:
     Builtin types resolve anywhere. Only other texts are worth a `ForwardRef`, which costs a
     compilation when it is made.
     """
+    from typing import ForwardRef  # noqa: PLC0415 - see above
+
     if isinstance(annotation, str) and any(c.isupper() for c in annotation.replace("None", "")):
         return ForwardRef(annotation, module=module, is_class=True)
     parts = getattr(annotation, "__args__", ())

@@ -221,7 +221,7 @@ def test_the_facade_offers_public_names_once() -> None:
     names = [alias.name for _, alias in facade_imports()]
     assert len(names) == len(set(names))
     assert not [name for name in names if name.startswith("_")]
-    assert sorted(names) == sorted(vars(trio_supervisor)["__all__"])
+    assert sorted(names) == sorted(trio_supervisor.__all__)
 
 
 def test_what_the_facade_hands_out_is_what_type_checkers_take_it_for() -> None:
@@ -236,5 +236,5 @@ def test_what_the_facade_hands_out_is_what_type_checkers_take_it_for() -> None:
 def test_dir_lists_the_public_names_and_nothing_else() -> None:
     listed = [name for name in dir(trio_supervisor) if not name.startswith("__")]
     packages = [package.partition(".")[2] for package in public_packages()[1:]]
-    assert listed == sorted({*vars(trio_supervisor)["__all__"], *packages})
+    assert listed == sorted({*trio_supervisor.__all__, *packages})
     assert "__version__" in dir(trio_supervisor)

@@ -135,6 +135,11 @@ def fields_of(cls: type[Record]) -> list[tuple[str, str]]:
     return [(name, written[name]) for name in cls.__match_args__]
 
 
+def as_written(annotation: Any) -> str:
+    """An annotation as text; those of public classes may have become forward references."""
+    return str(getattr(annotation, "__forward_arg__", annotation))
+
+
 def value_from(annotation: str, value: Any, owner: str, name: str) -> Any:
     """One field's value from its JSON form.
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from trio_supervisor._events import exits
-from trio_supervisor._events.plain import SCHEMA, fields_of
+from trio_supervisor._events.plain import SCHEMA, as_written, fields_of
 from trio_supervisor._events.shutdown import ChildShutdown, ShutdownReport
 from trio_supervisor._events.snapshot import (
     ChildSnapshot,
@@ -113,7 +113,7 @@ def _object(fields: list[tuple[str, str]], head: dict[str, Any] | None = None) -
 
 
 def _snapshot(cls: Any) -> dict[str, Any]:
-    properties = {field.name: _type_of(str(field.type)) for field in attrs.fields(cls)}
+    properties = {field.name: _type_of(as_written(field.type)) for field in attrs.fields(cls)}
     required = [name for name in properties if name not in {"time", "wall", "previous"}]
     derived = {"age": _SECONDS, "since_at": _DATE, "starts_in": _SECONDS, "until_at": _DATE}
     return {"properties": {**properties, **derived}, "required": required}

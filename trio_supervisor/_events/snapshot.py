@@ -16,6 +16,7 @@ import attrs
 from trio_supervisor._errors import ChildNotFound, SpecError
 from trio_supervisor._events.plain import (
     SCHEMA,
+    as_written,
     at_of,
     check_schema,
     number,
@@ -278,7 +279,7 @@ def _values_from(
         if name in skip or name == "state":
             continue
         if name in data:
-            values[name] = value_from(str(field.type), data[name], owner, name)
+            values[name] = value_from(as_written(field.type), data[name], owner, name)
         elif field.default is attrs.NOTHING:
             raise SpecError(name, None, f"a {field.type}", owner=owner)
     return values
