@@ -39,6 +39,7 @@ def import_module(name: str) -> Any:
     __import__(name)
     return sys.modules[name]
 
+
 class _Noted:
     """Stands for a module while the list is read: each attribute is the place of a name."""
 

@@ -21,11 +21,13 @@ from trio_supervisor._runtime.open import open_supervisor
 from trio_supervisor._runtime.views import stacks_below
 from trio_supervisor._specs.supervisor import SupervisorSpec
 from trio_supervisor._text import one_line, some, text_of
+from trio_supervisor.daemon._control import control_socket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from trio_supervisor._events.shutdown import ShutdownReport
+    from trio_supervisor._runtime.journal_file import JournalFile
     from trio_supervisor._runtime.supervisor import Supervisor
 
 _log = logging.getLogger("trio_supervisor.daemon")
@@ -48,7 +50,11 @@ class ExitCode(IntEnum):
 
 @public
 def run(
-    spec: SupervisorSpec | Callable[[], SupervisorSpec], *, log_level: int | str = logging.INFO
+    spec: SupervisorSpec | Callable[[], SupervisorSpec],
+    *,
+    log_level: int | str = logging.INFO,
+    control: bool | str = True,
+    journal: int | JournalFile | None = None,
 ) -> None:
     """Run a tree as this process until it has ended; then return, or exit with a code saying how.
 
@@ -85,6 +91,11 @@ def run(
         spec: The tree, or a function that declares it. Only with the function can an error in the
             declaration become exit code 2: otherwise it is raised before `run` is even called.
         log_level: As for `logging.basicConfig`; ignored if logging is configured already.
+        control: Whether to serve the control socket, for the command ``trio-supervisor``; or the
+            socket's path. Only this user and root can connect. If the default socket cannot be
+            made, the log says so and the tree runs without; a path that is given must work.
+            Default: true.
+        journal: As for `open_supervisor`: how many events are kept in memory, or a `JournalFile`.
 
     Raises:
         SystemExit: For every exit code but 0.
@@ -110,7 +121,7 @@ def run(
         raise SystemExit(ExitCode.BAD_SPEC) from None
     ending = _Ending(tree.name)
     try:
-        trio.run(_main, tree, ending)
+        trio.run(_main, tree, ending, control, journal)
     except Exception as error:
         ending.error = error
     except (BaseExceptionGroup, SystemExit) as error:
@@ -237,14 +248,24 @@ def _stop_signals() -> list[signal.Signals]:
     return found
 
 
-async def _main(spec: SupervisorSpec, ending: _Ending) -> None:
+async def _main(
+    spec: SupervisorSpec,
+    ending: _Ending,
+    control: bool | str,
+    journal: int | JournalFile | None,
+) -> None:
     failed: BaseException | None = None
     with trio.open_signal_receiver(*_stop_signals()) as signals:
         # Outside of the supervisor's block, which a failing tree cancels: its stop can take long,
         # and the operator must be heard as long as it takes.
         async with trio.open_nursery() as nursery:
             try:
-                async with open_supervisor(spec, wait_ready=False) as supervisor:
+                async with (
+                    control_socket(control, spec.name) as server,
+                    open_supervisor(spec, wait_ready=False, journal=journal) as supervisor,
+                ):
+                    if server is not None:
+                        server.attach(supervisor)
                     nursery.start_soon(_obey, signals, supervisor, ending)  # noqa: ASYNC111
                     await _attend(supervisor, ending)
             except BaseException as error:  # noqa: ASYNC103 - raised below, bare

@@ -1,0 +1,198 @@
+"""Verbs that only look. What takes time in proportion to the tree is rendered in a thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trio_supervisor._attempts.stacks import stacks_of
+from trio_supervisor._events.plain import number
+from trio_supervisor._events.snapshot import ChildState, SupervisorState
+from trio_supervisor.control._names import find, slots_below
+from trio_supervisor.control.protocol import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from trio_supervisor._events.snapshot import ChildSnapshot, SupervisorSnapshot
+    from trio_supervisor._runtime.child_slot import Slot, View
+    from trio_supervisor._runtime.supervisor import Supervisor
+    from trio_supervisor.control.protocol import Request
+
+_SERVES = frozenset({ChildState.READY, ChildState.DONE})
+LONG_UNRESPONSIVE = 30.0
+"""Seconds of being unresponsive after which a child makes the whole process count as not alive."""
+
+
+async def read(supervisor: Supervisor, request: Request) -> Any:
+    """Carry out a verb that only looks.
+
+    Raises:
+        ProtocolError: A name is wrong, or a condition is not met.
+    """
+    return await _READ[request.verb](supervisor, request.args)
+
+
+async def _ping(supervisor: Supervisor, args: dict[str, Any]) -> Any:
+    await trio.lowlevel.checkpoint()
+    return {"tree": supervisor.path}
+
+
+async def _tree(supervisor: Supervisor, args: dict[str, Any]) -> Any:
+    slots = find(supervisor._shell, args.get("names", ()))
+    chosen = {slot.life.path for slot in slots}
+    now = trio.current_time()
+    facts = {s.life.path: _live_facts(s, now) for s in slots_below(supervisor._shell)}
+    return await trio.to_thread.run_sync(_tree_as_dict, supervisor.state(), facts, chosen)
+
+
+def _live_facts(slot: Slot, now: float) -> dict[str, Any]:
+    """What a child's line shows beside its snapshot: its restart window and its last heartbeat."""
+    facts: dict[str, Any] = {}
+    window, attempt = slot.life.window, slot.attempt
+    if window is not None:
+        facts["used"] = window.used(now)
+        facts["limit"] = window.limit.max_restarts
+        facts["within"] = number(window.limit.within)
+    if attempt is not None and attempt.beat_at is not None:
+        facts["heartbeat_age"] = now - attempt.beat_at
+    return facts
+
+
+def _tree_as_dict(
+    snapshot: SupervisorSnapshot, facts: dict[str, dict[str, Any]], chosen: set[str]
+) -> dict[str, Any]:
+    plain = snapshot.to_dict()
+    found: list[dict[str, Any]] = []
+    pending = [plain]
+    for supervisor in pending:
+        for child in supervisor["children"]:
+            child.update(facts.get(child["path"], {}))
+            if child["path"] in chosen:
+                found.append(child)
+            if child["supervisor"] is not None:
+                pending.append(child["supervisor"])
+    if chosen:
+        plain["children"] = found
+    return plain
+
+
+async def _stacks(supervisor: Supervisor, args: dict[str, Any]) -> Any:
+    await trio.lowlevel.checkpoint()
+    shell = supervisor._shell
+    chosen: dict[Slot, None] = {}
+    for slot in find(shell, args["names"]) if args.get("names") else slots_below(shell):
+        chosen[slot] = None
+        if slot.nested is not None:
+            chosen.update(dict.fromkeys(slots_below(slot.nested)))
+    return {
+        "children": [
+            {
+                "path": slot.life.path,
+                "state": slot.life.state.value,
+                "unresponsive": slot.life.is_unresponsive,
+                "tasks": list(stacks_of(slot.attempt)),
+            }
+            for slot in chosen
+            if slot.attempt is not None and slot.nested is None
+        ]
+    }
+
+
+async def _names(supervisor: Supervisor, args: dict[str, Any]) -> Any:
+    await trio.lowlevel.checkpoint()
+    most = args.get("limit", 1000)
+    names: list[str] = []
+    for slot in slots_below(supervisor._shell):
+        if len(names) >= most:
+            break
+        names.append(slot.life.path)
+    return {"names": names}
+
+
+# ---------------------------------------------------------------- conditions
+
+
+def readiness_of(snapshot: SupervisorSnapshot) -> list[dict[str, Any]]:
+    """Return what keeps a tree from being ready: path, state and reason of each; empty if nothing.
+
+    Ready means that every supervisor has completed its first start and every child is ready or
+    done. A child that an operator has stopped serves nobody, so the tree is not ready.
+    """
+    return list(_not_ready(snapshot))
+
+
+def _not_ready(supervisor: SupervisorSnapshot) -> Iterator[dict[str, Any]]:
+    if supervisor.state is not SupervisorState.RUNNING:
+        yield {"path": supervisor.path, "state": supervisor.state.value, "why": supervisor.reason}
+    for child in supervisor.children:
+        if child.state not in _SERVES:
+            yield {"path": child.path, "state": child.state.value, "why": _why(child)}
+        elif child.supervisor is not None:
+            yield from _not_ready(child.supervisor)
+
+
+def _why(child: ChildSnapshot) -> str:
+    if child.waiting_for:
+        return f"waits for {', '.join(child.waiting_for)}"
+    return child.reason or child.last_exit
+
+
+async def _ready(supervisor: Supervisor, args: dict[str, Any]) -> Any:
+    await trio.lowlevel.checkpoint()
+    missing = readiness_of(supervisor.state())
+    if args.get("names"):
+        wanted = [f"{slot.life.path}/" for slot in find(supervisor._shell, args["names"])]
+        missing = [m for m in missing if f"{m['path']}/".startswith(tuple(wanted))]
+    return {"ready": not missing, "missing": missing}
+
+
+async def _live(supervisor: Supervisor, args: dict[str, Any]) -> Any:
+    await trio.lowlevel.checkpoint()
+    now = trio.current_time()
+    stuck = [
+        {"path": slot.life.path, "seconds": now - slot.life.since}
+        for slot in slots_below(supervisor._shell)
+        if slot.life.is_unresponsive and now - slot.life.since > LONG_UNRESPONSIVE
+    ]
+    return {"live": not stuck, "unresponsive": stuck}
+
+
+async def _wait(supervisor: Supervisor, args: dict[str, Any]) -> Any:
+    slots = find(supervisor._shell, args.get("names", ()))
+    if not slots:
+        raise ProtocolError("bad_request", "wait needs the name of a child")
+    states = args.get("states", ("ready",))
+    seconds = args.get("timeout")
+    with trio.CancelScope() as scope:
+        if seconds is not None:
+            scope.deadline = trio.current_time() + seconds
+        for slot in slots:
+            await slot.wait(_in(states))
+    shown = [{"path": slot.life.path, "state": slot.life.state.value} for slot in slots]
+    if scope.cancelled_caught:
+        raise ProtocolError("timed_out", f"timed out after {seconds:g}s: {_in_words(shown)}")
+    if any(each["state"] not in states for each in shown):
+        raise ProtocolError("not_met", f"it will not happen by itself: {_in_words(shown)}")
+    return {"children": shown}
+
+
+def _in(states: tuple[str, ...]) -> Callable[[View], bool]:
+    """A condition: in one of ``states``, or where that can no longer happen by itself."""
+    return lambda view: view.state.value in states or view.closed or view.is_at_rest
+
+
+def _in_words(shown: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{each['path']} is {each['state']}" for each in shown)
+
+
+_READ = {
+    "ping": _ping,
+    "tree": _tree,
+    "stacks": _stacks,
+    "names": _names,
+    "ready": _ready,
+    "live": _live,
+    "wait": _wait,
+}
