@@ -247,7 +247,7 @@ def no_answer(patch: pytest.MonkeyPatch) -> None:
 
 def returns_at_once(patch: pytest.MonkeyPatch) -> None:
     async def stop(slot: Any, reason: str) -> None:
-        await commands._give(slot, messages.StopChild(slot.life.name, reason))
+        await commands.give(slot, messages.StopChild(slot.life.name, reason))
 
     patch.setattr(commands, "stop", stop)
 

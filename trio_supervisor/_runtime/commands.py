@@ -41,25 +41,25 @@ if TYPE_CHECKING:
 
 async def stop(slot: Slot, reason: str) -> None:
     """Take the child down, and wait until its attempt has ended."""
-    reply = await _give(slot, o.StopChild(slot.life.name, reason))
-    await _await_effect(reply, lambda view: _is_down(view, reply))
+    reply = await give(slot, o.StopChild(slot.life.name, reason))
+    await _await_effect(reply, lambda view: is_down(view, reply))
 
 
 async def quarantine(slot: Slot, reason: str) -> None:
     """Take the child down for inspection, and wait until its attempt has ended."""
-    reply = await _give(slot, o.QuarantineChild(slot.life.name, reason))
-    await _await_effect(reply, lambda view: _is_down(view, reply))
+    reply = await give(slot, o.QuarantineChild(slot.life.name, reason))
+    await _await_effect(reply, lambda view: is_down(view, reply))
 
 
 async def remove(slot: Slot, reason: str) -> None:
     """Stop the child, and wait until it is forgotten."""
-    reply = await _give(slot, o.RemoveChild(slot.life.name, reason))
+    reply = await give(slot, o.RemoveChild(slot.life.name, reason))
     await _await_effect(reply, lambda view: view.state is ChildState.REMOVED)
 
 
 async def restart(slot: Slot, reason: str) -> None:
     """Start a new attempt, and wait until one is ready or the child is at rest."""
-    reply = await _give(slot, o.RestartChild(slot.life.name, reason))
+    reply = await give(slot, o.RestartChild(slot.life.name, reason))
     wanted = slot.life.generation
 
     def is_ready(view: View) -> bool:
@@ -71,7 +71,7 @@ async def restart(slot: Slot, reason: str) -> None:
 
 
 @enable_ki_protection
-async def _give(slot: Slot, command: o.Command) -> Reply:
+async def give(slot: Slot, command: o.Command) -> Reply:
     """Post ``command``, which is about the child of ``slot``, and wait until it is accepted."""
     shell = slot.shell
     if shell.slots.get(slot.life.name) is not slot:
@@ -89,7 +89,7 @@ async def _give(slot: Slot, command: o.Command) -> Reply:
     return reply
 
 
-def _is_down(view: View, reply: Reply) -> bool:
+def is_down(view: View, reply: Reply) -> bool:
     """Whether the attempt that the command was to stop is gone; another may have started since."""
     return not view.live or view.attempt != reply.attempt
 

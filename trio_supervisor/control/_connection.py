@@ -70,12 +70,12 @@ class Incoming:
             nursery.start_soon(watch)
             try:
                 result.append(await work())
-            except ProtocolError as error:
+            except Exception as error:  # raised below, outside of the nursery, which would wrap it
                 result.append(error)
             nursery.cancel_scope.cancel("answered")
         if not result:
             raise BrokenPipeError
-        if isinstance(result[0], ProtocolError):
+        if isinstance(result[0], Exception):
             raise result[0]
         return result[0]
 

@@ -15,6 +15,7 @@ import stat
 from typing import TYPE_CHECKING, final
 
 from trio_supervisor._errors import SupervisorError
+from trio_supervisor._lazy import public
 from trio_supervisor.control import paths
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _BACKLOG = 64
 
 
+@public
 class SocketInUse(SupervisorError):
     """Another process serves this socket, or something else lies at its path."""
 

@@ -7,7 +7,7 @@ work as expected falls back to `json` itself.
 
 from __future__ import annotations
 
-from trio_supervisor._lazy import TYPE_CHECKING
+from trio_supervisor._lazy import TYPE_CHECKING, public
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +17,7 @@ VERSION = 1
 """Of the protocol."""
 
 
+@public
 class ProtocolError(Exception):
     """A request that cannot be carried out, as the client is told.
 

@@ -80,7 +80,7 @@ async def _give(slot: Slot, request: Request, peer: Peer) -> Callable[[], Awaita
         made.grace = args["grace"]
     try:
         with on_behalf_of(peer.user, peer.uid, peer.pid):
-            reply = await give(slot.shell, slot, made, None)
+            reply = await give(slot, made)
     except SupervisorError as error:
         raise ProtocolError("refused", str(error)) from None
     wanted = slot.life.generation

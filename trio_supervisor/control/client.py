@@ -13,7 +13,9 @@ try:  # `socket` turns constants into enumerations, which takes longer than to c
 except ImportError:  # pragma: no cover - not in every Python
     import socket  # type: ignore[no-redef]
 
-from trio_supervisor._lazy import TYPE_CHECKING
+from collections.abc import Iterator
+
+from trio_supervisor._lazy import TYPE_CHECKING, public
 from trio_supervisor.control import paths
 from trio_supervisor.control._messages import (
     EXIT_CODES,
@@ -23,12 +25,14 @@ from trio_supervisor.control._messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any, Self
+    from typing import Any
+else:
+    Any = object  # for those who ask for type hints at run time
 
 _CHUNK = 1 << 16
 
 
+@public
 class ControlError(Exception):
     """A request that was not carried out.
 
@@ -47,6 +51,7 @@ class ControlError(Exception):
         self.exit_code = EXIT_CODES.get(code, 1)
 
 
+@public
 class DaemonUnreachable(ControlError):
     """There is no daemon at the other end, or it does not answer."""
 
@@ -54,6 +59,7 @@ class DaemonUnreachable(ControlError):
         super().__init__("unreachable", message)
 
 
+@public
 class ControlClient:
     """A connection to the control socket of a running tree.
 
@@ -80,7 +86,7 @@ class ControlClient:
         self._rest = b""
         self._number = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> ControlClient:  # noqa: PYI034 - `Self` would take `typing`
         return self
 
     def __exit__(self, *_: object) -> None:

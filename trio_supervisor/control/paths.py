@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 
-from trio_supervisor._lazy import TYPE_CHECKING
+from trio_supervisor._lazy import TYPE_CHECKING, public
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,7 @@ LONGEST = 107
 """Bytes of a socket's path, at most: what the kernel's address structure has room for."""
 
 
+@public
 class UnsafeDirectory(Exception):
     """The directory of sockets cannot be trusted; the message says why."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, final
@@ -19,7 +20,8 @@ import trio
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._lazy import public
 from trio_supervisor._logging.safe import say
-from trio_supervisor._runtime.block import open_supervisor
+from trio_supervisor._runtime.open import open_supervisor
+from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._specs.child import ChildSpec
 from trio_supervisor._specs.supervisor import SupervisorSpec
 from trio_supervisor._text import one_line
@@ -37,10 +39,7 @@ from trio_supervisor.control.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from trio_supervisor._events.fold import RawEvent
-    from trio_supervisor._runtime.supervisor import Supervisor
     from trio_supervisor.control._peer import Peer
 
 _log = logging.getLogger("trio_supervisor.control")
@@ -338,10 +337,10 @@ class _OwnSupervisor:
         enclosure: Any = open_supervisor(SupervisorSpec("control", [child]))
         self._enclosure = enclosure
         self._enclosure._shell.tree.journal.tap = _log_failure
+        self._enclosure.on_failure = _broke_down
 
     async def __aenter__(self) -> None:
-        supervisor: Supervisor = await self._enclosure.__aenter__()
-        supervisor._shell.on_failure = _broke_down
+        await self._enclosure.__aenter__()
 
     async def __aexit__(self, *exc: object) -> bool:
         with trio.CancelScope(shield=True):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
+import trio_supervisor
 from trio_supervisor._errors import SpecError, SupervisorClosed, TaskFailure
 from trio_supervisor._events.exits import leaves
 from trio_supervisor._lazy import public
@@ -54,7 +55,7 @@ def run(
     *,
     log_level: int | str = logging.INFO,
     control: bool | str = True,
-    journal: int | JournalFile | None = None,
+    journal: int | trio_supervisor.JournalFile | None = None,
 ) -> None:
     """Run a tree as this process until it has ended; then return, or exit with a code saying how.
 
