@@ -117,7 +117,9 @@ if TYPE_CHECKING:
     from trio_supervisor._specs.supervisor import SupervisorSpec as SupervisorSpec
     from trio_supervisor._version import __version__ as __version__
     from trio_supervisor.children._failures import ProcessFailed as ProcessFailed
+    from trio_supervisor.children._failures import RemoteError as RemoteError
     from trio_supervisor.children._holding import holding as holding
+    from trio_supervisor.children._in_process import in_process as in_process
     from trio_supervisor.children._periodic import every as every
     from trio_supervisor.children._plain import plain as plain
     from trio_supervisor.children._process import process as process

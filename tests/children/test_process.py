@@ -49,6 +49,8 @@ from trio_supervisor.children import ProcessFailed, process
 from trio_supervisor.children._program import ExitStatus
 from trio_supervisor.testing import Behaviour, with_bodies
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from trio_supervisor import ChildRunReport
     from trio_supervisor._attempts.runner import ChildRunHandle

@@ -12,6 +12,7 @@ wrapped code, and it knows whether that code can react to a stop request.
 | `in_thread` | blocking functions | as the spec says | learns of it through `thread_child` |
 | `every` | jobs to run at intervals | when the attempt starts | finishes its run |
 | `process` | external programs | as told by a port, a line, ... | gets a signal |
+| `in_process` | async functions that may block or crash | as the spec says | learns of it |
 
 A function given to `serving` returns by itself if it has a parameter to wait for, named with
 ``stop=``; `serve_tcp` and `serve_listeners` do. "Is cancelled" means that a ``grace`` above 0 could
@@ -26,7 +27,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trio_supervisor.children._failures import ProcessFailed as ProcessFailed
+    from trio_supervisor.children._failures import RemoteError as RemoteError
     from trio_supervisor.children._holding import holding as holding
+    from trio_supervisor.children._in_process import in_process as in_process
     from trio_supervisor.children._periodic import Schedule as Schedule
     from trio_supervisor.children._periodic import every as every
     from trio_supervisor.children._plain import plain as plain

@@ -21,3 +21,8 @@ def check_target(adapter: str, target: object, expected: str, *, sync: bool = Fa
     """
     if not callable(target) or (sync and iscoroutinefunction(target)):
         raise SpecError("run", target, expected, owner=f"{adapter}()")
+
+
+def is_number(value: object) -> bool:
+    """Whether ``value`` can be seconds: a number, and not a truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

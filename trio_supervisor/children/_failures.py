@@ -40,3 +40,20 @@ class ProcessFailed(TaskFailure):
         self.signal = signal
         self.core_dumped = core_dumped
         self.stderr = tuple(stderr)
+
+
+@public
+@final
+class RemoteError(Exception):
+    """Stands for an exception of an `in_process` child that cannot be brought over.
+
+    An exception that can be pickled arrives as itself. In both cases a note has the traceback of
+    the other process.
+
+    Attributes:
+        type_name: The qualified name of the exception's type.
+    """
+
+    def __init__(self, message: str = "", *, type_name: str = "") -> None:
+        super().__init__(message)
+        self.type_name = type_name

@@ -14,7 +14,7 @@ from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 from trio_supervisor._specs.body import Body, label_of
 from trio_supervisor._specs.policy import ReadinessPolicy
-from trio_supervisor.children._check import check_target
+from trio_supervisor.children._check import check_target, is_number
 
 if TYPE_CHECKING:
     from trio_supervisor._attempts.context import ChildContext
@@ -163,15 +163,11 @@ def every(
     """
     check_target("every", async_fn, "an async function, and its arguments after it")
     label = f"every({seconds!r}, {label_of(async_fn)})"
-    if not _is_number(seconds) or not 0 < seconds < inf:
+    if not is_number(seconds) or not 0 < seconds < inf:
         raise SpecError("seconds", seconds, "seconds > 0", owner=label)
-    if not _is_number(jitter) or not 0 <= jitter < seconds:
+    if not is_number(jitter) or not 0 <= jitter < seconds:
         raise SpecError("jitter", jitter, f"seconds >= 0 and less than {seconds:g}", owner=label)
     if overlap not in ("skip", "wait"):
         raise SpecError("overlap", overlap, "'skip' or 'wait'", owner=label)
     body = _Every(seconds, async_fn, args, jitter, overlap, bool(at_once))
     return Body(body, label, ReadinessPolicy.EXPLICIT, hears_stop=True, can_heartbeat=True)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import secrets
 import signal
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,18 +18,12 @@ from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 from trio_supervisor._specs.body import Body
 from trio_supervisor._specs.policy import ReadinessPolicy
-from trio_supervisor.children import _guardian as guardian
 from trio_supervisor.children._failures import ProcessFailed
+from trio_supervisor.children._group import Group, inherited_environment
 from trio_supervisor.children._notify import NotifySocket
-from trio_supervisor.children._output import Output
-from trio_supervisor.children._program import (
-    TOKEN_VARIABLE,
-    ExitStatus,
-    Program,
-    end_escaped,
-)
+from trio_supervisor.children._program import Program
 from trio_supervisor.children._readiness import Answers, Makes, Writes
-from trio_supervisor.children._spawner import ExitLostError, Launch, check_platform, launch
+from trio_supervisor.children._spawner import check_platform
 
 if TYPE_CHECKING:
     from trio_supervisor._attempts.context import ChildContext
@@ -40,16 +33,6 @@ Command: TypeAlias = Sequence[str | os.PathLike[str]]
 
 _REST_GRACE: Final = 1.0
 """Seconds that the rest of a group gets after its leader has ended by itself."""
-
-# What belongs to this process alone: a program would take them for its own.
-_NOT_INHERITED: Final = (
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-)
 
 _log = logging.getLogger("trio_supervisor.children")
 
@@ -109,10 +92,7 @@ class _Run:
     def __init__(self, what: _Process, child: ChildContext) -> None:
         self._what = what
         self._child = child
-        self._token = f"{guardian.token()}.{secrets.token_hex(8)}"
-        self._label = what.command[0].rpartition("/")[2]
-        self._program: Program
-        self._output: Output
+        self._group = Group(child, what.command[0].rpartition("/")[2])
         self._notify: NotifySocket | None = None
         self._ready_when: Answers | Writes | Makes | None = what.ready_when
         if what.ready_file is not None:
@@ -124,48 +104,30 @@ class _Run:
             await self._ready_when.before()
         with ExitStack() as stack:
             if what.notify:
-                self._notify = NotifySocket(self._token)
+                self._notify = NotifySocket(self._group.token)
                 stack.callback(self._notify.close)
-            await self._launch()
+            await self._group.start(
+                what.command,
+                env=self._environment(),
+                cwd=what.cwd,
+                output=what.output,
+                level=what.output_level,
+            )
             try:
                 async with trio.open_nursery() as nursery:
                     await self._watch(nursery)
                     nursery.cancel_scope.cancel("the program has ended")
             finally:
-                await self._end()
+                await self._group.end()
         self._judge()
 
-    # ---- start
-
-    async def _launch(self) -> None:
-        what = self._what
-        plan = Launch(what.command, self._environment(), what.cwd, what.output)
-        try:
-            launched = await launch(plan)
-        except ExitLostError as error:
-            raise _failure(self._label, ExitStatus(), ()) from error
-        except (OSError, ValueError) as error:
-            problem = getattr(error, "strerror", None) or str(error)
-            place = getattr(error, "filename", None) or what.command[0]
-            raise ProcessFailed(
-                f"cannot start {self._label}: {problem}: {place!r}", category="start"
-            ) from error
-        self._program = Program(launched.pid, launched.pidfd)
-        child = self._child
-        self._output = Output(child.path, child.attempt, what.output_level, launched.pid)
-        for name, descriptor in (("stdout", launched.stdout), ("stderr", launched.stderr)):
-            if descriptor is not None:
-                self._output.add(name, descriptor)
-
     def _environment(self) -> dict[str, str]:
-        env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+        env = inherited_environment()
         for name, changed in self._what.env:
             if changed is None:
                 env.pop(name, None)
             else:
                 env[name] = changed
-        inherited = env.get(TOKEN_VARIABLE)
-        env[TOKEN_VARIABLE] = f"{inherited}:{self._token}" if inherited else self._token
         if self._notify is not None:
             env["NOTIFY_SOCKET"] = self._notify.address
             silence = self._child._attempt.spec.stale_after
@@ -176,9 +138,8 @@ class _Run:
     # ---- while it runs
 
     async def _watch(self, nursery: trio.Nursery) -> None:
-        for stream in self._output.streams:
-            nursery.start_soon(stream.read)
-        nursery.start_soon(self._output.write)
+        program = self._group.program
+        self._group.read_output(nursery)
         if self._notify is not None:
             nursery.start_soon(self._listen)
         if self._ready_when is not None:
@@ -186,27 +147,27 @@ class _Run:
         elif self._notify is None:
             self._report_ready()
         nursery.start_soon(self._stop_when_asked)
-        await self._program.wait_ended()
+        await program.wait_ended()
         if self._notify is not None:
             self._hear(self._notify)  # while its sender can still be found
-        self._program.collect()
+        program.collect()
         if self._child.stop_requested:
-            await self._program.wait_group()
-        elif self._program.signal_group(self._what.stop_signal):
+            await program.wait_group()
+        elif program.signal_group(self._what.stop_signal):
             with trio.move_on_after(_REST_GRACE):
-                await self._program.wait_group()
+                await program.wait_group()
 
     def _report_ready(self) -> None:
-        self._child.ready(RunningProcess(self._program, self._label))
+        self._child.ready(RunningProcess(self._group.program, self._group.label))
 
     async def _wait_ready(self, when: Answers | Writes | Makes) -> None:
-        await when.wait(self._output)
+        await when.wait(self._group.output)
         self._report_ready()
 
     async def _stop_when_asked(self) -> None:
         await self._child.wait_stop_requested()
-        self._program.signal_group(self._what.stop_signal)
-        self._program.signal_group(signal.SIGCONT)  # a stopped process hears nothing else
+        self._group.program.signal_group(self._what.stop_signal)
+        self._group.program.signal_group(signal.SIGCONT)  # a stopped process hears nothing else
 
     async def _listen(self) -> None:
         assert self._notify is not None
@@ -221,7 +182,7 @@ class _Run:
                     "%s: notification of process %d ignored: it is not in the group of %s",
                     self._child.path,
                     said.pid,
-                    self._label,
+                    self._group.label,
                 )
                 continue
             fields = said.fields
@@ -231,7 +192,8 @@ class _Run:
                 self._child.heartbeat(fields.get("STATUS"))
             elif fields.get("WATCHDOG") == "trigger":
                 raise ProcessFailed(
-                    f"{self._label} asked to be restarted (WATCHDOG=trigger)", category="watchdog"
+                    f"{self._group.label} asked to be restarted (WATCHDOG=trigger)",
+                    category="watchdog",
                 )
             if fields.get("EXTEND_TIMEOUT_USEC", "").isdecimal():
                 self._child.extend_start_timeout(int(fields["EXTEND_TIMEOUT_USEC"]) / 1_000_000)
@@ -240,59 +202,22 @@ class _Run:
 
     def _is_ours(self, pid: int) -> bool:
         try:
-            return os.getpgid(pid) == self._program.pid
+            return os.getpgid(pid) == self._group.program.pid
         except OSError:
             return False  # it has ended; a sender that ends at once needs BARRIER=1
 
     # ---- the end
 
-    async def _end(self) -> None:
-        with trio.CancelScope(shield=True):
-            path, program = self._child.path, self._program
-            if not await program.kill():
-                _log.error("%s: processes of its group %d cannot be ended", path, program.pid)
-            escaped = await trio.to_thread.run_sync(self._end_others)
-            if escaped:
-                _log.warning(
-                    "%s: ended %d processes that had left its group: %s",
-                    path,
-                    len(escaped),
-                    ", ".join(escaped),
-                )
-            program.close()
-            await self._output.finish()
-
-    def _end_others(self) -> list[str]:
-        escaped = end_escaped(self._token)
-        guardian.unwatch(self._program.pid)
-        return escaped
-
     def _judge(self) -> None:
         """Return if the program has done its work or was stopped by us, raise otherwise."""
-        status = self._program.status
+        status = self._group.program.status
         assert status is not None
         if status.code in self._what.ok_codes:
             return
         ours = self._what.stop_signal
         if self._child.stop_requested and (status.signal == ours or status.code == 128 + ours):
             return
-        raise _failure(self._label, status, tuple(self._output.tail))
-
-
-def _failure(label: str, status: ExitStatus, stderr: tuple[str, ...]) -> ProcessFailed:
-    category = "lost" if not status.is_known else "exit" if status.signal is None else "signal"
-    last = next((line for line in reversed(stderr) if line.strip()), "")
-    error = ProcessFailed(
-        f"{label} {status.describe()}" + (f"; stderr: {last}" if last else ""),
-        category=category,
-        exit_code=status.code,
-        signal=status.signal,
-        core_dumped=status.core,
-        stderr=stderr,
-    )
-    if len(stderr) > 1:
-        error.add_note("the last lines of its standard error:\n  " + "\n  ".join(stderr))
-    return error
+        raise self._group.failure(status)
 
 
 @public

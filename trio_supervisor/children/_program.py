@@ -84,6 +84,12 @@ class Program:
         """Wait until the process has ended. A checkpoint; cancelling it changes nothing."""
         await trio.lowlevel.wait_readable(self._pidfd)
 
+    def has_ended(self) -> bool:
+        """Whether the process has ended, collected or not."""
+        look = poll()
+        look.register(self._pidfd, POLLIN)
+        return bool(look.poll(0))
+
     def collect(self) -> None:
         """Collect the exit status of the process, which has ended."""
         try:
