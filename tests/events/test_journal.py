@@ -216,6 +216,16 @@ def test_the_tap_hears_first_and_hears_the_exception() -> None:
     assert len(heard) == 8
 
 
+def test_events_since_a_number_are_those_that_are_kept_after_it() -> None:
+    journal = a_journal(4)
+    view = journal.view
+    for time in range(6):
+        a_restart(journal, float(time))
+        for sequence in (-5, 0, view.last_sequence - 3, view.last_sequence, view.last_sequence + 9):
+            expected = tuple(each for each in view.events if each.sequence > sequence)
+            assert view.since(sequence) == expected
+
+
 def test_the_journal_keeps_no_exception() -> None:
     journal = a_journal()
     boom = ValueError("boom")
@@ -231,6 +241,7 @@ def test_what_users_are_given_can_be_read_and_not_changed() -> None:
         "capacity",
         "events",
         "last_sequence",
+        "since",
     ]
     with pytest.raises(AttributeError):
         view.capacity = 3  # type: ignore[misc]

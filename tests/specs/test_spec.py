@@ -69,7 +69,7 @@ def refused(field: str, expected: str, make: Any, *args: Any, **options: Any) ->
 class TestDefaults:
     def test_of_a_child_are_those_of_the_documentation(self) -> None:
         spec = ChildSpec("web", body)
-        assert attrs.asdict(spec, recurse=False, filter=lambda a, _: a.name != "_given") == {
+        assert attrs.asdict(spec, recurse=False, filter=lambda a, _: a.name != "given") == {
             "name": "web",
             "run": body,
             "args": (),

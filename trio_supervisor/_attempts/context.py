@@ -100,8 +100,8 @@ class ChildContext:
     def ready(self, value: object = None) -> None:
         """Say that the child can be relied upon; ``value`` is what others get to use of it.
 
-        Said again it changes nothing, and the first value stays. After the stop request it changes
-        nothing either. After `not_ready` it says that the
+        Said again it changes nothing, and the first value stays. Said too late, when the attempt
+        has to end because of that, it changes nothing either. After `not_ready` it says that the
         child has recovered, and a value other than `None` then replaces the first one.
 
         Raises:
@@ -109,7 +109,7 @@ class ChildContext:
                 from the start, and has not said `not_ready`.
         """
         attempt = self._attempt
-        if attempt.ended_at is not None or attempt.stop_reason is not None:
+        if attempt.ended_at is not None or attempt.fault is not None:
             return
         now = _now(attempt, "ready")
         if attempt.is_ready:

@@ -59,8 +59,7 @@ def apply_policy(
     if isinstance(decision, Escalate):
         reason = decision.reason or f"{child.path} {signal.detail}"
         machine.begin_shutdown(
-            o.Outcome(o.OutcomeKind.ESCALATED, reason, child.name, child.attempt, decision.reason),
-            now,
+            o.Outcome(o.OutcomeKind.ESCALATED, reason, child.name, child.attempt), now
         )
     elif isinstance(decision, ShutdownTree):
         reason = decision.reason or f"{child.path} asked for it"

@@ -129,6 +129,16 @@ class EventRecorder:
         self._trim()
         return tuple(map(event_of, self._raws))
 
+    def since(self, sequence: int) -> tuple[Event, ...]:
+        """Return the events after number ``sequence`` that are still kept, oldest first.
+
+        Takes time in proportion to what it returns. Events between ``sequence`` and the first one
+        returned are no longer kept.
+        """
+        raws = self._raws
+        fresh = min(max(0, self._sequence - sequence), len(raws), self._capacity)
+        return tuple(map(event_of, raws[len(raws) - fresh :]))
+
     def present(self) -> SupervisorSnapshot:
         """Return the tree after the newest event."""
         builder = SnapshotBuilder.from_snapshot(self.base)
@@ -216,6 +226,14 @@ class Journal:
     def events(self) -> tuple[Event, ...]:
         """The newest events, oldest first."""
         return self._recorder.events
+
+    def since(self, sequence: int) -> tuple[Event, ...]:
+        """Return the events after number ``sequence`` that are still kept, oldest first.
+
+        Takes time in proportion to what it returns. Events between ``sequence`` and the first one
+        returned are no longer kept.
+        """
+        return self._recorder.since(sequence)
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events)

@@ -110,7 +110,7 @@ class SupervisorSpec(Declared):
         shutdown_deadline: float = inf,
         report_after: float = 5,
     ) -> None:
-        name = check_name("SupervisorSpec", name)
+        check_name("SupervisorSpec", name)
         owner = f"SupervisorSpec {name!r}"
         check_limit(owner, "restart_limit", restart_limit)
         check_limit(owner, "child_restart_limit", child_restart_limit)

@@ -1,0 +1,218 @@
+"""What the dashboard is sent: bounded, complete, and text whatever a child is called."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import trio
+from helpers.http_client import child, connect, get, open_both
+from helpers.support import run_real
+
+from trio_supervisor import BackoffPolicy, ChildContext, ChildSpec, SupervisorSpec, plain
+from trio_supervisor.http._stream import MOST_EVENTS
+from trio_supervisor.http._views import MOST_SHOWN, overview
+
+if TYPE_CHECKING:
+    from trio_supervisor.http import HttpServer
+
+HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e"
+
+
+class Messages:
+    """The messages of one event stream."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._pending = b""
+
+    async def next(self) -> dict[str, Any]:
+        with trio.fail_after(10):
+            while True:
+                block, found, rest = self._pending.partition(b"\n\n")
+                if found:
+                    self._pending = rest
+                    for line in block.split(b"\n"):
+                        if line.startswith(b"data: "):
+                            message: dict[str, Any] = json.loads(line[6:])
+                            return message
+                else:
+                    self._pending += await self._stream.receive_some()
+
+
+async def watch(server: HttpServer, since: int | None = None) -> tuple[trio.SocketStream, Messages]:
+    stream = await connect(server)
+    resume = "" if since is None else f"Last-Event-ID: {since}\r\n"
+    # As HTTP/1.0, so that the body comes without chunks.
+    await stream.send_all(f"GET /api/events HTTP/1.0\r\nHost: localhost\r\n{resume}\r\n".encode())
+    return stream, Messages(stream)
+
+
+def test_the_stream_begins_with_the_tree_and_goes_on_with_what_changes() -> None:
+    async def scenario() -> None:
+        async with open_both(SupervisorSpec("app", [child("a"), child("b")])) as (server, app):
+            stream, messages = await watch(server)
+            async with stream:
+                first = await messages.next()
+                assert first["tree"]["path"] == "app"
+                assert [node["path"] for node in first["set"]] == ["app", "app/a", "app/b"]
+                assert first["sequence"] == app.journal.last_sequence == len(first["events"])
+                await app.stop_child("b", reason="maintenance")
+                second = await messages.next()
+                assert "tree" not in second
+                assert {node["path"] for node in second["set"]} == {"app", "app/b"}
+                assert second["sequence"] > first["sequence"]
+                assert [e["sequence"] for e in second["events"]] == list(
+                    range(first["sequence"] + 1, second["sequence"] + 1)
+                )
+                await app.remove_child("b")
+                third = await messages.next()
+                assert third["gone"] == ["app/b"]
+
+    run_real(scenario)
+
+
+def test_a_stream_resumes_after_the_last_event_that_was_seen() -> None:
+    async def scenario() -> None:
+        async with open_both(SupervisorSpec("app", [child("a")])) as (server, app):
+            seen = app.journal.last_sequence
+            await app.stop_child("a")
+            stream, messages = await watch(server, since=seen)
+            async with stream:
+                message = await messages.next()
+                assert message["events"][0]["sequence"] == seen + 1
+                assert message["lost"] == 0
+            stream, messages = await watch(server, since=10**9)  # of another process
+            async with stream:
+                assert (await messages.next())["events"][0]["sequence"] == 1
+
+    run_real(scenario)
+
+
+def test_a_burst_is_cut_and_the_page_is_told_how_much_is_missing() -> None:
+    async def scenario() -> None:
+        async with open_both(SupervisorSpec("app", [child("a")])) as (server, app):
+            stream, messages = await watch(server)
+            async with stream:
+                seen = (await messages.next())["sequence"]
+                for _ in range(100):
+                    await app.restart_child("a")
+                total = missing = 0
+                while seen < app.journal.last_sequence:
+                    message = await messages.next()
+                    assert len(message["events"]) <= MOST_EVENTS
+                    total += len(message["events"]) + message["lost"]
+                    missing += message["lost"]
+                    assert message["sequence"] == seen + len(message["events"]) + message["lost"]
+                    seen = message["sequence"]
+                assert total >= 400
+
+    run_real(scenario)
+
+
+def test_a_large_pool_is_sent_as_counts_with_those_that_are_not_well() -> None:
+    tree = SupervisorSpec("app", [child("store"), SupervisorSpec("pool")])
+
+    async def scenario() -> None:
+        async with open_both(tree) as (server, app):
+            pool = app.child("pool").value
+            for number in range(500):
+                pool.start_child_soon(ChildSpec(f"c-{number}", plain(trio.sleep_forever)))
+            await pool.start_child(child("last"))
+            await pool.stop_child("c-7")
+            nodes = overview(app)
+            assert len(nodes) <= 3 + MOST_SHOWN
+            assert nodes["app/pool"]["sup"]["total"] == 501
+            assert nodes["app/pool"]["sup"]["hidden"] == 500
+            assert nodes["app/pool"]["sup"]["counts"] == {"ready": 500, "stopped": 1}
+            assert nodes["app/pool/c-7"]["state"] == "stopped"
+            page = json.loads((await get(server, "/api/children?path=app/pool&limit=20")).body)
+            assert len(page["children"]) == 20
+            assert page["fitting"] == 501
+            page = json.loads(
+                (await get(server, "/api/children?path=app/pool&q=C-49&offset=5")).body
+            )
+            assert [c["name"] for c in page["children"]] == [f"c-49{n}" for n in range(4, 10)]
+            page = json.loads((await get(server, "/api/children?path=pool&state=troubled")).body)
+            assert [c["name"] for c in page["children"]] == ["c-7"]
+            page = json.loads((await get(server, "/api/children?path=pool&limit=9999")).body)
+            assert len(page["children"]) == 200
+
+    run_real(scenario)
+
+
+def test_wrong_questions_are_answered_with_what_is_wrong() -> None:
+    async def scenario() -> None:
+        async with open_both(SupervisorSpec("app", [child("a")])) as (server, _):
+            for target, status in (
+                ("/api/children?path=app/none", 404),
+                ("/api/children?path=app/a", 404),
+                ("/api/children?offset=-1", 400),
+                ("/api/children?limit=1e9", 400),
+                ("/api/children?state=__class__", 400),
+                ("/api/child?path=app/none", 404),
+                ("/api/child?path=app/a/__class__", 404),
+                ("/api/child", 404),
+            ):
+                answer = await get(server, target)
+                assert answer.status == status, target
+                assert answer.headers["content-type"].startswith("text/plain")
+
+    run_real(scenario)
+
+
+def test_the_details_of_a_child() -> None:
+    async def crash(child: ChildContext) -> None:
+        child.ready()
+        await trio.sleep(0.02)
+        raise ValueError(HOSTILE)
+
+    spec = ChildSpec(
+        "a", crash, readiness="explicit", backoff=BackoffPolicy.delays(0, 0, 60), requires=["b"]
+    )
+
+    async def scenario() -> None:
+        async with open_both(SupervisorSpec("app", [child("b"), spec])) as (server, app):
+            await app.child("a").wait_state("backing_off")
+            with trio.fail_after(5):
+                while app.child("a").attempt < 3 or app.child("a").state != "backing_off":  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            answer = await get(server, "/api/child?path=app/a")
+            assert answer.body.isascii()
+            assert "<img" not in answer.body or answer.headers["content-type"] == "application/json"
+            facts = json.loads(answer.body)
+            assert facts["state"] == "backing_off"
+            assert 50 < facts["until"] - facts["now"] < 61
+            assert (facts["used"], facts["limit"], facts["within"]) == (3, 10, 120)
+            assert [report["attempt"] for report in facts["reports"]] == [3, 2, 1]
+            assert all("PastError" not in report["detail"] for report in facts["reports"])
+            assert "in crash" in facts["traceback"]
+            assert ["requires", "b"] in facts["policy"]
+            assert facts["stacks"] == []
+            other = json.loads((await get(server, "/api/child?path=app/b")).body)
+            assert other["stacks"] == ["_trap.py"] or "wait_stop_requested" in other["stacks"][0]
+
+    run_real(scenario)
+
+
+def test_an_exception_that_cannot_be_formatted_costs_its_text_only() -> None:
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    async def crash(child: ChildContext) -> None:
+        child.ready()
+        await trio.sleep(0.01)
+        raise Broken
+
+    spec = ChildSpec("a", crash, readiness="explicit", restart="transient", on_limit="quarantine",
+                     backoff=BackoffPolicy(initial=60, maximum=60))  # fmt: skip
+
+    async def scenario() -> None:
+        async with open_both(SupervisorSpec("app", [spec])) as (server, app):
+            await app.child("a").wait_state("backing_off")
+            answer = await get(server, "/api/child?path=a")
+            assert answer.status == 200
+            assert "Broken" in answer.body
+
+    run_real(scenario)
