@@ -295,7 +295,7 @@ def test_a_stop_scope_ends_at_the_request_and_not_in_the_work_after_it() -> None
             await trio.sleep(15)
             attempt.request_stop("deploy")
         assert attempt.ended_at == attempt.started_at + 20
-        assert attempt.stop_scopes == []
+        assert attempt.stop_scopes == {}
 
     run_virtual(main)
     assert done == [0, 1]
@@ -311,7 +311,7 @@ def test_a_stop_scope_is_not_left_behind_by_an_error_or_a_cancel() -> None:
     async def main() -> None:
         attempt = make_attempt(body)
         assert await run_to_end(attempt) == Succeeded(None)
-        assert attempt.stop_scopes == []
+        assert attempt.stop_scopes == {}
 
     run_virtual(main)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -30,6 +31,7 @@ class Host:
         self.told.append(what)
 
     is_supervisor = False
+    thread = get_ident()
 
     @property
     def observer(self) -> None:
@@ -54,12 +56,12 @@ class Host:
         self._tell("exit", attempt)
         self.ended.append(attempt)
 
-    def value_of(self, attempt: Attempt, name: str) -> object:
-        return self.values[name]
+    def value_of(self, attempt: Attempt, of: Any) -> object:
+        return self.values[of if isinstance(of, str) else of.name]
 
-    async def wait_value_of(self, attempt: Attempt, name: str) -> object:
+    async def wait_value_of(self, attempt: Attempt, of: Any) -> object:
         await trio.sleep(1)
-        return self.values[name]
+        return self.value_of(attempt, of)
 
 
 def make_attempt(

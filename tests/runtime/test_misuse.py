@@ -97,6 +97,52 @@ async def test_a_context_in_another_thread_is_refused_and_nothing_has_changed() 
         await supervisor.stop_child("c")  # the tree goes on
 
 
+@real_scenario
+async def test_nothing_on_a_context_works_in_another_thread_with_or_without_a_trio_run() -> None:
+    """Each call is refused at once, and the tree goes on."""
+    kept: list[ChildContext] = []
+
+    async def body(child: ChildContext) -> None:
+        kept.append(child)
+        await trio.sleep_forever()
+
+    spec = ChildSpec("c", body, readiness="explicit", stale_after=60)
+    async with open_supervisor(SupervisorSpec("app", [spec]), wait_ready=False) as supervisor:
+        while not kept:
+            await trio.lowlevel.checkpoint()
+        child = kept[0]
+
+        async def use(name: str) -> None:
+            arguments = {"busy": (5,), "extend_start_timeout": (5,), "value": ("x",)}
+            found = getattr(child, name)
+            if callable(found):
+                found = found(*arguments.get(name, ("x",) if name == "wait_value" else ()))
+            if hasattr(found, "__await__"):
+                await found
+
+        facts = {"name", "path", "attempt", "generation"}
+        names = [name for name in dir(child) if not name.startswith("_") and name not in facts]
+        assert len(names) == 13, names
+        for name in names:
+            for run in (trio.run, run_without_trio):
+                told = await refused_in_a_thread(run, use, name)
+                assert told.startswith("app/c: "), (name, told)
+                assert "has to be called in Trio's thread" in told
+        for name in facts:
+            await trio.to_thread.run_sync(getattr, child, name)
+        child.ready()
+        assert await supervisor.child("c").wait_ready() is None
+
+
+def run_without_trio(async_fn: Any, *args: Any) -> None:
+    """Run what makes no checkpoint, as any code that only calls functions would."""
+    try:
+        async_fn(*args).send(None)
+    except StopIteration:
+        return
+    raise AssertionError("it waits")
+
+
 # ---------------------------------------------------------------- errors of an odd make
 
 

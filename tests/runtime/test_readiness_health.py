@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from math import inf
+from random import Random
 from typing import Any
 
 import pytest
@@ -44,6 +46,7 @@ from trio_supervisor import (
     Unhealthy,
     open_supervisor,
 )
+from trio_supervisor._brain import messages
 
 INF = float("inf")
 HOUR = BackoffPolicy.delays(3600)
@@ -698,3 +701,110 @@ async def test_restarts_keep_their_readiness_policy() -> None:
         started = [e.attempt for e in events_of(supervisor, ChildStarted)]
         ready = [e.attempt for e in events_of(supervisor, ChildReady)]
         assert started == ready == [1, 2, 3]
+
+
+# ---------------------------------------------------------------- too late
+
+
+@scenario
+async def test_ready_after_the_stop_request_is_in_neither_report_nor_journal() -> None:
+    async def in_its_cleanup(child: ChildContext) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            child.ready("late")
+
+    async def asked(child: ChildContext) -> None:
+        await child.wait_stop_requested()
+        child.ready("late")
+
+    for body in (in_its_cleanup, asked):
+        spec = ChildSpec("a", body, readiness="explicit", grace=5 if body is asked else 0)
+        async with open_supervisor() as supervisor:
+            supervisor.start_child_soon(spec)
+            await trio.sleep(1)
+            await supervisor.stop_child("a")
+            report = supervisor.child("a").last_report
+            assert report is not None
+            assert (report.became_ready, report.ready_at, report.ready_at_exit) == (
+                False,
+                None,
+                False,
+            )
+            assert not events_of(supervisor, ChildReady)
+
+
+@scenario
+async def test_ready_that_comes_in_the_same_step_as_a_stop_is_seen_by_all_or_none() -> None:
+    for stop_first in (True, False):
+        go = trio.Event()
+
+        async def body(child: ChildContext, go: trio.Event, stop_first: bool) -> None:
+            await go.wait()
+            if stop_first:
+                supervisor._shell.command(messages.StopChild("a"))
+            child.ready("value")
+            if not stop_first:
+                supervisor._shell.command(messages.StopChild("a"))
+            await trio.sleep_forever()
+
+        async with open_supervisor() as supervisor:
+            supervisor.start_child_soon(ChildSpec("a", body, go, stop_first, readiness="explicit"))
+            await trio.sleep(1)
+            go.set()
+            report = await supervisor.child("a").wait_finished()
+            seen = bool(events_of(supervisor, ChildReady))
+            assert seen is not stop_first
+            assert (report.became_ready, report.ready_at_exit) == (seen, seen)
+            assert (report.ready_at is not None) is seen
+
+
+@scenario
+async def test_ready_again_in_the_same_step_as_a_stop_keeps_the_first_time() -> None:
+    async def body(child: ChildContext) -> None:
+        child.ready("value")
+        await trio.sleep(1)
+        child.not_ready()
+        await trio.sleep(1)
+        supervisor._shell.command(messages.StopChild("a"))
+        child.ready("value")
+        await trio.sleep_forever()
+
+    async with open_supervisor() as supervisor:
+        began = trio.current_time()
+        await supervisor.start_child(ChildSpec("a", body, readiness="explicit"))
+        report = await supervisor.child("a").wait_finished()
+        assert (report.became_ready, report.ready_at_exit) == (True, False)
+        assert report.ready_at == began
+
+
+@scenario
+async def test_busy_blocks_in_any_order_leave_the_longest_that_is_open() -> None:
+    order = Random(5)
+    contexts: list[ChildContext] = []
+
+    async def body(child: ChildContext) -> None:
+        contexts.append(child)
+        await trio.sleep_forever()
+
+    async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", body, stale_after=1e6)])):
+        await trio.sleep(1)
+        (child,) = contexts
+        now = trio.current_time()
+        open_blocks: list[tuple[float, Any]] = []
+        for _ in range(300):
+            if open_blocks and order.random() < 0.5:
+                _, block = open_blocks.pop(order.randrange(len(open_blocks)))
+                block.__exit__(None, None, None)
+            else:
+                seconds = float(order.randint(0, 9))
+                block = child.busy(seconds)
+                block.__enter__()
+                open_blocks.append((now + seconds, block))
+            expected = max((until for until, _ in open_blocks), default=-inf)
+            assert child._attempt.busy_until == expected
+        for _, block in open_blocks:
+            block.__exit__(None, None, None)
+        assert child._attempt.busy is not None
+        assert not child._attempt.busy._heap
+        assert not child._attempt.busy._closed

@@ -22,6 +22,7 @@ from trio_supervisor import (
     ChildNotFound,
     ChildNotReady,
     ChildSpec,
+    SpecError,
     Supervisor,
     SupervisorClosed,
     SupervisorError,
@@ -316,7 +317,7 @@ async def test_under_one_for_one_a_value_goes_stale_and_under_rest_for_one_it_do
         held: list[str] = []
 
         async def reader(child: ChildContext, held: list[str]) -> None:
-            held.append(child.value(STORE))
+            held.append(child.value("store"))
             await trio.sleep_forever()
 
         store = STORE.replace(args=(5,), restart_limit=None)
@@ -442,3 +443,78 @@ async def test_a_dead_attempt_does_not_hold_on_to_its_value() -> None:
         gc.collect()
         assert [ref() for ref in alive] == [None, None]
         await supervisor.start_child(ChildSpec("b", ready_forever, readiness="explicit"))
+
+
+# ---------------------------------------------------------------- who is meant
+
+
+@scenario
+async def test_by_spec_the_child_that_was_declared_with_it_is_meant_and_no_namesake() -> None:
+    found: dict[str, object] = {}
+
+    async def ask(child: ChildContext, of: Any) -> None:
+        found[child.path] = child.value(of)
+        assert found[child.path] == await child.wait_value(of)
+        await trio.sleep_forever()
+
+    outer = ChildSpec("store", ready_forever, "outer", readiness="explicit")
+    inner = ChildSpec("store", ready_forever, "inner", readiness="explicit")
+    one = SupervisorSpec("one", [ChildSpec("store", ask, outer)])
+    two = SupervisorSpec(
+        "two", [inner, ChildSpec("spec", ask, outer), ChildSpec("name", ask, "store")]
+    )
+    equal = ChildSpec("store", ready_forever, "outer", readiness="explicit")
+    three = SupervisorSpec("three", [ChildSpec("equal", ask, equal), ChildSpec("up", ask, one)])
+    async with open_supervisor(SupervisorSpec("app", [outer, one, two, three])) as supervisor:
+        assert found.pop("app/three/up") is supervisor.child("one").value
+        assert found == {
+            "app/one/store": "outer",
+            "app/two/spec": "outer",
+            "app/two/name": "inner",
+            "app/three/equal": "outer",
+        }
+
+
+@scenario
+async def test_a_child_never_finds_its_own_value() -> None:
+    async def ask(child: ChildContext) -> None:
+        child.ready("mine")
+        for of in ("a", child.supervisor.child("a").spec):
+            with pytest.raises(ChildNotFound):
+                child.value(of)
+            with pytest.raises(ChildNotFound):
+                await child.wait_value(of)
+
+    spec = ChildSpec("a", ask, readiness="explicit", restart="transient")
+    async with open_supervisor(SupervisorSpec("app", [spec])) as supervisor:
+        report = await supervisor.child("a").wait_finished()
+        assert report.exit.is_success, report.exit.describe()
+
+
+class NotComparable:
+    """Raises when it is compared, as arrays do."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@scenario
+async def test_a_namesake_with_another_spec_is_named_in_the_error() -> None:
+    async def ask(child: ChildContext) -> None:
+        for of in (
+            ChildSpec("store", forever),
+            ChildSpec("store", ready_forever, NotComparable(), readiness="explicit"),
+            SupervisorSpec("store"),
+        ):
+            with pytest.raises(ChildNotFound, match="app/store has another spec"):
+                child.value(of)
+        with pytest.raises(SpecError, match="a child's name or its spec"):
+            child.value(5)  # type: ignore[call-overload]
+
+    store = ChildSpec("store", ready_forever, NotComparable(), readiness="explicit")
+    asking = ChildSpec("a", ask, restart="transient")
+    async with open_supervisor(SupervisorSpec("app", [store, asking])) as supervisor:
+        report = await supervisor.child("a").wait_finished()
+        assert report.exit.is_success, report.exit.describe()

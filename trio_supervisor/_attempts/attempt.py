@@ -2,16 +2,17 @@
 
 `run_attempt` is all that a child costs at run time: the task opens a nursery, whose cancel scope is
 the attempt's scope, and awaits the body in it. No channel, no timer and no monitor belongs to an
-attempt; what it has to say goes to its *host* by plain calls that never wait.
+attempt; what the body reports goes to the attempt's *host* by plain calls that never wait.
 
 Three rules decide what this module looks like:
 
-* The body's own outcome is recorded where it happens. A nursery that closes quietly proves nothing:
-  it swallows a ``Cancelled`` that belongs to somebody else.
-* Nothing goes through the nursery that need not. An exception that is raised through it costs a
-  group, a reason with two `repr`, and a cancel of an empty scope; recorded, it costs nothing.
-* Nothing that ends up in a report may lead back to what holds the report, or each crash would
-  leave garbage that only the cycle collector finds. Hence the ``del`` before the end.
+* The body's own outcome is recorded where it happens. A nursery that closes without an exception
+  proves nothing: it also swallows a ``Cancelled`` of another scope.
+* The body's exception is caught inside the nursery block and recorded. Raised through the nursery,
+  it would cost an exception group, a cancel reason with two `repr` calls, and the cancel of a scope
+  without tasks.
+* Nothing in a report may lead back to the object that holds the report, or each crash would leave
+  garbage that only the cycle collector finds. Hence the ``del`` before the end.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from trio_supervisor._text import as_reason, short_repr
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trio_supervisor._attempts.busy import BusyBlocks
     from trio_supervisor._attempts.observer import TreeObserver
     from trio_supervisor._specs.supervisor import ChildSpec
 
@@ -48,21 +50,22 @@ current_attempt: ContextVar[Attempt] = ContextVar("trio_supervisor.current_attem
 @public
 @final
 class Heartbeat(Record):
-    """A child's latest sign of life."""
+    """The latest heartbeat of a child."""
 
     at: float
     """When, in seconds on Trio's clock."""
     detail: object
-    """What the child said about itself."""
+    """What the child gave to `ChildContext.heartbeat`."""
     count: int
     """How many heartbeats the attempt has sent up to this one."""
 
 
 @final
 class Attempt:
-    """The facts of one run of a child, from the order to start it until its exit has been judged.
+    """The facts of one attempt, from the order to start it until its exit has been classified.
 
-    Tasks of the attempt write what the body says and how it ended; its host writes what it wants.
+    The attempt's tasks write what the body reports and how it ended. The host writes what it wants
+    of the attempt: the stop request, the cancel, the fault that is the reason for these.
     """
 
     __slots__ = (
@@ -81,6 +84,7 @@ class Attempt:
         "error",
         "fault",
         "generation",
+        "hears_stop",
         "host",
         "is_ready",
         "name",
@@ -141,14 +145,15 @@ class Attempt:
         self.beat_detail: object = None
         self.beats: int = 0
         self.beat_noted: bool = False
-        self.busy: list[float] | None = None
+        self.busy: BusyBlocks | None = None
 
         # What its host wants of it.
+        self.hears_stop: bool = False
         self.stop_requested: bool = False
         self.stop_reason: str | None = None
         self.stop_deadline: float = inf
         self.stop_event: trio.Event | None = None
-        self.stop_scopes: list[trio.CancelScope] | None = None
+        self.stop_scopes: dict[trio.CancelScope, None] | None = None
         self.stop_listeners: tuple[Callable[[Attempt], None], ...] = ()
         self.cancel_called: bool = False
         self.fault: TaskExit | None = None
@@ -164,6 +169,26 @@ class Attempt:
     def __repr__(self) -> str:
         return f"<attempt {self.number} of {self.path}>"
 
+    def note_hears_stop(self) -> None:
+        """The body has looked at the stop request, or waits for it: it can end by itself."""
+        self.hears_stop = True
+
+    def take_back_ready(self, *, was_ready: bool) -> None:
+        """The stop came before the host saw the last `ChildContext.ready`: it has no effect.
+
+        Args:
+            was_ready: Whether the host has seen an earlier one.
+        """
+        self.is_ready = False
+        if not was_ready:
+            self.was_ready = False
+            self.ready_at = self.ready_value = None
+
+    @property
+    def busy_until(self) -> float:
+        """The time until which the body has announced silence; ``-inf`` for none."""
+        return -inf if self.busy is None else self.busy.until
+
     @property
     def task_name(self) -> str:
         """The name of its Trio task, for people: nothing may read it back."""
@@ -171,7 +196,7 @@ class Attempt:
 
     @property
     def readiness(self) -> ReadinessState:
-        """What the child has last said about its readiness."""
+        """What the child has reported about its readiness."""
         if self.is_ready:
             return ReadinessState.READY
         return ReadinessState.NOT_READY if self.was_ready else ReadinessState.UNREPORTED
@@ -249,9 +274,9 @@ class Attempt:
                 scope.cancel("the attempt has ended")
 
     def judge(self) -> TaskExit | BaseException:
-        """How it ended, or the fatal thing that came out of it. To be asked once it has ended.
+        """Return the exit of the attempt, which has ended; or the fatal exception out of it.
 
-        Forgets the error, so that a report with it does not lead back to itself: ask once.
+        Forgets the error, so that a report with it does not lead back to itself: call this once.
         """
         error, self.error = self.error, None
         value, self.value = self.value, None
@@ -266,7 +291,7 @@ class Attempt:
         )
 
     def report(self, how: TaskExit) -> ChildRunReport:
-        """The record of this attempt, which has ended."""
+        """Return the report of this attempt, which has ended as ``how``."""
         assert self.ended_at is not None
         return ChildRunReport(
             self.name,
@@ -289,7 +314,7 @@ async def run_attempt(attempt: Attempt) -> None:  # noqa: ASYNC910 - a nursery i
     """Run the body once and post how it ended. The one task of an attempt.
 
     Raises nothing but the ``Cancelled`` of an enclosing scope, and that after the exit was posted.
-    Once the attempt's cancel has been called before the first step, the body never runs.
+    If the attempt was cancelled before its first step, the body never runs.
     """
     current_attempt.set(attempt)
     attempt.task = task = trio.lowlevel.current_task()
@@ -389,7 +414,7 @@ def _sort_out(attempt: Attempt, background: BaseException | None) -> BaseExcepti
     if trio.current_effective_deadline() != -inf:
         return None
     if attempt.body_cancelled and not attempt.aborted:
-        # Neither our stop nor its own doing: it went down with everything around it.
+        # Neither our stop nor the child's own doing: a scope around the attempt was cancelled.
         attempt.aborted = True
         attempt.cancelled_by = f"a scope around the attempt: {attempt.cancelled_by}"
     return cancelled
@@ -421,13 +446,16 @@ def _without_cancelled(
     if len(rest) == len(found):
         return error
     assert isinstance(error, BaseExceptionGroup)
-    return error.split(trio.Cancelled)[1]
+    try:
+        return error.split(trio.Cancelled)[1]
+    except BaseException:  # noqa: ASYNC103 - a group of the user's whose split() or derive() fails
+        return BaseExceptionGroup("several errors of one attempt", rest)
 
 
 def _together(errors: list[BaseException]) -> BaseException:
     if len(errors) == 1:
         return errors[0]
-    return BaseExceptionGroup("several things went wrong in one attempt", errors)
+    return BaseExceptionGroup("several errors of one attempt", errors)
 
 
 _BODY_FAILED = "the body has failed"

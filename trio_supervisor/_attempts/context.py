@@ -1,18 +1,20 @@
-"""What a child sees of its supervisor: the first argument of every body."""
+"""ChildContext: the first argument of every body, and its link to the supervisor."""
 
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from math import inf
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, final, overload
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 import trio_supervisor
+from trio_supervisor._attempts.busy import BusyBlocks
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._lazy import public
-from trio_supervisor._specs.checks import check_seconds, name_of
+from trio_supervisor._specs.checks import check_seconds, refuse
 from trio_supervisor._specs.options import SupervisorOptions
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor._text import as_reason
@@ -28,12 +30,17 @@ T = TypeVar("T")
 @public
 @final
 class ChildContext:
-    """A body's link to whoever supervises it: who it is, what is wanted of it, what it has to say.
+    """What a body knows of its attempt, and how it reports to its supervisor.
 
-    A body gets a new one for each attempt; there is no other way to have one. It works in all tasks
-    of the attempt. Once the attempt has ended, what is said through it is ignored.
+    Each attempt's body gets a new one as its first argument; there is no other way to get one. It
+    works in all tasks of the attempt: in ``child.nursery``, and in nurseries that the body opens.
+    All methods that do not wait return at once and are not checkpoints.
 
-    The plain methods never wait and are no checkpoints; call them anywhere in Trio's thread.
+    Everything here is for Trio's thread. In another thread, also in one that has a Trio run of its
+    own, each call raises `SupervisorError`; only ``name``, ``path``, ``attempt`` and ``generation``
+    can be read anywhere. Code that runs in a thread uses `in_thread` and `thread_child`.
+
+    Once the attempt has ended, what the body reports is ignored.
     """
 
     __slots__ = ("_attempt",)
@@ -52,66 +59,80 @@ class ChildContext:
     def __repr__(self) -> str:
         return f"<ChildContext of {self._attempt!r}>"
 
+    # ------------------------------------------------------------ what the attempt is
+
     @property
     def name(self) -> str:
-        """The child's name among its siblings."""
+        """The name of the child, unique among its siblings."""
         return self._attempt.name
 
     @property
     def path(self) -> str:
-        """Where the child stands in the tree: ``"app/sessions/s-1"``."""
+        """The path of the child in its tree, such as ``"app/sessions/s-1"``."""
         return self._attempt.path
 
     @property
     def attempt(self) -> int:
-        """Which run of this child this is, counted from 1."""
+        """The number of this attempt of the child, from 1."""
         return self._attempt.number
 
     @property
     def generation(self) -> int:
-        """How often the child has been restarted by hand."""
+        """How many times the child had been restarted by command before this attempt."""
         return self._attempt.generation
 
     @property
     def nursery(self) -> trio.Nursery:
-        """For background tasks of this attempt, which ends when the body and all of them have.
+        """The nursery for background tasks of this attempt.
 
-        If one of them raises, the body and the others are cancelled, and the attempt has crashed.
-        To be finished, return from the body: cancelling ``nursery.cancel_scope`` cancels the body
-        too, and counts as a failure (`SelfCancelled`).
+        The attempt ends when the body has returned and these tasks have ended. If one of them
+        raises, the body and the other tasks are cancelled, and the attempt has crashed. To finish,
+        return from the body: cancelling ``nursery.cancel_scope`` cancels the body as well, and is a
+        failure (`SelfCancelled`).
 
         Raises:
-            SupervisorError: The attempt has ended.
+            SupervisorError: The attempt has ended, or this is not Trio's thread.
         """
-        if self._attempt.nursery is None:
-            raise SupervisorError(f"{self._attempt!r} has ended: it has no nursery any more")
-        return self._attempt.nursery
+        attempt = self._attempt
+        _check_thread(attempt, "nursery")
+        if attempt.nursery is None:
+            raise SupervisorError(f"{attempt!r} has ended: it has no nursery any more")
+        return attempt.nursery
 
     @property
     def supervisor(self) -> trio_supervisor.Supervisor:
-        """The supervisor that this child stands under.
+        """The supervisor of this child, for example to add siblings.
 
         Raises:
-            SupervisorError: A lone `ChildRunner` runs it, or the attempt has ended.
+            SupervisorError: A `ChildRunner` runs the child, the attempt has ended, or this is not
+                Trio's thread.
         """
-        return self._attempt.host.supervisor
+        attempt = self._attempt
+        _check_thread(attempt, "supervisor")
+        return attempt.host.supervisor
+
+    # ------------------------------------------------------------ readiness and health
 
     @enable_ki_protection
     def ready(self, value: object = None) -> None:
-        """Say that the child can be relied upon; ``value`` is what others get to use of it.
+        """Report that others can rely on the child now.
 
-        Said again it changes nothing, and the first value stays. Said too late, when the attempt
-        has to end because of that, it changes nothing either. After `not_ready` it says that the
-        child has recovered, and a value other than `None` then replaces the first one.
+        Children that require this one start, and a `Supervisor.start_child` that waits for it
+        returns. A second call has no effect, and the first value stays. After `not_ready`, the call
+        reports that the child has recovered; a ``value`` other than `None` then replaces the first
+        one. After the stop request the call has no effect.
+
+        Args:
+            value: What other children get from `value`, and handles as `ChildHandle.value`.
 
         Raises:
-            SupervisorError: The child was declared ``readiness="immediate"``, so it counts as ready
-                from the start, and has not said `not_ready`.
+            SupervisorError: The child has immediate readiness, so it counts as ready from its
+                start, and has not called `not_ready`; or this is not Trio's thread.
         """
         attempt = self._attempt
-        if attempt.ended_at is not None or attempt.fault is not None:
-            return
         now = _now(attempt, "ready")
+        if attempt.ended_at is not None or attempt.stop_requested:
+            return
         if attempt.is_ready:
             if attempt.spec.is_explicit:
                 return
@@ -130,27 +151,42 @@ class ChildContext:
 
     @enable_ki_protection
     def not_ready(self, reason: str = "") -> None:
-        """Take `ready` back for a while: those that need this child and have yet to start wait.
+        """Report that others cannot rely on the child for a while.
 
-        Before the child was ready this says nothing new, and is ignored.
+        Children that require this one and have yet to start wait; those that run are not stopped.
+        Silence is not judged meanwhile. Has no effect before the child was ready.
+
+        Args:
+            reason: Shown with the state of the child.
+
+        Raises:
+            SupervisorError: This is not Trio's thread.
         """
         attempt = self._attempt
+        _now(attempt, "not_ready")
         if attempt.is_ready and attempt.ended_at is None:
-            _now(attempt, "not_ready")
             attempt.is_ready = False
             attempt.host.post_not_ready(attempt, as_reason(reason))
 
     @enable_ki_protection
     def heartbeat(self, detail: object = None) -> None:
-        """Say that the child is alive and well. Takes well under a microsecond: be generous.
+        """Report that the child is alive. Takes well under a microsecond.
 
-        With ``stale_after`` in the child's spec, silence of that many seconds ends the attempt,
-        while it is ready. The latest ``detail`` is kept for those who look.
+        With ``stale_after`` in the child's spec, silence of that many seconds while the child is
+        ready ends the attempt, as `Unhealthy`.
+
+        Args:
+            detail: Kept with the latest heartbeat, for `ChildRunHandle.heartbeats`.
+
+        Raises:
+            SupervisorError: This is not Trio's thread.
         """
         attempt = self._attempt
         if attempt.ended_at is not None:
             return
-        attempt.beat_at = _now(attempt, "heartbeat")
+        # Called very often, so the common case is written out; `_now` explains the others.
+        is_here = get_ident() == attempt.host.thread and trio.lowlevel.in_trio_run()
+        attempt.beat_at = trio.current_time() if is_here else _now(attempt, "heartbeat")
         attempt.beat_detail = detail
         attempt.beats += 1
         if attempt.watched and not attempt.beat_noted:
@@ -158,40 +194,67 @@ class ChildContext:
             attempt.host.post_beat(attempt)
 
     def busy(self, seconds: float) -> _Busy:
-        """``with child.busy(60):`` silence is no symptom in this block, for so many seconds.
+        """Return a context manager for work during which the child sends no heartbeats.
 
-        Leaving the block is a heartbeat. Blocks may be nested and may overlap in several tasks; the
-        longest of those that are open counts.
+        In ``with child.busy(60):`` silence is not judged for so many seconds from entering on.
+        Leaving the block is a heartbeat. Blocks may be nested, and may overlap in several tasks;
+        the latest of their ends counts.
+
+        Args:
+            seconds: How long the silence may last; `inf` for any time.
 
         Raises:
             SpecError: ``seconds`` is negative or not a number.
+            SupervisorError: This is not Trio's thread.
         """
+        _check_thread(self._attempt, "busy")
         return _Busy(self, check_seconds(self._attempt.path, "seconds", seconds))
 
     @enable_ki_protection
     def extend_start_timeout(self, seconds: float) -> None:
         """Allow the start to take ``seconds`` more from now on, if that is later than its deadline.
 
+        Args:
+            seconds: At least 0.
+
         Raises:
             SpecError: ``seconds`` is negative or not a number.
+            SupervisorError: This is not Trio's thread.
         """
         attempt = self._attempt
+        now = _now(attempt, "extend_start_timeout")
         seconds = check_seconds(attempt.path, "seconds", seconds)
         if attempt.ended_at is None:
-            attempt.host.post_extend(attempt, _now(attempt, "extend_start_timeout") + seconds)
+            attempt.host.post_extend(attempt, now + seconds)
+
+    # ------------------------------------------------------------ the stop request
 
     @property
     def stop_requested(self) -> bool:
-        """Whether the child has been asked to stop. Once true, it stays true."""
-        return self._attempt.stop_requested
+        """Whether the stop of this attempt has been requested. Once true, it stays true.
+
+        Raises:
+            SupervisorError: This is not Trio's thread.
+        """
+        attempt = self._attempt
+        _check_thread(attempt, "stop_requested")
+        if not attempt.hears_stop:
+            attempt.note_hears_stop()
+        return attempt.stop_requested
 
     @enable_ki_protection
     async def wait_stop_requested(self) -> None:
-        """Wait until the child is asked to stop, or the attempt has ended without that.
+        """Wait until the stop of this attempt is requested, or the attempt has ended without that.
 
-        A checkpoint; cancelling it changes nothing.
+        A checkpoint. Cancelling the wait changes nothing.
+
+        Raises:
+            SupervisorError: This is not Trio's thread.
         """
         attempt = self._attempt
+        _check_thread(attempt, "wait_stop_requested")
+        if not attempt.hears_stop:
+            attempt.note_hears_stop()
         if attempt.stop_requested or attempt.ended_at is not None:
             await trio.lowlevel.checkpoint()
             return
@@ -200,15 +263,23 @@ class ChildContext:
         await attempt.stop_event.wait()
 
     def stop_scope(self) -> _StopScope:
-        """``with child.stop_scope():`` what is in this block is cancelled at the stop request.
-
-        So it is when the attempt has ended without one, if a task of somebody else's is in it.
+        """Return a cancel scope that the stop request cancels: ``with child.stop_scope():``.
 
         Put it round the waiting, not round the work: then a stop never comes in the middle of the
-        work. The block's value is the `trio.CancelScope`. If the stop has been requested already,
-        the block ends at its first checkpoint.
+        work. The value of the block is a `trio.CancelScope`. If the stop has been requested
+        already, the block ends at its first checkpoint. A block that a task outside of the attempt
+        has entered is cancelled as well when the attempt has ended without a request.
+
+        Raises:
+            SupervisorError: This is not Trio's thread.
         """
-        return _StopScope(self._attempt)
+        attempt = self._attempt
+        _check_thread(attempt, "stop_scope")
+        if not attempt.hears_stop:
+            attempt.note_hears_stop()
+        return _StopScope(attempt)
+
+    # ------------------------------------------------------------ supervisors and values
 
     def open_supervisor(
         self,
@@ -220,8 +291,8 @@ class ChildContext:
         """Open a supervisor that belongs to the tree, around a block in the child's body.
 
         Use it for children that this child starts itself, such as one per connection of a listener.
-        The function `trio_supervisor.open_supervisor` would open another tree, which nobody who
-        looks at this one can see.
+        The function `trio_supervisor.open_supervisor` would open another tree, which does not
+        appear in this one.
 
         The path of the supervisor is below that of the child: ``"app/web/connections"``. Its events
         are in the tree's journal, and its state is in the child's `ChildSnapshot.opened` until it
@@ -254,7 +325,7 @@ class ChildContext:
                     pool.start_child_soon(ChildSpec(name_of(stream), serve, stream))
         """
         attempt = self._attempt
-        _now(attempt, "open_supervisor")
+        _check_thread(attempt, "open_supervisor()")
         return attempt.host.open_supervisor(attempt, spec, options, wait_ready=wait_ready)
 
     @overload
@@ -264,18 +335,26 @@ class ChildContext:
     @overload
     def value(self, of: str) -> Any: ...
     def value(self, of: ChildSpec[Any] | SupervisorSpec | str) -> Any:
-        """The ready value of another child, by its spec or its name.
+        """Return the ready value of another child.
 
-        It is looked for among the siblings, then in each supervisor above. What you get belongs to
-        that child's present attempt, and goes stale when that is restarted without this one:
-        ``strategy="rest_for_one"`` restarts both.
+        The value belongs to the live attempt of that child and goes stale when the child is
+        restarted without this one; ``strategy="rest_for_one"`` restarts both.
+
+        Args:
+            of: A spec: the nearest child that was declared with that spec. A name: the nearest
+                child of that name. Nearest means among the siblings, then among the children of
+                each supervisor above. This child itself is never meant.
 
         Raises:
             ChildNotFound: There is no such child.
-            ChildNotReady: It has no ready attempt now.
+            ChildNotReady: That child is not ready now.
+            SpecError: ``of`` is neither a spec nor a name.
+            SupervisorError: A `ChildRunner` runs this child, its attempt has ended, or this is not
+                Trio's thread.
         """
         attempt = self._attempt
-        return attempt.host.value_of(attempt, name_of(attempt.path, of))
+        _check_thread(attempt, "value")
+        return attempt.host.value_of(attempt, _checked_target(attempt, of))
 
     @overload
     async def wait_value(self, of: ChildSpec[T]) -> T: ...
@@ -284,23 +363,52 @@ class ChildContext:
     @overload
     async def wait_value(self, of: str) -> Any: ...
     async def wait_value(self, of: ChildSpec[Any] | SupervisorSpec | str) -> Any:
-        """The same as `value`, but waits for it. A checkpoint; cancelling it changes nothing.
+        """Wait until another child is ready, and return its ready value.
+
+        A checkpoint. Cancelling the wait changes nothing.
+
+        Args:
+            of: As for `value`.
 
         Raises:
-            ChildNotFound: There is no such child.
+            ChildNotFound: There is no such child, or it was removed.
+            SupervisorClosed: Its supervisor is stopping, or has ended.
+            SpecError: ``of`` is neither a spec nor a name.
+            SupervisorError: As for `value`.
         """
         attempt = self._attempt
-        return await attempt.host.wait_value_of(attempt, name_of(attempt.path, of))
+        _check_thread(attempt, "wait_value")
+        return await attempt.host.wait_value_of(attempt, _checked_target(attempt, of))
+
+
+def _checked_target(
+    attempt: Attempt, of: ChildSpec[Any] | SupervisorSpec | str
+) -> ChildSpec[Any] | SupervisorSpec | str:
+    if not isinstance(of, (str, ChildSpec, SupervisorSpec)):
+        refuse(attempt.path, "of", of, "a child's name or its spec")
+    return of
+
+
+def _check_thread(attempt: Attempt, method: str) -> None:
+    """Refuse a call from another thread than the attempt's, whether or not Trio runs there."""
+    # An attempt that has ended has no thread: what is called then has no effect.
+    if get_ident() != attempt.host.thread and attempt.ended_at is None:
+        raise SupervisorError(
+            f"{attempt.path}: {method} has to be called in Trio's thread; from this one, "
+            "trio.from_thread.run_sync() does that"
+        )
 
 
 def _now(attempt: Attempt, method: str) -> float:
-    """The time, where there is one: in another thread nothing can be said to a supervisor."""
+    """Return the time, in the attempt's thread and Trio run; anywhere else it is an error."""
+    _check_thread(attempt, f"{method}()")
     try:
         return trio.current_time()
     except RuntimeError:
+        if attempt.ended_at is not None:
+            return attempt.ended_at  # what is reported has no effect
         raise SupervisorError(
-            f"{attempt.path}: {method}() has to be called in Trio's thread; from this one, "
-            "trio.from_thread.run_sync() does that"
+            f"{attempt.path}: {method}() has to be called while Trio runs"
         ) from None
 
 
@@ -319,15 +427,16 @@ class _Busy:
     @enable_ki_protection
     def __enter__(self) -> None:
         attempt = self._context._attempt
+        now = _now(attempt, "busy")
         if self._is_open:
             raise SupervisorError(f"{attempt.path}: this busy() block is open; call busy() again")
-        self._until = _now(attempt, "busy") + self._seconds
+        self._until = now + self._seconds
         self._is_open = True
         if attempt.busy is None:
-            attempt.busy = []
-        attempt.busy.append(self._until)
+            attempt.busy = BusyBlocks()
+        attempt.busy.open(self._until)
         if attempt.watched:
-            attempt.host.post_busy(attempt, max(attempt.busy))
+            attempt.host.post_busy(attempt, attempt.busy.until)
 
     @enable_ki_protection
     def __exit__(
@@ -337,12 +446,13 @@ class _Busy:
         traceback: TracebackType | None,
     ) -> None:
         attempt = self._context._attempt
+        _check_thread(attempt, "busy()")
         assert attempt.busy is not None
         self._is_open = False
-        attempt.busy.remove(self._until)
+        attempt.busy.close(self._until)
         self._context.heartbeat()
         if attempt.watched:
-            attempt.host.post_busy(attempt, max(attempt.busy, default=-inf))
+            attempt.host.post_busy(attempt, attempt.busy.until)
 
 
 @final
@@ -358,12 +468,13 @@ class _StopScope:
     @enable_ki_protection
     def __enter__(self) -> trio.CancelScope:
         attempt = self._attempt
+        _check_thread(attempt, "stop_scope()")
         scope = self._scope.__enter__()
         if attempt.stop_requested or attempt.ended_at is not None:
             scope.cancel(attempt.stop_reason)
         if attempt.stop_scopes is None:
-            attempt.stop_scopes = []
-        attempt.stop_scopes.append(scope)
+            attempt.stop_scopes = {}
+        attempt.stop_scopes[scope] = None
         return scope
 
     @enable_ki_protection
@@ -374,5 +485,5 @@ class _StopScope:
         traceback: TracebackType | None,
     ) -> bool | None:
         assert self._attempt.stop_scopes is not None
-        self._attempt.stop_scopes.remove(self._scope)
+        del self._attempt.stop_scopes[self._scope]
         return self._scope.__exit__(exc_type, exc, traceback)

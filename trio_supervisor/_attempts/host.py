@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias, final
 
 import trio_supervisor
 from trio_supervisor._errors import SupervisorError
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._attempts.observer import TreeObserver
-    from trio_supervisor._specs.supervisor import SupervisorSpec
+    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
+
+    Target: TypeAlias = ChildSpec[Any] | SupervisorSpec | str
 
 _ENDED = "this attempt has ended: its ChildContext can no longer reach a supervisor"
 
@@ -23,6 +25,11 @@ class AttemptHost(Protocol):
     The ``post_*`` methods are called from the attempt's tasks. They never wait and never raise;
     `post_exit` is called once per attempt, as the last thing that its task does.
     """
+
+    @property
+    def thread(self) -> int:
+        """The ident of the thread in which Trio runs the attempt."""
+        ...
 
     @property
     def is_supervisor(self) -> bool:
@@ -71,10 +78,10 @@ class AttemptHost(Protocol):
     def post_exit(self, attempt: Attempt) -> None:
         """Post that the scope of ``attempt`` has closed; `Attempt.judge` tells how it ended."""
 
-    def value_of(self, attempt: Attempt, name: str) -> object:
+    def value_of(self, attempt: Attempt, of: Target) -> object:
         """Return the ready value of another child, for `ChildContext.value`."""
 
-    async def wait_value_of(self, attempt: Attempt, name: str) -> object:
+    async def wait_value_of(self, attempt: Attempt, of: Target) -> object:
         """Wait for the ready value of another child, for `ChildContext.wait_value`."""
 
 
@@ -84,6 +91,7 @@ class NoHost:
 
     __slots__ = ()
     is_supervisor = False
+    thread = 0
 
     @property
     def supervisor(self) -> trio_supervisor.Supervisor:
@@ -110,10 +118,10 @@ class NoHost:
     def post_extend(self, attempt: Attempt, until: float) -> None: ...
     def post_exit(self, attempt: Attempt) -> None: ...
 
-    def value_of(self, attempt: Attempt, name: str) -> object:
+    def value_of(self, attempt: Attempt, of: Target) -> object:
         raise SupervisorError(_ENDED)
 
-    async def wait_value_of(self, attempt: Attempt, name: str) -> object:
+    async def wait_value_of(self, attempt: Attempt, of: Target) -> object:
         raise SupervisorError(_ENDED)
 
 

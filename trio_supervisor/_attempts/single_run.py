@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
 import trio
@@ -14,11 +15,12 @@ from trio_supervisor._attempts.observer import tree_observer
 from trio_supervisor._brain.vitals import Stage, Vitals
 from trio_supervisor._errors import ChildNotReady, SupervisorError
 from trio_supervisor._events.exits import ChildRunReport, TaskExit
-from trio_supervisor._text import as_reason
+from trio_supervisor._text import as_reason, short_repr
 
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from trio_supervisor._attempts.host import Target
     from trio_supervisor._specs.policy import ReadinessState
     from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
@@ -35,6 +37,7 @@ class SingleRun:
 
     def __init__(self, spec: ChildSpec[Any], number: int, generation: int) -> None:
         self.observer = tree_observer.get()
+        self.thread = get_ident()
         now = trio.current_time()
         watched = spec.stale_after < inf
         self.attempt = Attempt(
@@ -169,11 +172,11 @@ class SingleRun:
     ) -> NoReturn:
         raise SupervisorError(f"cannot open a supervisor in a tree: {_NO_SUPERVISOR}")
 
-    def value_of(self, attempt: Attempt, name: str) -> object:
-        raise SupervisorError(f"no value of {name!r}: {_NO_SUPERVISOR}")
+    def value_of(self, attempt: Attempt, of: Target) -> object:
+        raise SupervisorError(f"no value of {short_repr(of)}: {_NO_SUPERVISOR}")
 
-    async def wait_value_of(self, attempt: Attempt, name: str) -> object:
-        raise SupervisorError(f"no value of {name!r}: {_NO_SUPERVISOR}")
+    async def wait_value_of(self, attempt: Attempt, of: Target) -> object:
+        raise SupervisorError(f"no value of {short_repr(of)}: {_NO_SUPERVISOR}")
 
     def post_ready(self, attempt: Attempt) -> None:
         self._vitals.become_ready(trio.current_time())
@@ -201,13 +204,16 @@ class SingleRun:
         self._vitals.extend_start(until)
 
     def post_exit(self, attempt: Attempt) -> None:
-        how = attempt.judge()
-        if isinstance(how, TaskExit):
-            if self.observer is not None:
-                self.observer.exit_classified(attempt, how)
-            self.report = attempt.report(how)
-        else:
-            self._fatal = how
+        try:
+            how = attempt.judge()
+            if isinstance(how, TaskExit):
+                if self.observer is not None:
+                    self.observer.exit_classified(attempt, how)
+                self.report = attempt.report(how)
+            else:
+                self._fatal = how
+        except BaseException as error:  # a bug of ours: raised out of the task of the attempt
+            self._fatal = error
         self.done.set()
         if self._alarm is not None:
             self._alarm.cancel()

@@ -18,6 +18,7 @@ from trio_supervisor._events.exits import (
 from trio_supervisor._events.snapshot import ChildState
 from trio_supervisor._runtime.handle import ChildHandle
 from trio_supervisor._runtime.observable import Observable
+from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor._text import text_of
 
 if TYPE_CHECKING:
@@ -119,6 +120,16 @@ class Slot:
             if not self.life.gone:
                 self._handle = handle
         return handle
+
+    def is_declared_with(self, spec: ChildSpec[Any] | SupervisorSpec) -> bool:
+        """Whether ``spec`` is, or equals, what the child was declared with."""
+        own = self.life.spec if isinstance(spec, ChildSpec) else self.life.spec.supervisor
+        if own is spec:
+            return True
+        try:
+            return bool(own == spec)
+        except Exception:  # arguments may refuse to be compared
+            return False
 
     def forget_handle(self) -> None:
         """The child was removed: hold on to its handle no longer.

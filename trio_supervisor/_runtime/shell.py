@@ -13,6 +13,7 @@ from contextvars import copy_context
 from functools import partial
 from logging import ERROR, getLogger
 from math import inf
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 import trio
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from contextvars import Context
 
+    from trio_supervisor._attempts.host import Target
     from trio_supervisor._events.shutdown import ShutdownReport
     from trio_supervisor._events.snapshot import SupervisorSnapshot
     from trio_supervisor._runtime.messages import Message
@@ -100,6 +102,7 @@ class Shell:
         self.path = path
         self.link = link
         self.observer = tree.observer
+        self.thread = 0
         self.run = tree.journal.next_run()
         self.machine = SupervisionMachine(spec, path, tree.random)
         self.collector = ReportCollector(self.machine, tree.log, self._handle, self._wake)
@@ -167,6 +170,7 @@ class Shell:
     ) -> None:
         """Run the children until the machine is finished. Cancellation does not reach in here."""
         self._block = block
+        self.thread = get_ident()
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as inner:
@@ -257,19 +261,20 @@ class Shell:
         wait_ready: bool,
     ) -> AbstractAsyncContextManager[Supervisor]:
         """Return a supervisor below ``attempt``, for `ChildContext.open_supervisor`."""
+        attempt.note_hears_stop()
         return self.tree.blocks.opened_by(self, attempt, spec, options, wait_ready=wait_ready)
 
     def note_report_below(self, report: ShutdownReport) -> None:
         """Note how a supervisor ended that an attempt of ours has opened."""
         self._shutdown_account.note_below(report)
 
-    def value_of(self, attempt: Attempt, name: str) -> object:
+    def value_of(self, attempt: Attempt, of: Target) -> object:
         """Return the ready value of a sibling of ``attempt``, or of a child further up."""
-        return value_of(self, name)
+        return value_of(self, attempt, of)
 
-    async def wait_value_of(self, attempt: Attempt, name: str) -> object:
+    async def wait_value_of(self, attempt: Attempt, of: Target) -> object:
         """Wait until `value_of` has something to return, and return it."""
-        return await wait_value_of(self, name)
+        return await wait_value_of(self, attempt, of)
 
     # ------------------------------------------------------------ messages
 
@@ -311,8 +316,14 @@ class Shell:
         attempt = notice.attempt
         attempt.beat_noted = False
         at = attempt.started_at if attempt.beat_at is None else attempt.beat_at
-        until = max(attempt.busy, default=-inf) if attempt.busy else -inf
-        self.feed(o.Heartbeat(attempt.name, attempt.number, at, until), now)
+        self.feed(o.Heartbeat(attempt.name, attempt.number, at, attempt.busy_until), now)
+
+    def _take_ready(self, signal: o.BecameReady, now: float) -> None:
+        attempt = self._attempt_of(signal.name, signal.attempt)
+        if attempt is not None and attempt.stop_requested:
+            # The stop came first, so the machine ignores the signal; report and journal agree.
+            attempt.take_back_ready(was_ready=self.slots[signal.name].life.was_ready)
+        self.feed(signal, now)
 
     def _take_command(self, request: CommandRequest, now: float) -> None:
         command: Any = request.command
@@ -415,7 +426,8 @@ class Shell:
         slot.context.run(start_soon, run_attempt, attempt, name=attempt.task_name)
 
     def _attempt_of(self, name: str, number: int) -> Attempt | None:
-        attempt = self.slots[name].attempt
+        slot = self.slots.get(name)
+        attempt = None if slot is None else slot.attempt
         return attempt if attempt is not None and attempt.number == number else None
 
     def _request_stop(self, order: o.RequestStop, now: float) -> None:
@@ -530,7 +542,7 @@ _LOG = getLogger("trio_supervisor")
 
 _HANDLERS: dict[type, Callable[[Shell, Any, float], None]] = {
     Attempt: Shell._take_exit,
-    o.BecameReady: Shell.feed,
+    o.BecameReady: Shell._take_ready,
     o.LostReadiness: Shell.feed,
     o.StartExtended: Shell.feed,
     o.GraceForfeited: Shell.feed,

@@ -23,6 +23,8 @@ from trio_supervisor._events.snapshot import ChildSnapshot, ChildState, Supervis
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from trio_supervisor._attempts.attempt import Attempt
+    from trio_supervisor._attempts.host import Target
     from trio_supervisor._runtime.child_slot import Slot, View
     from trio_supervisor._runtime.shell import Shell
 
@@ -109,18 +111,18 @@ def _escalation(slot: Slot, reason: str) -> str:
 # ---------------------------------------------------------------- values
 
 
-def value_of(shell: Shell, name: str) -> object:
-    """Return the ready value of a child of ``shell``, or else of a supervisor above it."""
-    slot = _provider(shell, name)
+def value_of(shell: Shell, caller: Attempt, of: Target) -> object:
+    """Return the ready value that ``caller``, an attempt of ``shell``, means by ``of``."""
+    slot = _provider(shell, caller, of)
     found, value = slot.ready_value
     if not found:
         raise ChildNotReady(f"{slot.life.path} is {slot.life.state}: it has no value now")
     return value
 
 
-async def wait_value_of(shell: Shell, name: str) -> object:
+async def wait_value_of(shell: Shell, caller: Attempt, of: Target) -> object:
     """Wait until `value_of` has something to return, and return it."""
-    slot = _provider(shell, name)
+    slot = _provider(shell, caller, of)
 
     def ends_with_its_supervisor(view: View) -> bool:
         return view.closed or (slot.shell.is_stopping and view.is_at_rest)
@@ -143,13 +145,23 @@ async def wait_value_of(shell: Shell, name: str) -> object:
 _ENDS_WAIT = frozenset({ChildState.READY, ChildState.REMOVED})
 
 
-def _provider(shell: Shell, name: str) -> Slot:
+def _provider(shell: Shell, caller: Attempt, of: Target) -> Slot:
+    """Return the nearest child that ``of`` means, which is never the child of ``caller``."""
+    name = of if isinstance(of, str) else of.name
+    namesake: Slot | None = None
     above: Shell | None = shell
     while above is not None:
         slot = above.slots.get(name)
-        if slot is not None:
-            return slot
+        if slot is not None and slot.attempt is not caller:
+            if isinstance(of, str) or slot.is_declared_with(of):
+                return slot
+            namesake = namesake or slot
         above = above.parent
+    if namesake is not None:
+        raise ChildNotFound(
+            f"no child was declared with the spec of {name!r} that was given; "
+            f"{namesake.life.path} has another spec"
+        )
     raise ChildNotFound(f"neither {shell.path} nor a supervisor above it has a child {name!r}")
 
 

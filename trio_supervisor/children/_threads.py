@@ -88,7 +88,7 @@ class ThreadChild:
     @property
     def stop_requested(self) -> bool:
         """Whether the stop of the child has been requested. Never blocks and never raises."""
-        return self._child.stop_requested
+        return self._child._attempt.stop_requested
 
     def wait_stop_requested(self, timeout: float = inf) -> bool:
         """Block until the stop of the child is requested, or for ``timeout`` seconds.

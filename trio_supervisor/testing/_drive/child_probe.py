@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, final
 
 import trio
@@ -19,6 +20,7 @@ from trio_supervisor.testing._sim.tasks import open_bare_nursery
 
 if TYPE_CHECKING:
     from trio_supervisor._attempts.context import ChildContext
+    from trio_supervisor._attempts.host import Target
 
 
 @public
@@ -34,6 +36,7 @@ class ChildProbe:
     def __init__(self, spec: ChildSpec[Any], attempt: int, values: Mapping[str, object]) -> None:
         from trio_supervisor._attempts.context import ChildContext  # noqa: PLC0415  # typing names it, too
 
+        self.thread = get_ident()
         self._attempt = Attempt(spec, spec.name, attempt, 0, self, started_at=trio.current_time())
         self._values = values
         self._changed = trio.Event()
@@ -131,14 +134,15 @@ class ChildProbe:
             yield supervisor
             attempt.remove_stop_listener(stop_requested)
 
-    def value_of(self, attempt: Attempt, name: str) -> object:
+    def value_of(self, attempt: Attempt, of: Target) -> object:
+        name = of if isinstance(of, str) else of.name
         if name not in self._values:
             self._missing(name)
         return self._values[name]
 
-    async def wait_value_of(self, attempt: Attempt, name: str) -> object:
+    async def wait_value_of(self, attempt: Attempt, of: Target) -> object:
         await trio.lowlevel.checkpoint()
-        return self.value_of(attempt, name)
+        return self.value_of(attempt, of)
 
     def _missing(self, name: str) -> NoReturn:
         known = ", ".join(sorted(self._values)) or "none"

@@ -87,4 +87,4 @@ def _silent_at(child: ChildModel, attempt: Attempt) -> float:
     if not child.ready:
         return inf
     heard = child.ready_at if attempt.beat_at is None else max(child.ready_at, attempt.beat_at)
-    return max(heard + attempt.spec.stale_after, max(attempt.busy or (), default=-inf))
+    return max(heard + attempt.spec.stale_after, attempt.busy_until)
