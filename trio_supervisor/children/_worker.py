@@ -16,7 +16,7 @@ import socket
 import sys
 from itertools import count
 from math import inf
-from threading import Event, Thread
+from threading import Event, Thread, get_ident
 from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
 import trio
@@ -100,6 +100,7 @@ class _RemoteHost:
     is_supervisor = False
 
     def __init__(self, connection: socket.socket) -> None:
+        self.thread = get_ident()
         self._connection = connection
         self._beat = trio.Event()
         self._numbers = count()
