@@ -179,7 +179,7 @@ def _limits(what: str, size: int, program: str, ordering: str) -> dict[str, Any]
     ours, floor = run(f"ours:{program}", 0, **until), run("floors:children", 0, **until)
     stop = {"sequence": 1.35, "graph": 1.15}[ordering]
     return {
-        "bar": stop if what == "stop" else 1.0,
+        "bar": stop if what == "stop" else None,
         "counts": counted(ours, floor, 200, 1000, without=without),
     }
 
