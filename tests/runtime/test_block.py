@@ -50,10 +50,14 @@ from trio_supervisor import (
     open_supervisor,
     run_supervisor,
 )
+from trio_supervisor._attempts.observer import TreeObserver, observing
+from trio_supervisor._attempts.stacks import stacks_of
 from trio_supervisor._brain.machine import SupervisionMachine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from trio_supervisor._attempts.attempt import Attempt
 
 NO_RESTARTS = RestartLimit(0, within=1)
 
@@ -874,25 +878,19 @@ async def test_of_very_many_tasks_the_first_fifty_are_shown() -> None:
     assert "in background() [pump 48]" in event.stack[-2]
 
 
-def test_who_has_not_made_its_first_step_has_no_stack() -> None:
-    async def restart(supervisor: Supervisor) -> None:
-        with pytest.raises(SupervisorClosed):
-            await supervisor.restart_child("a")
+def test_attempt_before_its_first_step_has_no_stack() -> None:
+    class Ordered(TreeObserver):
+        def attempt_ordered(self, attempt: Attempt) -> None:
+            found.append(stacks_of(attempt))
 
-    async def main() -> tuple[list[tuple[str, ...]], ShutdownReport]:
-        spec = SupervisorSpec("app", [ChildSpec("a", forever, grace=0)], report_after=0)
-        async with open_supervisor(spec, wait_ready=False) as supervisor:
-            await supervisor.stop_child("a")
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(restart, supervisor)
-                nursery.start_soon(supervisor.shutdown)
-        events = events_of(supervisor, ChildUnresponsive)
-        return [event.stack for event in events], await supervisor.wait_finished()
+    async def main() -> None:
+        async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", forever)])):
+            pass
 
-    # Whether the child or the supervisor has the next turn is for Trio to say.
-    runs = (run_virtual(main) for _ in range(200))
-    report = next(report for stacks, report in runs if stacks == [()])
-    assert report.child("a").stack == ("between its tasks",)
+    found: list[tuple[str, ...]] = []
+    with observing(Ordered()):
+        run_virtual(main)
+    assert found == [()]
 
 
 @scenario

@@ -35,11 +35,15 @@ class Block:
     Args:
         shell: The supervisor to run.
         wait_ready: Whether to enter only when the first start is complete.
+        watch: Whether the caller's code may be anywhere when it is cancelled. Without, it is code
+            of ours that waits for nothing but the end of the supervisor, so that a cancellation
+            reaches `__aexit__` at once and takes no task that waits for it.
     """
 
-    def __init__(self, shell: Shell, *, wait_ready: bool = True) -> None:
+    def __init__(self, shell: Shell, *, wait_ready: bool = True, watch: bool = True) -> None:
         self._shell = shell
         self._wait_ready = wait_ready
+        self._watch = watch
         self._is_entered = False
         self._manager = trio.open_nursery()
         self._scope = trio.CancelScope()  # of the caller's code
@@ -63,8 +67,9 @@ class Block:
             shell.tree.check_thread(shell.path)
             shell.link.enter(shell)
         nursery = await self._manager.__aenter__()
-        watch = f"{shell.path} cancellation watch"
-        nursery.start_soon(self._watch_cancellation, name=watch)  # noqa: ASYNC113
+        if self._watch:
+            name = f"{shell.path} cancellation watch"
+            nursery.start_soon(self._watch_cancellation, name=name)  # noqa: ASYNC113
         nursery.start_soon(shell.serve, self, name=f"{shell.path} supervisor")  # noqa: ASYNC113
         self._scope.__enter__()
         try:

@@ -163,7 +163,7 @@ class _Blocks:
             await trio.lowlevel.checkpoint()
             return None  # no child is started only to be stopped again
         shell = Shell(spec, parent.tree, attempt.path, NestedLink(parent, attempt))
-        async with Block(shell):
+        async with Block(shell, watch=False):
             if not shell.is_stopping:
                 context.ready(shell.supervisor)
             await shell.finished.wait()

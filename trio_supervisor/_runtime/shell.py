@@ -105,7 +105,9 @@ class Shell:
         self.thread = 0
         self.run = tree.journal.next_run()
         self.machine = SupervisionMachine(spec, path, tree.random)
-        self.collector = ReportCollector(self.machine, tree.log, self._handle, self._wake)
+        self.collector = ReportCollector(
+            self.machine, tree.log, self._handle, self._wake, self._nursery_cancelled
+        )
         self.slots: dict[str, Slot] = {}
         self.watched: dict[str, Slot] = {}
         self.fatal: list[BaseException] = []
@@ -173,13 +175,12 @@ class Shell:
         self.thread = get_ident()
         try:
             with trio.CancelScope(shield=True):
-                async with trio.open_nursery() as inner:
-                    self._attempts = await inner.start(self._hold_attempts)
-                    inner.start_soon(self.collector.keep_time, name=f"{self.path} timer")
+                async with trio.open_nursery() as attempts:
+                    self._attempts = attempts
                     now = trio.current_time()
                     self.carry_out(self.machine.start(now), now)
                     await self.collector.collect()
-                    inner.cancel_scope.cancel("the supervisor has finished")
+                    attempts.cancel_scope.cancel("the supervisor has finished")
         except BaseException as error:  # noqa: ASYNC103 - a bug of ours: raised by the block
             self.bug = error
             for leaf in leaves(error):
@@ -187,20 +188,6 @@ class Shell:
             block.on_failure("the supervisor itself has failed")
         finally:
             self._close(block)
-
-    @enable_ki_protection
-    async def _hold_attempts(  # noqa: ASYNC114 - private
-        self, task_status: trio.TaskStatus[trio.Nursery]
-    ) -> None:
-        async with trio.open_nursery() as attempts:
-            task_status.started(attempts)
-            try:
-                await trio.sleep_forever()
-            except trio.Cancelled as cancelled:
-                if not self.is_over:
-                    source = cancelled.source_task or "a task outside of the supervisor"
-                    self.collector.post(NurseryCancelled(source))
-                raise
 
     def _close(self, block: BlockOfShell) -> None:
         """Mark the supervisor as ended and wake every task that waits for it.
@@ -354,6 +341,9 @@ class Shell:
         attempt = message.attempt
         grace, deadline = not attempt.cancel_called, attempt.stop_deadline
         self.feed(o.Shutdown(attempt.stop_reason or "", grace=grace, deadline=deadline), now)
+
+    def _nursery_cancelled(self, source: str) -> None:
+        self.collector.post(NurseryCancelled(source))
 
     def _take_nursery_cancelled(self, message: NurseryCancelled, now: float) -> None:
         reason = f"the nursery of the children's tasks was cancelled by {message.source}"
