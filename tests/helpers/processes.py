@@ -33,15 +33,23 @@ class Program:
     It finds the same library as the tests do. At the end of the block it is killed if need be.
     """
 
-    def __init__(self, folder: Path, *arguments: str, cwd: Path = ROOT) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        cwd: Path = ROOT,
+        environment: dict[str, str] | None = None,
+        descriptors: tuple[int, ...] = (),
+    ) -> None:
         self._paths = folder / "stdout.txt", folder / "stderr.txt"
         search = [str(Path(trio_supervisor.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search))}
+        around = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search))}
         with self._paths[0].open("wb") as out, self._paths[1].open("wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=cwd,
-                env=environment,
+                env=around | (environment or {}),
+                pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

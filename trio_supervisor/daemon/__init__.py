@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from trio_supervisor.daemon._run import ExitCode, run
+from trio_supervisor.daemon._ending import ExitCode as ExitCode
+from trio_supervisor.daemon._run import run as run
 
 __all__ = ["ExitCode", "run"]

@@ -4,49 +4,36 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from enum import IntEnum
-from typing import TYPE_CHECKING, final
+from signal import SIGINT, SIGTERM
+from typing import TYPE_CHECKING, Final, final
 
 import trio
 
 import trio_supervisor
-from trio_supervisor._errors import SpecError, SupervisorClosed, TaskFailure
-from trio_supervisor._events.exits import leaves
+from trio_supervisor._errors import SpecError, SupervisorClosed
 from trio_supervisor._lazy import public
 from trio_supervisor._logging.safe import say
+from trio_supervisor._record import Record
 from trio_supervisor._runtime.open import open_supervisor
 from trio_supervisor._runtime.views import stacks_below
+from trio_supervisor._specs.checks import check_seconds
 from trio_supervisor._specs.supervisor import SupervisorSpec
-from trio_supervisor._text import one_line, some, text_of
 from trio_supervisor.daemon._control import control_socket
+from trio_supervisor.daemon._ending import Ending, ExitCode, cut_off_in
+from trio_supervisor.daemon._signals import HANGUP, SHOW, SignalDesk, StoppedEarly
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import signal
+    from types import FrameType
 
-    from trio_supervisor._events.shutdown import ShutdownReport
-    from trio_supervisor._runtime.journal_file import JournalFile
     from trio_supervisor._runtime.supervisor import Supervisor
 
 _log = logging.getLogger("trio_supervisor.daemon")
-_MOST_NAMES = 8
-
-
-@public
-@final
-class ExitCode(IntEnum):
-    """How `run` ends the process, as the operator sees it; the table is in `run`."""
-
-    ORDERLY = 0
-    FAILED = 1
-    BAD_SPEC = 2
-    START_FAILED = 3
-    UNRESPONSIVE = 4
-    SIGNAL = 128
-    """Not a code itself: 128 + the number of the signal."""
+MOST_FRAMES: Final = 12
 
 
 @public
@@ -56,21 +43,29 @@ def run(
     log_level: int | str = logging.INFO,
     control: bool | str = True,
     journal: int | trio_supervisor.JournalFile | None = None,
+    drain: float = 0.0,
 ) -> None:
     """Run a tree as this process until it has ended; then return, or exit with a code saying how.
 
-    SIGINT (Ctrl-C), SIGTERM and SIGHUP stop the tree in order, each child with its grace. A second
-    signal drops the grace: whatever is left is cancelled. From the third on the log says what is
-    still there and where it hangs, for Trio cannot abandon a task; SIGKILL ends any process.
-    Signals are heard during the first start too, and nobody hears them while a child blocks the
-    event loop.
+    Use it as the last statement of a program that systemd, a container or a terminal starts.
+    Signals are heard from the beginning of the call: give a function that imports and declares the
+    tree, and a stop during a slow import is neither lost nor deadly.
 
-    | signal | what it means here |
+    | signal | what it does |
     |---|---|
-    | SIGINT | Ctrl-C |
-    | SIGTERM | somebody ends the process: an init system, a container, ``kill`` |
-    | SIGHUP | the terminal was closed; left alone where it is ignored, as under ``nohup``, or where
-      the program has a handler of its own for it, and on platforms that do not have it |
+    | SIGTERM | stops the tree in order, each child with its grace, after ``drain`` seconds |
+    | SIGINT (Ctrl-C) | the same without ``drain`` |
+    | a second of these | drops the grace: what is left is cancelled |
+    | a third | logs where each child that is left hangs, and ends the process at once; the exit
+      code is 128 + its number. It is heard even while a child blocks the event loop |
+    | SIGHUP | with a function as ``spec``: logged and ignored, for a reload is what it asks for.
+      Without: stops the tree like SIGINT if there is a controlling terminal, which was closed then;
+      logged and ignored if there is none |
+    | SIGUSR1 | writes the tree and the stack of each task to the log |
+
+    SIGINT, SIGHUP and SIGUSR1 are left alone where they are ignored, as under ``nohup`` and in the
+    background of a shell, or where the program has a handler of its own. A signal that arrives
+    after the tree has ended does nothing, so that an orderly end stays one.
 
     | exit code | how it ended |
     |---|---|
@@ -79,12 +74,13 @@ def run(
     | 2 | the declaration cannot work (`SpecError`), nothing was started; logged as one line |
     | 3 | the first start failed; logged, with a traceback unless the child raised `TaskFailure` |
     | 4 | stopped by one signal or ``auto_shutdown``, but a child did not end when cancelled |
+    | 5 | stopped likewise, but a child used up its grace, or the ``shutdown_deadline`` passed |
     | 128 + n | stopped, but it took a second signal: 129 SIGHUP, 130 SIGINT, 143 SIGTERM |
     | any other | a child raised ``SystemExit(code)``; of several, the first counts |
 
     Where two apply, what comes first in this list counts: a child's ``SystemExit``, 2, 3, 1,
-    128 + n, 4. A child's `KeyboardInterrupt` ends the tree and is raised as it is. What else went
-    wrong beside one of these two is logged.
+    128 + n, 4, 5. A child's `KeyboardInterrupt` ends the tree and is raised as it is. What else
+    went wrong beside one of these two is logged.
 
     If nobody has configured logging, everything from ``log_level`` up goes to standard error.
 
@@ -97,10 +93,13 @@ def run(
             made, the log says so and the tree runs without; a path that is given must work.
             Default: true.
         journal: As for `open_supervisor`: how many events are kept in memory, or a `JournalFile`.
+        drain: Seconds between SIGTERM and the stop, in which the tree works on while those who send
+            it work learn that it is going to stop. Default: 0.
 
     Raises:
         SystemExit: For every exit code but 0.
         KeyboardInterrupt: A child raised it.
+        SpecError: ``drain`` is not a finite number of seconds.
         RuntimeError: Not called in the main thread, where alone Python delivers signals; or called
             while Trio runs (there, use `run_supervisor`).
     """
@@ -114,19 +113,28 @@ def run(
         raise RuntimeError(
             "daemon.run() starts Trio itself; in a Trio program use run_supervisor()"
         )
+    drain = check_seconds("run()", "drain", drain, finite=True)
     _configure_logging(log_level)
+    desk = SignalDesk(reloads=not isinstance(spec, SupervisorSpec))
     try:
+        desk.install()
         tree = _declared(spec)
+        desk.declared()
+        ending = Ending(tree.name)
+        try:
+            trio.run(_main, tree, ending, desk, _Options(control, journal, drain))
+        except Exception as error:
+            ending.error = error
+        except (BaseExceptionGroup, SystemExit) as error:
+            raise ending.first_of(error) from None
+    except StoppedEarly as stop:
+        say(_log, logging.INFO, "%s before the tree was declared: nothing was started", stop)
+        return
     except SpecError as error:
         say(_log, logging.CRITICAL, "bad declaration: %s", error)
         raise SystemExit(ExitCode.BAD_SPEC) from None
-    ending = _Ending(tree.name)
-    try:
-        trio.run(_main, tree, ending, control, journal)
-    except Exception as error:
-        ending.error = error
-    except (BaseExceptionGroup, SystemExit) as error:
-        raise ending.first_of(error) from None
+    finally:
+        desk.close()
     code = ending.conclude()
     if code:
         raise SystemExit(code)
@@ -149,129 +157,37 @@ def _configure_logging(level: int | str) -> None:
 
 
 @final
-class _Ending:
-    """What is known, bit by bit, about how the tree ends."""
+class _Options(Record):
+    """What surrounds the tree; see `run`."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.was_ready = False
-        self.signals: list[signal.Signals] = []
-        self.report: ShutdownReport | None = None
-        self.error: Exception | None = None
-
-    def conclude(self) -> int:
-        """Log what the supervisor has not logged, and say what the exit code is."""
-        if self.error is not None:
-            return self._conclude_error(self.error)
-        if len(self.signals) > 1:
-            second = self.signals[1]
-            code = ExitCode.SIGNAL + second
-            self._say("stopped, but it took a second signal, %s (exit code %d)", second.name, code)
-            return code
-        if self.report is not None and self.report.unresponsive:
-            paths = [child.path for child in self.report.unresponsive]
-            code = ExitCode.UNRESPONSIVE
-            who = some(paths, _MOST_NAMES, ", ")
-            self._say("stopped, but some did not end when cancelled: %s (exit code %d)", who, code)
-            return code
-        return ExitCode.ORDERLY
-
-    def _say(self, text: str, *args: object) -> None:
-        say(_log, logging.WARNING, f"%s {text}", self.name, *args)
-
-    def _conclude_error(self, error: Exception) -> ExitCode:
-        code = ExitCode.FAILED if self.was_ready else ExitCode.START_FAILED
-        what = "failed" if self.was_ready else "could not be started"
-        # A child that fails on purpose has said all there is to say: no traceback.
-        on_purpose = isinstance(error.__cause__, TaskFailure)
-        say(
-            _log,
-            logging.CRITICAL,
-            "%s %s: %s: %s (exit code %d)",
-            self.name,
-            what,
-            type(error).__name__,
-            one_line(str(error)),
-            code,
-            exc_info=None if on_purpose else (type(error), error, error.__traceback__),
-        )
-        return code
-
-    def first_of(self, error: BaseException) -> BaseException:
-        """Of what has ended the tree, the one thing that the process ends with.
-
-        If there are several, all are logged: Python itself says nothing of a `SystemExit`.
-        """
-        found = list(leaves(error))
-        for leaf in tuple(found):
-            beside = not isinstance(leaf, Exception)  # what one child raised together with it
-            if beside and isinstance(leaf.__cause__, BaseExceptionGroup):
-                found.extend(leaves(leaf.__cause__))
-        exits = [leaf for leaf in found if isinstance(leaf, SystemExit)]
-        interrupts = [leaf for leaf in found if isinstance(leaf, KeyboardInterrupt)]
-        errors = [leaf for leaf in found if isinstance(leaf, Exception)]
-        if len(found) > 1:
-            code = f" (exit code {_code_of(exits[0])})" if exits else ""
-            what = some([_in_short(leaf) for leaf in found], _MOST_NAMES, "; ")
-            rest: Exception | None = None
-            if errors:
-                rest = ExceptionGroup("beside it", errors) if len(errors) > 1 else errors[0]
-            say(
-                _log,
-                logging.CRITICAL,
-                "%s ended by several things: %s%s",
-                self.name,
-                what,
-                code,
-                exc_info=None if rest is None else (type(rest), rest, rest.__traceback__),
-            )
-        return next(iter((*exits, *interrupts)), error)
+    control: bool | str
+    journal: int | trio_supervisor.JournalFile | None
+    drain: float
 
 
-def _in_short(error: BaseException) -> str:
-    text = one_line(text_of(error))
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _code_of(error: SystemExit) -> object:
-    """What Python makes of it when the process ends."""
-    if error.code is None:
-        return 0
-    return error.code if isinstance(error.code, int) else 1
-
-
-def _stop_signals() -> list[signal.Signals]:
-    """What stops the tree. A SIGHUP that somebody has dealt with already is not for us."""
-    found = [signal.SIGINT, signal.SIGTERM]
-    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)
-    if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
-        found.append(hangup)
-    return found
-
-
-async def _main(
-    spec: SupervisorSpec,
-    ending: _Ending,
-    control: bool | str,
-    journal: int | JournalFile | None,
-) -> None:
+async def _main(spec: SupervisorSpec, ending: Ending, desk: SignalDesk, options: _Options) -> None:
+    desk.open()
     failed: BaseException | None = None
-    with trio.open_signal_receiver(*_stop_signals()) as signals:
-        # Outside of the supervisor's block, which a failing tree cancels: its stop can take long,
-        # and the operator must be heard as long as it takes.
-        async with trio.open_nursery() as nursery:
-            try:
-                async with (
-                    control_socket(control, spec.name) as server,
-                    open_supervisor(spec, wait_ready=False, journal=journal) as supervisor,
-                ):
-                    if server is not None:
-                        server.attach(supervisor)
-                    nursery.start_soon(_obey, signals, supervisor, ending)  # noqa: ASYNC111
-                    await _attend(supervisor, ending)
-            except BaseException as error:  # noqa: ASYNC103 - raised below, bare
-                failed = error
-            nursery.cancel_scope.cancel("the tree has ended")
+    # Outside of the supervisor's block, which a failing tree cancels: its stop can take long, and
+    # the operator must be heard as long as it takes.
+    async with trio.open_nursery() as nursery:
+        try:
+            async with control_socket(options.control, spec.name) as server:
+                try:
+                    async with open_supervisor(
+                        spec, wait_ready=False, journal=options.journal
+                    ) as supervisor:
+                        if server is not None:
+                            server.attach(supervisor)
+                        operator = _Operator(supervisor, ending, desk, options.drain)
+                        desk.last_words = operator.say_last_words
+                        nursery.start_soon(operator.obey)  # noqa: ASYNC111 - it outlives the block
+                        await _attend(supervisor, ending, desk)
+                finally:
+                    desk.close()  # from this moment on nothing is left to stop
+        except BaseException as error:  # noqa: ASYNC103 - raised below, bare
+            failed = error
+        nursery.cancel_scope.cancel("the tree has ended")
     try:
         if failed is not None:
             raise failed
@@ -279,7 +195,9 @@ async def _main(
         del failed  # it holds this frame
 
 
-async def _attend(supervisor: Supervisor, ending: _Ending) -> None:  # noqa: ASYNC910 - it waits
+async def _attend(  # noqa: ASYNC910 - it waits
+    supervisor: Supervisor, ending: Ending, desk: SignalDesk
+) -> None:
     begun = trio.current_time()
     with suppress(SupervisorClosed):  # stopped before it was ready
         await supervisor.wait_ready()
@@ -287,48 +205,89 @@ async def _attend(supervisor: Supervisor, ending: _Ending) -> None:  # noqa: ASY
         say(
             _log,
             logging.INFO,
-            "%s is up after %.2fs, pid %d; SIGINT (Ctrl-C) or SIGTERM stops it",
+            "%s is up after %.2fs, pid %d; %s stops it",
             ending.name,
             trio.current_time() - begun,
             os.getpid(),
+            "SIGINT (Ctrl-C) or SIGTERM" if SIGINT in desk.heard else "SIGTERM",
         )
     with suppress(SupervisorClosed):  # broken: leaving the block raises why
         ending.report = await supervisor.wait_finished()
+        ending.cut_off = cut_off_in(supervisor.journal.events)
 
 
-async def _obey(signals: AsyncIterator[int], supervisor: Supervisor, ending: _Ending) -> None:
-    """Carry out what the operator wants."""
-    async for number in signals:
-        if supervisor._shell.is_over:
-            return  # it came while the last child blocked the event loop: nothing is left to stop
-        received = signal.Signals(number)
-        ending.signals.append(received)
-        who = ending.name, received.name
-        match len(ending.signals):
-            case 1:
-                say(
-                    _log,
-                    logging.INFO,
-                    "%s %s: stopping in order; a second signal drops the grace",
-                    *who,
-                )
-                supervisor.request_shutdown(received.name)
-            case 2:
-                say(_log, logging.WARNING, "%s %s: stopping without grace", *who)
-                supervisor.request_shutdown(received.name, grace=False)
-            case _:
-                say(
-                    _log,
-                    logging.WARNING,
-                    "%s %s: still waiting for what cannot be abandoned; only SIGKILL (kill -9 %d)"
-                    " ends it sooner\n%s",
-                    *who,
-                    os.getpid(),
-                    _what_is_left(supervisor),
-                )
+@final
+class _Operator:
+    """Carries out what the signals ask for."""
 
+    def __init__(
+        self, supervisor: Supervisor, ending: Ending, desk: SignalDesk, drain: float
+    ) -> None:
+        self._supervisor = supervisor
+        self._ending = ending
+        self._desk = desk
+        self._drain = drain
 
-def _what_is_left(supervisor: Supervisor) -> str:
-    """The tree as it is, and where each task that is alive hangs."""
-    places = [f"  at {line}" for line in stacks_below(supervisor._shell)]
-    return "\n".join([supervisor.state().render(now=trio.current_time()), *places])
+    def _say(self, level: int, text: str, *args: object) -> None:
+        say(_log, level, f"%s {text}", self._ending.name, *args)
+
+    async def obey(self) -> None:
+        """Obey until cancelled."""
+        async with trio.open_nursery() as nursery:
+            async for received in self._desk:
+                if self._supervisor._shell.is_over:
+                    return  # it came while the last child blocked the loop: nothing is left to stop
+                if received is SHOW:
+                    self._say(logging.INFO, "%s:\n%s", received.name, self._what_is_left())
+                elif received is HANGUP and not self._desk.hangup_stops:
+                    self._ignore_hangup(received)
+                else:
+                    self._ending.signals.append(received)
+                    self._stop(received, nursery)
+
+    def _ignore_hangup(self, received: signal.Signals) -> None:
+        why = (
+            "there is no controlling terminal that could have been closed"
+            if self._desk.has_spec
+            else "a new declaration cannot be loaded into a running tree"
+        )
+        self._say(logging.WARNING, "%s ignored: %s", received.name, why)
+
+    def _stop(self, received: signal.Signals, nursery: trio.Nursery) -> None:
+        if len(self._ending.signals) > 1:
+            self._say(logging.WARNING, "%s: stopping without grace", received.name)
+            self._supervisor.request_shutdown(received.name, grace=False)
+        elif received is not SIGTERM or not self._drain:
+            self._stop_in_order(received)
+        else:
+            self._say(
+                logging.INFO,
+                "%s: draining for %gs, then stopping in order; a second signal drops the grace",
+                received.name,
+                self._drain,
+            )
+            nursery.start_soon(self._stop_after_drain, received)
+
+    async def _stop_after_drain(self, received: signal.Signals) -> None:
+        await trio.sleep(self._drain)
+        if len(self._ending.signals) == 1:
+            self._stop_in_order(received)
+
+    def _stop_in_order(self, received: signal.Signals) -> None:
+        self._say(
+            logging.INFO, "%s: stopping in order; a second signal drops the grace", received.name
+        )
+        self._supervisor.request_shutdown(received.name)
+
+    def say_last_words(self, received: signal.Signals, frame: FrameType | None) -> None:
+        """Log what is left and where it hangs: in the signal's handler, before the process ends."""
+        text = "%s: exiting at once (exit code %d), with this left:\n%s"
+        here = "".join(traceback.format_stack(frame, limit=MOST_FRAMES)).rstrip()
+        left = f"{self._what_is_left()}\nthe event loop is at\n{here}"
+        self._say(logging.CRITICAL, text, received.name, 128 + received, left)
+
+    def _what_is_left(self) -> str:
+        """The tree as it is, and where each task that is alive hangs."""
+        supervisor = self._supervisor
+        places = [f"  at {line}" for line in stacks_below(supervisor._shell)]
+        return "\n".join([supervisor.state().render(), *places])
