@@ -12,6 +12,10 @@ _attempts/   One attempt of a child in its own nursery; knows no supervisor.
 _runtime/    The Trio side of one supervisor: carries out the machine's orders.
 children/    Public: adapters that make a child out of code that was not written as one.
 daemon/      Public: a supervision tree as an operating-system process.
+control/     Public: the socket over which a running tree is seen and steered, and its client.
+http/        Public: probes and the dashboard.
+observe/     Public: metrics and traces.
+cli/         The command trio-supervisor.
 testing/     Public: the lifecycle-testing kit.
 
 Each line imports only from the lines above it. This module imports the others when one of their
@@ -131,6 +135,6 @@ else:
     from trio_supervisor._lazy import exports_on_demand
 
     __getattr__, __dir__ = exports_on_demand(
-        __name__, ("children", "cli", "control", "daemon", "observe", "testing")
+        __name__, ("children", "cli", "control", "daemon", "http", "observe", "testing")
     )
     del exports_on_demand

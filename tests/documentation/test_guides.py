@@ -169,12 +169,6 @@ def test_the_web_application_answers_and_finishes_what_is_in_flight() -> None:
             await trio.sleep(0.3)
         await answer(scope, receive, send)
 
-    async def get(port: int, path: str) -> bytes:
-        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-            request = f"GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
-            await stream.send_all(request.encode())
-            return b"".join([bytes(part) async for part in stream])
-
     async def scenario() -> None:
         page["application"] = slow
         answers: list[bytes] = []
@@ -182,10 +176,10 @@ def test_the_web_application_answers_and_finishes_what_is_in_flight() -> None:
             async with open_supervisor(changed(page["APP"], "web", args=("127.0.0.1:0",))) as app:
                 [url] = app.child("web").value
                 port = int(url.rpartition(":")[2])
-                assert b"hello" in await get(port, "/")
+                assert b"hello" in await get("127.0.0.1", port, "/")
 
                 async def fetch() -> None:
-                    answers.append(await get(port, "/slow"))
+                    answers.append(await get("127.0.0.1", port, "/slow"))
 
                 nursery.start_soon(fetch)
                 await in_flight.wait()
@@ -234,36 +228,36 @@ def test_websockets_are_children_and_are_closed_by_the_stop() -> None:
 
 
 def test_the_job_runs_once_a_minute_and_a_failed_run_is_a_crash() -> None:
-    page = guide("periodic")
     runs: list[float] = []
-    work = page["clean_up"]
 
-    async def clean_up() -> int:
+    async def clean_up(directory: str) -> None:
         runs.append(trio.current_time())
         if len(runs) == 3:
             raise OSError("disk full")
-        removed: int = await work()
-        return removed
+        await trio.sleep(2)
+
+    page = guide("periodic")
+    job = page["every"](60, clean_up, "/var/spool/app", at_once=True)
 
     async def scenario() -> None:
-        page["clean_up"] = clean_up
-        async with open_supervisor(page["APP"]) as app:
+        async with open_supervisor(changed(page["APP"], "cleaner", run=job)) as app:
             begun = trio.current_time()
             await trio.sleep(200)
             cleaner = app.child("cleaner")
             assert [round(at - begun) for at in runs[:3]] == [0, 60, 120]
             assert 120 < runs[3] - begun < 121  # after the backoff
             assert cleaner.restarts == 1
-            assert cleaner.state == "ready"
+            assert cleaner.value.missed == 0
 
     run_virtual(scenario)
 
 
 def test_a_stop_waits_for_the_run_and_not_for_the_minute() -> None:
     page = guide("periodic")
+    polling = ChildSpec("cleaner", page["poll"], grace=10)
 
-    async def scenario() -> None:
-        async with open_supervisor(page["APP"]) as app:
+    async def scenario(app_spec: SupervisorSpec) -> None:
+        async with open_supervisor(app_spec) as app:
             await trio.sleep(1)  # in the middle of the first run
             begun = trio.current_time()
             cleaner = app.child("cleaner")
@@ -271,7 +265,33 @@ def test_a_stop_waits_for_the_run_and_not_for_the_minute() -> None:
         assert cleaner.last_report is not None
         assert cleaner.last_report.exit.kind == "stopped"
 
-    run_virtual(scenario)
+    run_virtual(scenario, page["APP"])
+    run_virtual(scenario, page["APP"].replace(children=[polling]))
+
+
+def test_the_probes_of_the_operating_page_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    page = guide("operating", needs="h11")
+
+    async def scenario() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(page["main"], "127.0.0.1:0")
+            address = ""
+            while not address:
+                await trio.sleep(0.05)
+                address = capsys.readouterr().out.partition("http://")[2].strip("/\n")
+            host, _, port = address.partition(":")
+            for path in ("/livez", "/readyz", "/startupz", "/"):
+                assert b" 200 " in await get(host, int(port), path)
+            nursery.cancel_scope.cancel()
+
+    run_real(scenario)
+
+
+async def get(host: str, port: int, path: str) -> bytes:
+    async with await trio.open_tcp_stream(host, port) as stream:
+        request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        await stream.send_all(request.encode())
+        return b"".join([bytes(part) async for part in stream])
 
 
 def test_the_thread_works_and_stops() -> None:

@@ -12,11 +12,17 @@ from documentation.code_blocks import ROOT
 PAGES = "".join(page.read_text() for page in sorted((ROOT / "docs" / "reference").glob("*.md")))
 DOCUMENTED = re.findall(r"^\.\. auto\w+:: ([\w.]+)$", PAGES, re.MULTILINE)
 # What is explained in a sentence of a page instead.
-IN_WORDS = {"trio_supervisor.RestartDecision", "trio_supervisor.testing.INVARIANTS"}
+IN_WORDS = {
+    "trio_supervisor.RestartDecision",
+    "trio_supervisor.testing.INVARIANTS",
+    "trio_supervisor.http.Route",
+}
 # Types of a value that has an entry.
 SECOND_NAMES = {"trio_supervisor.Inherit", "trio_supervisor.__version__"}
-MODULES = ("trio_supervisor", "trio_supervisor.children", "trio_supervisor.daemon",
-           "trio_supervisor.testing")  # fmt: skip
+MODULES = tuple(
+    f"trio_supervisor{name}"
+    for name in ("", ".children", ".control", ".daemon", ".http", ".observe", ".testing")
+)
 
 
 def test_nothing_is_documented_twice() -> None:
