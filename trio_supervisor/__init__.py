@@ -90,6 +90,8 @@ if TYPE_CHECKING:
     from trio_supervisor._events.snapshot import ChildState as ChildState
     from trio_supervisor._events.snapshot import SupervisorSnapshot as SupervisorSnapshot
     from trio_supervisor._events.snapshot import SupervisorState as SupervisorState
+    from trio_supervisor._events.why import Statement as Statement
+    from trio_supervisor._events.why import explain as explain
     from trio_supervisor._events.wire import event_from_dict as event_from_dict
     from trio_supervisor._runtime.handle import ChildHandle as ChildHandle
     from trio_supervisor._runtime.journal_file import JournalFile as JournalFile

@@ -57,9 +57,13 @@ def _rows(tree: dict[str, Any], style: Style) -> Iterator[tuple[str, dict[str, A
         child = children[at]
         is_last = at == len(children) - 1
         yield indent + (last if is_last else branch) + clean(child["name"]), child
-        if child["supervisor"] is not None:
-            below = indent + ("   " if is_last else bar)
+        below = indent + ("   " if is_last else bar)
+        if child.get("opened"):
+            pending.append((below, child["opened"], 0))
+        if child.get("supervisor") is not None:
             pending.append((below, child["supervisor"]["children"], 0))
+        elif "children" in child:  # a supervisor that a child has opened
+            pending.append((below, child["children"], 0))
 
 
 def _chosen(tree: dict[str, Any], style: Style) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from trio_supervisor._errors import SupervisorError
 from trio_supervisor.control.protocol import ProtocolError
 
 if TYPE_CHECKING:
@@ -27,8 +28,13 @@ def slots_below(shell: Shell) -> Iterator[Slot]:
             pending.pop()
             continue
         yield slot
-        if slot.nested is not None:
-            pending.append(iter(tuple(slot.nested.slots.values())))
+        pending.extend(iter(tuple(below.slots.values())) for below in shells_in(slot))
+
+
+def shells_in(slot: Slot) -> list[Shell]:
+    """The supervisors that run in a child's attempt: the nested one, and those it has opened."""
+    opened = [] if slot.opened is None else list(slot.opened.values())
+    return opened if slot.nested is None else [slot.nested, *opened]
 
 
 def find(shell: Shell, names: Sequence[str]) -> list[Slot]:
@@ -68,17 +74,10 @@ def _find_one(shell: Shell, name: str) -> list[Slot]:
 
 def _at(shell: Shell, path: str) -> Slot | None:
     """The child at a path that begins with or below the tree's name."""
-    for steps in (path.split("/"), path.removeprefix(f"{shell.path}/").split("/")):
-        here: Shell | None = shell
-        slot: Slot | None = None
-        for step in steps:
-            slot = None if here is None else here.slots.get(step)
-            here = None if slot is None else slot.nested
-            if slot is None:
-                break
-        if slot is not None:
-            return slot
-    return None
+    try:
+        return shell.supervisor._find(path)
+    except SupervisorError:
+        return None
 
 
 def _matches(path: str, root: str, pattern: str) -> bool:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trio_supervisor._attempts.stacks import stacks_of
-from trio_supervisor._events.plain import number
+from trio_supervisor._events.plain import number, to_plain
 from trio_supervisor._events.snapshot import ChildState, SupervisorState
-from trio_supervisor.control._names import find, slots_below
+from trio_supervisor._events.why import explain
+from trio_supervisor.control._names import find, shells_in, slots_below
 from trio_supervisor.control.protocol import ProtocolError
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _tree_as_dict(
                 found.append(child)
             if child["supervisor"] is not None:
                 pending.append(child["supervisor"])
+            pending.extend(child.get("opened", ()))
     if chosen:
         plain["children"] = found
     return plain
@@ -84,8 +86,8 @@ async def _stacks(supervisor: Supervisor, args: dict[str, Any]) -> Any:
     chosen: dict[Slot, None] = {}
     for slot in find(shell, args["names"]) if args.get("names") else slots_below(shell):
         chosen[slot] = None
-        if slot.nested is not None:
-            chosen.update(dict.fromkeys(slots_below(slot.nested)))
+        for below in shells_in(slot):
+            chosen.update(dict.fromkeys(slots_below(below)))
     return {
         "children": [
             {
@@ -98,6 +100,35 @@ async def _stacks(supervisor: Supervisor, args: dict[str, Any]) -> Any:
             if slot.attempt is not None and slot.nested is None
         ]
     }
+
+
+async def _why(supervisor: Supervisor, args: dict[str, Any]) -> Any:
+    state, journal = supervisor.state(), supervisor.journal
+    base, events = journal.base, journal.events
+    names = args.get("names", ())
+    paths: list[str] = []
+    for name in names:
+        if name == supervisor.path:
+            paths.append(name)
+            continue
+        try:
+            paths.extend(slot.life.path for slot in find(supervisor._shell, (name,)))
+        except ProtocolError:
+            gone = {e.path for e in events if f"/{e.path}".endswith(f"/{name}")}
+            if len(gone) != 1:
+                raise
+            paths.extend(gone)
+
+    def explain_all() -> list[dict[str, Any]]:
+        return [
+            {
+                "path": path,
+                "statements": [to_plain(each) for each in explain(path, base, events, state=state)],
+            }
+            for path in dict.fromkeys(paths or [supervisor.path])
+        ]
+
+    return {"children": await trio.to_thread.run_sync(explain_all)}
 
 
 async def _names(supervisor: Supervisor, args: dict[str, Any]) -> Any:
@@ -128,12 +159,14 @@ def _not_ready(supervisor: SupervisorSnapshot) -> Iterator[dict[str, Any]]:
         yield {"path": supervisor.path, "state": supervisor.state.value, "why": supervisor.reason}
     for child in supervisor.children:
         if child.state not in _SERVES:
-            yield {"path": child.path, "state": child.state.value, "why": _why(child)}
-        elif child.supervisor is not None:
-            yield from _not_ready(child.supervisor)
+            yield {"path": child.path, "state": child.state.value, "why": _why_not(child)}
+            continue
+        below = child.opened if child.supervisor is None else (child.supervisor, *child.opened)
+        for each in below:
+            yield from _not_ready(each)
 
 
-def _why(child: ChildSnapshot) -> str:
+def _why_not(child: ChildSnapshot) -> str:
     if child.waiting_for:
         return f"waits for {', '.join(child.waiting_for)}"
     return child.reason or child.last_exit
@@ -190,6 +223,7 @@ def _in_words(shown: list[dict[str, Any]]) -> str:
 _READ = {
     "ping": _ping,
     "tree": _tree,
+    "why": _why,
     "stacks": _stacks,
     "names": _names,
     "ready": _ready,

@@ -1,0 +1,133 @@
+"""The clauses of which explanations are made."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from trio_supervisor._text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trio_supervisor._events import events as ev
+
+_MOST_NAMES = 8
+
+
+def seconds(value: float) -> str:
+    """A duration: ``0.4s``, ``41s``, ``12m``, ``3h05m``, ``4d``."""
+    if value == inf:
+        return "for ever"
+    if value < 10:
+        return f"{value:.1f}".removesuffix(".0") + "s"
+    if value < 100:
+        return f"{value:.0f}s"
+    minutes = int(value // 60)
+    if minutes < 100:
+        return f"{minutes}m"
+    hours = minutes // 60
+    return f"{hours}h{minutes % 60:02d}m" if hours < 48 else f"{hours // 24}d"
+
+
+def names(given: Sequence[str]) -> str:
+    """Names in one line, not more than a reader can take in."""
+    shown = ", ".join(one_line(name) for name in given[:_MOST_NAMES])
+    more = len(given) - _MOST_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def caused(reason: str) -> str:
+    """What follows a statement for which there is a reason."""
+    return f": {one_line(reason)}" if reason else ""
+
+
+def by_whom(event: ev.CommandAccepted | ev.CommandHadNoEffect) -> str:
+    """Who gave a command."""
+    if event.uid is None:
+        return "The program"
+    user = one_line(event.user) or f"user {event.uid}"
+    return f"{user[:1].upper()}{user[1:]} (uid {event.uid}, pid {event.pid})"
+
+
+def commanded(command: str) -> str:
+    """What an operator did."""
+    return {
+        "stop": "stopped it",
+        "restart": "restarted it",
+        "quarantine": "quarantined it",
+        "remove": "removed it",
+    }.get(command, f"gave the command {command}")
+
+
+def ended(event: ev.ChildExited, when: str) -> str:
+    """How an attempt ended."""
+    kind = event.kind.replace("_", " ")
+    detail = one_line(event.detail).removeprefix(kind).removeprefix(":").strip()
+    how = _ENDS.get(event.kind, f"ended ({kind})")
+    tail = f": {detail}" if detail else ""
+    return f"Attempt {event.attempt} {how} at {when}, after {seconds(event.seconds)}{tail}."
+
+
+_ENDS = {
+    "succeeded": "returned",
+    "failed": "failed",
+    "crashed": "crashed",
+    "timed_out": "took too long and was ended",
+    "unhealthy": "was silent and was ended",
+    "stopped": "stopped as it was asked to",
+    "aborted": "ended by its cancel",
+    "self_cancelled": "cancelled itself",
+    "fatal": "raised an exception that ends the program",
+}
+
+
+def asked(event: ev.ChildStopRequested, when: str, by_command: bool) -> str:
+    """That an attempt was asked to stop, why, and how long it has."""
+    why = "" if by_command else caused(event.reason)
+    if event.grace == 0:
+        how = "and cancelled at once"
+    elif event.grace == inf:
+        how = "with all the time that it needs"
+    else:
+        how = f"with {seconds(event.grace)} to end by itself"
+    return f"Attempt {event.attempt} was asked to stop at {when}, {how}{why}."
+
+
+def decided(event: ev.ExitJudged) -> str:
+    """What was decided about an exit, by what, and what share of the limit is used."""
+    if event.source == "limit":
+        within = "" if event.within == inf else f" in {seconds(event.within)}"
+        most = f"{event.limit} restart{'' if event.limit == 1 else 's'}{within}"
+        then = _LIMITS.get(event.action, event.action)
+        return f"Its restart limit of {most} was used up, so {then}."
+    who = {
+        "decide": "Its decide function",
+        "first_start": "The rule for first starts",
+    }.get(event.source, "Its restart policy")
+    text = f"{who} {_ACTIONS.get(event.action, event.action)}"
+    if event.action == "restart":
+        text += f" after {seconds(event.delay)}" if event.delay > 0 else " at once"
+        if event.limit is not None:
+            within = "" if event.within == inf else f" in {seconds(event.within)}"
+            text += f" (restart {event.used} of {event.limit}{within})"
+        if event.also:
+            text += f", together with {names(event.also)}"
+    if event.error:
+        text += f"; its decide function had raised: {one_line(event.error)}"
+    return f"{text}."
+
+
+_ACTIONS = {
+    "restart": "starts it again",
+    "done": "leaves it at that: it is done",
+    "remove": "removes it",
+    "quarantine": "quarantines it",
+    "escalate": "hands the failure to the supervisor above",
+    "shutdown": "ends the tree",
+    "start_failed": "does not try again: it was never ready",
+}
+_LIMITS = {
+    "quarantine": "it was quarantined",
+    "escalate": "the failure was handed to the supervisor above",
+}
