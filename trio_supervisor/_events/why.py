@@ -101,9 +101,9 @@ class _Story:
         self.state = state
         self.events = events
         self.own = [event for event in events if event.path == path]
-        last = events[-1] if events else None
-        self.now = state.time if state.time is not None else (last.time if last else 0.0)
-        self._wall = state.wall if state.wall is not None else (last.wall if last else None)
+        self.now, self._wall = state.time or 0.0, state.wall
+        if events and (state.time is None or events[-1].time > state.time):
+            self.now, self._wall = events[-1].time, events[-1].wall
 
     def tell(self) -> Iterator[Statement]:
         child = _find(self.state, self.path)
