@@ -337,18 +337,18 @@ async def use(body: Any) -> None:
     assert log.count("open") == log.count("close")
 
 
-@pytest.mark.parametrize("fault", ["raise", "cancel"])
+@pytest.mark.parametrize("fault", ["crash", "cancel"])
 def test_a_fault_at_every_checkpoint(fault: Any) -> None:
-    fine = crash_everywhere(use, careful, child="app/a", fault=fault)
+    fine = crash_everywhere(use, careful, child="app/a", fault=fault, places=["checkpoint"])
     fine.check()
     assert fine.complete
     assert len(fine.points) == 3
-    found = crash_everywhere(use, careless, child="app/a", fault=fault)
-    assert [point.number for point in found.failures] == [1]
+    found = crash_everywhere(use, careless, child="app/a", fault=fault, places=["checkpoint"])
+    assert [point.faults[0].at for point in found.failures] == ["#1"]
     assert "in careless" in found.failures[0].where
     with pytest.raises(AssertionError) as caught:
         found.check()
-    assert "checkpoint 1" in "".join(caught.value.__notes__)
+    assert f"app/a {fault} #1" in "".join(caught.value.__notes__)
     assert not crash_everywhere(use, careful, child="app/a", max_points=1).complete
     with pytest.raises(ValueError, match="app/z"):
         crash_everywhere(use, careful, child="app/z")

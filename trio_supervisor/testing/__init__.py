@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from trio_supervisor.testing._errors import TaskLeftBehind as TaskLeftBehind
     from trio_supervisor.testing._errors import TrioMoved as TrioMoved
     from trio_supervisor.testing._errors import UnprovokedFailure as UnprovokedFailure
+    from trio_supervisor.testing._oracle.notes import note as note
     from trio_supervisor.testing._oracle.oracle import check_trace as check_trace
     from trio_supervisor.testing._oracle.oracle import find_violations as find_violations
     from trio_supervisor.testing._oracle.predict import Failure as Failure
@@ -58,11 +59,13 @@ if TYPE_CHECKING:
     from trio_supervisor.testing._oracle.violation import INVARIANTS as INVARIANTS
     from trio_supervisor.testing._oracle.violation import InvariantViolated as InvariantViolated
     from trio_supervisor.testing._oracle.violation import Violation as Violation
+    from trio_supervisor.testing._oracle.watch import Note as Note
     from trio_supervisor.testing._run.explore import Exploration as Exploration
     from trio_supervisor.testing._run.explore import explore as explore
     from trio_supervisor.testing._run.faults import FaultPoint as FaultPoint
     from trio_supervisor.testing._run.faults import FaultRuns as FaultRuns
     from trio_supervisor.testing._run.faults import crash_everywhere as crash_everywhere
+    from trio_supervisor.testing._run.injection import Fault as Fault
     from trio_supervisor.testing._run.simulate import search as search
     from trio_supervisor.testing._run.simulate import simulate as simulate
     from trio_supervisor.testing._run.trace import Trace as Trace

@@ -38,25 +38,32 @@ _REPLACED: Final = "_runs_simulated"
 _items: Final[list[pytest.Function]] = []  # the test that runs; the innermost one last
 
 
-def _schedule(config: pytest.Config) -> tuple[int, ...] | None:
-    text = config.getoption("--lifecycle-schedule")
+def _picks(config: pytest.Config, option: str) -> tuple[int, ...] | None:
+    text = config.getoption(option)
     if text is None:
         return None
     try:
         return tuple(int(pick) for pick in text.replace(" ", "").split(",") if pick)
     except ValueError:
         raise pytest.UsageError(
-            f"--lifecycle-schedule={text}: expected numbers with commas between them, such as 0,0,1"
+            f"{option}={text}: expected numbers with commas between them, such as 0,0,1"
         ) from None
+
+
+def _schedule(config: pytest.Config) -> tuple[int, ...] | None:
+    return _picks(config, "--lifecycle-schedule")
 
 
 def _seed(config: pytest.Config) -> int:
     return int(config.getoption("--lifecycle-seed") or 0)
 
 
-def _replay(item: pytest.Item, schedule: tuple[int, ...], seed: int) -> str:
+def _replay(
+    item: pytest.Item, schedule: tuple[int, ...], seed: int, drift: tuple[int, ...] = ()
+) -> str:
     picks = ",".join(map(str, schedule)) or "0"
-    return f"pytest '{item.nodeid}' --lifecycle-schedule={picks} --lifecycle-seed={seed}"
+    line = f"pytest '{item.nodeid}' --lifecycle-schedule={picks} --lifecycle-seed={seed}"
+    return f"{line} --lifecycle-drift={','.join(map(str, drift))}" if drift else line
 
 
 # ---------------------------------------------------------------- async tests
@@ -94,6 +101,7 @@ def _run_simulated(item: pytest.Function, scenario: Any, runs: int) -> None:
         if schedule is None:
             search(scenario, runs=runs, seed=seed, **options)
         else:
+            options["drift"] = _picks(item.config, "--lifecycle-drift") or False
             simulate(scenario, schedule=schedule, seed=seed, **options).check()
     except BaseException as error:
         found = getattr(error, "lifecycle_run", None)
@@ -163,12 +171,20 @@ if hasattr(pytest, "StashKey"):  # 7.0; an older pytest cannot be served, and is
             help="run simulated tests under this schedule alone, such as 0,0,1",
         )
 
+        group.addoption(
+            "--lifecycle-drift",
+            default=None,
+            metavar="PICKS",
+            help="with a schedule: let the deadlines of bodies be late by these, such as 0,2",
+        )
+
     def pytest_configure(config: pytest.Config) -> None:
         """Register the marker."""
         config.addinivalue_line(
             "markers",
-            "simulated(runs=..., max_seconds=..., allow_crashes=...): run this async test in "
-            "virtual time, under several schedules, and check every supervision tree that it opens",
+            "simulated(runs=..., drift=..., max_seconds=..., allow_crashes=...): run this async "
+            "test in virtual time, under several schedules, and check every supervision tree that "
+            "it opens",
         )
 
     # Hooks around others are of the old kind (`hookwrapper`), which every pluggy knows.

@@ -14,9 +14,11 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Final, final
 
+import attrs
 import trio
 
 from trio_supervisor._attempts.observer import TreeObserver, observing
+from trio_supervisor._lazy import public
 from trio_supervisor._runtime.shell import Shell
 from trio_supervisor.testing._oracle.watched_tree import WatchedTree
 from trio_supervisor.testing._sim.tasks import leaves_of
@@ -48,6 +50,7 @@ class Watch(trio.abc.Instrument, TreeObserver):
 
     Attributes:
         trees: The trees that were opened, in order.
+        history: The events of all trees and the notes of the program, in order.
         steps: Number of steps of tasks.
         bug: An exception in the watch itself.
         is_checking: Whether trees are looked at; a test that breaks a supervisor turns it off.
@@ -65,6 +68,7 @@ class Watch(trio.abc.Instrument, TreeObserver):
         slack: float = 0.0,
     ) -> None:
         self.trees: list[WatchedTree] = []
+        self.history: list[Event | Note] = []
         self.steps = 0
         self.bug: BaseException | None = None
         self.is_checking = True
@@ -73,6 +77,7 @@ class Watch(trio.abc.Instrument, TreeObserver):
         self._running: list[WatchedTree] = []
         self._by_root: dict[Shell, WatchedTree] = {}
         self.provoked: set[Attempt] = set()
+        self._tasks: set[trio.lowlevel.Task] = set()
         self._places: dict[Attempt, tuple[WatchedTree, int]] = {}  # with the supervisor's run
         # With no handler, Python would print warnings of each run on standard error.
         self.writes_log = logging.getLogger("trio_supervisor").hasHandlers()
@@ -90,6 +95,7 @@ class Watch(trio.abc.Instrument, TreeObserver):
             tree.release()
         self._by_root.clear()
         self._places.clear()
+        self._tasks.clear()
         self.live.clear()
 
     def clear_steps(self) -> None:
@@ -132,6 +138,7 @@ class Watch(trio.abc.Instrument, TreeObserver):
     def event_recorded(self, root: Shell, event: Event) -> None:
         tree = self._tree_of(root)
         if tree is not None and self.is_checking:
+            self.history.append(event)
             tree.take(event)
 
     def command_given(self, shell: Shell, command: Command, reply: Reply) -> None:
@@ -151,7 +158,17 @@ class Watch(trio.abc.Instrument, TreeObserver):
             tree.fail("one_live_attempt", text)
         self.live[place] = attempt
 
+    def attempt_began(self, attempt: Attempt) -> None:
+        if attempt.task is not None:
+            self._tasks.add(attempt.task)
+
+    def is_body(self, task: trio.lowlevel.Task) -> bool:
+        """Return whether ``task`` is the task of an attempt."""
+        return task in self._tasks
+
     def attempt_over(self, attempt: Attempt) -> None:
+        if attempt.task is not None:
+            self._tasks.discard(attempt.task)
         tree = self._tree_with(attempt)
         if tree is not None and self.live.get((id(tree), attempt.path)) is attempt:
             del self.live[id(tree), attempt.path]
@@ -236,6 +253,26 @@ class Watch(trio.abc.Instrument, TreeObserver):
             for tree in self.trees:
                 tree.finish()
         return self.found()
+
+
+@public
+@final
+@attrs.frozen
+class Note:
+    """One call of `note`.
+
+    Attributes:
+        time: Trio's time.
+        task: The attempt and the task that made the call, such as ``"shop/north#2"``.
+        text: What it said.
+    """
+
+    time: float
+    task: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"      {self.time:<10.6g} {self.task:<20} {self.text}"
 
 
 _CURRENT: Final[ContextVar[Watch | None]] = ContextVar("trio_supervisor.watch", default=None)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, cast, final
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, TypeVarTuple, cast, final
 
+import attrs
 import trio
 from trio.testing import MockClock
 
+from trio_supervisor._attempts.observer import observing
 from trio_supervisor._lazy import public
 from trio_supervisor.testing._errors import LiveLock, NeverAwaited, Stuck, TaskLeftBehind
 from trio_supervisor.testing._oracle.watch import Watch, watching
+from trio_supervisor.testing._run.injection import Fault, Injection, Probe, faults_of
 from trio_supervisor.testing._run.trace import Trace, TreeTrace
+from trio_supervisor.testing._sim.drift import Drift
 from trio_supervisor.testing._sim.schedule import Scheduler, shrink_schedule, stripped
 from trio_supervisor.testing._sim.tasks import all_tasks, show_tasks
-from trio_supervisor.testing._sim.trio_internals import bury, scheduling
+from trio_supervisor.testing._sim.trio_internals import bury, drifting, scheduling
 from trio_supervisor.testing._sim.warned import noting_unawaited
 
 if TYPE_CHECKING:
@@ -29,22 +33,40 @@ MOST_SECONDS: Final = 1_000_000.0
 MOST_STEPS: Final = 5_000
 
 
+@final
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How to run a scenario; the arguments of `simulate`."""
+
+    schedule: Sequence[int] | None = None
+    seed: int | None = None
+    drift: Sequence[int] | bool = False
+    faults: tuple[Fault, ...] = ()
+    error: Callable[[], BaseException] | None = None
+    max_seconds: float = MOST_SECONDS
+    max_steps: int = MOST_STEPS
+    allow_crashes: bool = True
+
+
 @public
 def simulate(
     scenario: Callable[[*Ts], Awaitable[T]],
     *args: *Ts,
     schedule: Sequence[int] | None = None,
     seed: int | None = None,
+    drift: Sequence[int] | bool = False,
+    fault: Fault | str | Sequence[Fault | str] | None = None,
     max_seconds: float = MOST_SECONDS,
     max_steps: int = MOST_STEPS,
     allow_crashes: bool = True,
 ) -> Trace[T]:
     """Run an async scenario in virtual time under one schedule, and watch everything in it.
 
-    Sleeping takes no real time. All that Trio would decide by chance is decided by ``schedule`` and
-    ``seed``, so the same arguments give the same `Trace`. Every tree that the scenario opens is
-    checked, as far as its events show it, against each invariant of `check_trace`; and besides,
-    that folding its events gives its state, after every step of every task.
+    Sleeping takes no real time. All that Trio would decide by chance is decided by ``schedule``,
+    ``drift`` and ``seed``, so the same arguments give the same `Trace`. Every tree that the
+    scenario opens is checked, as far as its events show it, against each invariant of
+    `check_trace`; and besides, that folding its events gives its state, after every step of every
+    task.
 
     What happens outside of Trio cannot be repeated: threads, sockets, files that another program
     writes. Replace such bodies, see `with_bodies`.
@@ -54,7 +76,14 @@ def simulate(
         *args: The arguments of ``scenario``.
         schedule: Which of the runnable tasks goes next, each time that there are several: 0 the
             oldest. By default the oldest always; with a ``seed``, drawn from that.
-        seed: For the schedule, if there is none; for backoff jitter; and for the module `random`.
+        seed: For the schedule and the drift, if they are to be drawn; for backoff jitter; and for
+            the module `random`.
+        drift: By how much the sleeps and deadlines of bodies are late, which in virtual time are
+            all exact: one small number for each deadline, 0 on time, 8 late by half of the wait (at
+            most 1 s). `True` draws them. Deadlines of the supervisor and of the scenario are exact.
+            Default: no drift.
+        fault: A fault or several, each of which strikes one child once, such as
+            ``"app/store crash @2.51"``; see `Fault`.
         max_seconds: Virtual seconds after which the scenario is cancelled and the trace fails with
             `Stuck`. Default: 1,000,000.
         max_steps: Steps of the scheduler without any time passing after which the trace fails with
@@ -68,6 +97,7 @@ def simulate(
     Raises:
         TrioMoved: The installed release of Trio cannot be driven.
         RuntimeError: The call was made from inside a Trio run.
+        ValueError: ``fault`` is no fault.
 
     Example::
 
@@ -75,36 +105,53 @@ def simulate(
         trace.check()
         assert simulate(scenario, schedule=trace.schedule, seed=7).events == trace.events
     """
+    settings = Settings(
+        schedule=schedule,
+        seed=seed,
+        drift=drift,
+        faults=faults_of(fault),
+        max_seconds=max_seconds,
+        max_steps=max_steps,
+        allow_crashes=allow_crashes,
+    )
+    return play(scenario, args, settings)[0]
+
+
+def play(
+    scenario: Callable[..., Awaitable[T]],
+    args: tuple[Any, ...],
+    settings: Settings,
+    *,
+    counts: str | None = None,
+) -> tuple[Trace[T], list[Probe]]:
+    """Run a scenario; return also what became of each fault, and what ``counts`` has counted."""
     if trio.lowlevel.in_trio_run():
         raise RuntimeError("simulate() makes a Trio run of its own: call it from ordinary code")
-    run = _Run(schedule, seed, max_seconds, max_steps, allow_crashes=allow_crashes)
-    return run.play(scenario, args)
+    injection = Injection(settings.faults, error=settings.error, counts=counts)
+    return _Run(settings, injection).play(scenario, args), injection.probes
 
 
 @final
 class _Run:
     """One simulated run."""
 
-    def __init__(
-        self,
-        schedule: Sequence[int] | None,
-        seed: int | None,
-        max_seconds: float,
-        max_steps: int,
-        *,
-        allow_crashes: bool,
-    ) -> None:
+    def __init__(self, settings: Settings, injection: Injection) -> None:
+        seed, schedule, drift = settings.seed, settings.schedule, settings.drift
         beyond = None
         if schedule is None and seed is not None:
             beyond = random.Random(f"schedule {seed}")  # noqa: S311  # to be repeated
+        self._settings = settings
+        self._injection = injection
         self.seed = seed
         self.clock = MockClock(autojump_threshold=0)
         self.watch = Watch(0 if seed is None else seed)
         self.scheduler = Scheduler(schedule or (), beyond=beyond, on_step=self._count)
         self.scheduler.is_on = False
-        self._allow_crashes = allow_crashes
-        self._max_seconds = max_seconds
-        self._max_steps = max_steps
+        late = random.Random(f"drift {seed}") if drift is True else None  # noqa: S311  # likewise
+        picks = () if isinstance(drift, bool) else drift
+        self.drift = Drift(picks, beyond=late, is_body=self.watch.is_body)
+        self._max_seconds = settings.max_seconds
+        self._max_steps = settings.max_steps
         self._now = -1.0
         self._since = 0
         self._scope: trio.CancelScope | None = None
@@ -121,7 +168,12 @@ class _Run:
             watching(self.watch),
             scheduling(self.scheduler),
             _seeded(self.seed),
+            ExitStack() as more,
         ):
+            if self._settings.drift is not False:
+                more.enter_context(drifting(self.drift.delay))
+            if self._injection.is_needed:
+                more.enter_context(observing(self._injection))
             try:
                 result = trio.run(self._main_task, scenario, args, clock=self.clock)
             except trio.TrioInternalError as internal:
@@ -153,7 +205,11 @@ class _Run:
             self._now,
             watch.steps,
             tuple(exit_ for tree in watch.trees for exit_ in tree.unprovoked_exits()),
-            self._allow_crashes,
+            self._settings.allow_crashes,
+            stripped(self.drift.picked),
+            self._settings.faults,
+            tuple(self.drift.late),
+            tuple(watch.history),
         )
 
     async def _main_task(self, scenario: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
@@ -163,6 +219,8 @@ class _Run:
         result: T | None = None
         with trio.CancelScope() as self._scope:
             before.add(trio.lowlevel.spawn_system_task(self._wait_for_too_long, name="patience"))
+            if self._injection.is_needed:
+                before.update(self._injection.start())
             # The steps before the scenario begins are no part of the schedule.
             await trio.lowlevel.cancel_shielded_checkpoint()
             self.scheduler.is_on = True
@@ -209,25 +267,22 @@ class _Run:
             self._scope.cancel("the simulation was given up")
 
 
-@contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
-    """Seed the module `random`, for scenarios that use it."""
-    before = random.getstate()
-    random.seed(0 if seed is None else seed)
-    try:
-        yield
-    finally:
-        random.setstate(before)
-
-
 def _raise_simplest(
-    found: Trace[T], run: Callable[[Sequence[int] | None, int | None], Trace[T]]
-) -> None:
-    simplest = shrink_schedule(
-        found.schedule, lambda picks: run(picks, found.seed).signature == found.signature
-    )
-    run(simplest, found.seed).check()
+    found: Trace[T], run: Callable[[Sequence[int], Sequence[int]], Trace[T]]
+) -> NoReturn:
+    """Raise the failure of the simplest schedule and drift that fail in the same way."""
+
+    def fails(schedule: Sequence[int], drift: Sequence[int]) -> bool:
+        return run(schedule, drift).signature == found.signature
+
+    schedule, drift = found.schedule, found.drift
+    schedule = shrink_schedule(schedule, lambda picks: fails(picks, drift))
+    if drift:
+        drift = shrink_schedule(drift, lambda picks: fails(schedule, picks))
+        schedule = shrink_schedule(schedule, lambda picks: fails(picks, drift))
+    run(schedule, drift).check()
     found.check()  # the first run failed, and the repetition should have
+    raise AssertionError("unreachable")
 
 
 @public
@@ -236,6 +291,7 @@ def search(
     *args: *Ts,
     runs: int = 100,
     seed: int = 0,
+    drift: bool = False,
     max_seconds: float = MOST_SECONDS,
     max_steps: int = MOST_STEPS,
     allow_crashes: bool = True,
@@ -249,6 +305,8 @@ def search(
         *args: As for `simulate`.
         runs: How many schedules to try.
         seed: The seed of the first schedule; the following ones count up.
+        drift: Whether sleeps and deadlines of bodies are late by drawn amounts, too, in every run
+            but the first; see `simulate`. Default: they are exact.
         max_seconds: As for `simulate`.
         max_steps: As for `simulate`.
         allow_crashes: As for `simulate`.
@@ -257,25 +315,34 @@ def search(
         The number of different runs.
 
     Raises:
-        BaseException: What `Trace.check` raises for the simplest schedule found that fails in the
-            same way.
+        BaseException: What `Trace.check` raises for the simplest schedule (and drift) found that
+            fails in the same way.
     """
-
-    def run(schedule: Sequence[int] | None, seed: int | None) -> Trace[T]:
-        return simulate(
-            scenario,
-            *args,
-            schedule=schedule,
-            seed=seed,
-            max_seconds=max_seconds,
-            max_steps=max_steps,
-            allow_crashes=allow_crashes,
-        )
-
+    settings = Settings(max_seconds=max_seconds, max_steps=max_steps, allow_crashes=allow_crashes)
     seen = set()
     for number in range(runs):
-        trace = run((), seed) if number == 0 else run(None, seed + number)
+        chosen: dict[str, Any] = {"schedule": ()} if number == 0 else {"drift": drift}
+        tried = attrs.evolve(settings, seed=seed + number, **chosen)
+        trace = play(scenario, args, tried)[0]
         if not trace.ok:
-            _raise_simplest(trace, run)
+
+            def again(
+                schedule: Sequence[int], drift: Sequence[int], tried: Settings = tried
+            ) -> Trace[T]:
+                simpler = attrs.evolve(tried, schedule=schedule, drift=drift or False)
+                return play(scenario, args, simpler)[0]
+
+            _raise_simplest(trace, again)
         seen.add(trace.digest)
     return len(seen)
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Seed the module `random`, for scenarios that use it."""
+    before = random.getstate()
+    random.seed(0 if seed is None else seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)

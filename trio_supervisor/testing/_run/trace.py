@@ -18,7 +18,12 @@ from trio_supervisor.testing._oracle.violation import (
     Violation,
     show_events,
 )
+from trio_supervisor.testing._oracle.watch import Note
+from trio_supervisor.testing._run.injection import Fault
+from trio_supervisor.testing._sim.drift import Lateness
 from trio_supervisor.testing._sim.schedule import Picks
+
+_MOST_LATE = 5
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -55,6 +60,11 @@ class Trace(Generic[T_co]):
         unprovoked: The exits of children that failed by themselves: neither the kit nor a
             `Behaviour` made them fail.
         allow_crashes: Whether such exits are allowed.
+        drift: By how much each deadline of a body was late; give it to `simulate` to repeat the
+            run. Trailing zeros are left out.
+        faults: The faults that were injected.
+        late: The deadlines that were late.
+        history: The events of all trees, and the calls of `note`, in the order of time.
     """
 
     result: T_co | None
@@ -68,6 +78,10 @@ class Trace(Generic[T_co]):
     steps: int
     unprovoked: tuple[ChildExited, ...] = ()
     allow_crashes: bool = True
+    drift: tuple[int, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    late: tuple[Lateness, ...] = attrs.field(default=(), repr=False)
+    history: tuple[Event | Note, ...] = attrs.field(default=(), repr=False)
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -90,14 +104,27 @@ class Trace(Generic[T_co]):
     @property
     def replay(self) -> str:
         """The arguments of `simulate` that repeat this run."""
-        schedule = f"schedule={Picks(self.schedule)}"
-        return schedule if self.seed is None else f"{schedule}, seed={self.seed}"
+        arguments = [f"schedule={Picks(self.schedule)}"]
+        if self.seed is not None:
+            arguments.append(f"seed={self.seed}")
+        if self.drift:
+            arguments.append(f"drift={Picks(self.drift)}")
+        if len(self.faults) == 1:
+            arguments.insert(0, f"fault={str(self.faults[0])!r}")
+        elif self.faults:
+            arguments.insert(0, f"fault={list(map(str, self.faults))!r}")
+        return ", ".join(arguments)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """The calls of `note` in the run."""
+        return tuple(one for one in self.history if isinstance(one, Note))
 
     @property
     def digest(self) -> str:
         """A hash of everything in the run: equal for two runs if and only if they are the same."""
         error = None if self.error is None else (type(self.error).__name__, str(self.error))
-        whole = (self.events, self.sizes, self.schedule, self.seconds, error)
+        whole = (self.events, self.sizes, self.schedule, self.drift, self.seconds, error)
         return sha256(repr(whole).encode()).hexdigest()[:16]
 
     @property
@@ -138,12 +165,17 @@ class Trace(Generic[T_co]):
         note = f"to repeat this run: simulate(..., {self.replay})"
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
-        error.lifecycle_run = (self.schedule, self.seed or 0)  # type: ignore[attr-defined]
+            for late in self.late[:_MOST_LATE]:
+                error.add_note(f"late: {late}")
+        error.lifecycle_run = (self.schedule, self.seed or 0, self.drift)  # type: ignore[attr-defined]
         raise error
 
     def render(self) -> str:
-        """Show all events, one line each."""
-        return "\n".join(show_events(self.events))
+        """Show all events in the order of time, one line each, and the notes between them."""
+        lines: list[str] = []
+        for one in self.history:
+            lines.extend([str(one)] if isinstance(one, Note) else show_events([one]))
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         how = "ok" if self.ok else f"not ok: {', '.join(self.signature)}"

@@ -17,24 +17,30 @@ import trio
 from trio_supervisor.testing._errors import TrioMoved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from random import Random
 
 _SWITCH: Final = "_ALLOW_DETERMINISTIC_SCHEDULING"
 _GENERATOR: Final = "_r"
 _CONTEXT: Final = "GLOBAL_RUN_CONTEXT"
+_DEADLINES: Final = "Deadlines"
+_REGISTERED: Final = "_registered_deadline"
 
 
 def _core() -> Any:
     core = getattr(getattr(trio, "_core", None), "_run", None)
-    for name in (_SWITCH, _GENERATOR, _CONTEXT):
+    for name in (_SWITCH, _GENERATOR, _CONTEXT, _DEADLINES):
         if not hasattr(core, name):
-            raise TrioMoved(
-                f"trio {trio.__version__} has no trio._core._run.{name}, by which schedules are "
-                "replayed; trio_supervisor.testing works with trio 0.31 to 0.35, and a newer "
-                "release of it may know this one"
-            )
+            raise TrioMoved(_moved(name))
     return core
+
+
+def _moved(name: str) -> str:
+    return (
+        f"trio {trio.__version__} has no trio._core._run.{name}, by which schedules are "
+        "replayed; trio_supervisor.testing works with trio 0.31 to 0.35, and a newer "
+        "release of it may know this one"
+    )
 
 
 @contextmanager
@@ -55,6 +61,42 @@ def scheduling(source: Random) -> Iterator[None]:
     finally:
         setattr(core, _GENERATOR, before[0])
         setattr(core, _SWITCH, before[1])
+
+
+@contextmanager
+def drifting(delay: Callable[[float], float]) -> Iterator[None]:
+    """Let each deadline that is set inside this block be late by ``delay(deadline)`` seconds.
+
+    Every finite deadline of every entered scope passes one method of Trio. The scope goes on
+    showing the deadline that it was given.
+
+    Raises:
+        TrioMoved: The installed release of Trio cannot be driven like that.
+    """
+    core = _core()
+    deadlines = getattr(core, _DEADLINES)
+    add = getattr(deadlines, "add", None)
+    registered = hasattr(trio.CancelScope(), _REGISTERED)
+    if add is None or not registered:
+        raise TrioMoved(_moved(f"{_DEADLINES}.add or CancelScope.{_REGISTERED}"))
+
+    def late_add(self: object, deadline: float, cancel_scope: trio.CancelScope) -> None:
+        seconds = delay(deadline)
+        if seconds > 0:
+            deadline += seconds
+            setattr(cancel_scope, _REGISTERED, deadline)  # the heap's entry has to be equal to it
+        add(self, deadline, cancel_scope)
+
+    deadlines.add = late_add
+    try:
+        yield
+    finally:
+        deadlines.add = add
+
+
+def is_shielded_checkpoint(trap: object) -> bool:
+    """Return whether a task that yields ``trap`` only lets others run, and cannot be cancelled."""
+    return type(trap).__name__ != "WaitTaskRescheduled"
 
 
 def abandon_run() -> None:
