@@ -197,8 +197,8 @@ docs:
 
 .PHONY: demo
 demo:
-	$(call make-venv,$(DEMO),core)
-	@$(DEMO)/bin/python -m examples.logkeeper $(A)
+	$(call make-venv,$(DEMO),core daemon)
+	@$(DEMO)/bin/python -m examples.logkeeper --http 127.0.0.1:8024 $(A)
 
 .PHONY: bench
 bench:

@@ -45,7 +45,7 @@ def main() -> None:
         database: Path = given.db or Path(directory, "lines.db")
         print(f"following {', '.join(map(str, logs))}\nstoring lines in {database}", flush=True)
         options = Options(logs, database, given.host, given.port, given.poll, given.linger)
-        daemon.run(lambda: declare(options, _announcer(logs)))
+        daemon.run(lambda: declare(options, _announcer(logs)), http=given.http)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=_port, default=8023, help="port for queries, 0 for any (%(default)s)")
     add("--poll", type=_seconds, default=0.25, help="pause between two looks (%(default)s s)")
     add("--linger", type=_seconds, default=1.0, help="quiet time of a renamed log (%(default)s s)")
+    add(
+        "--http",
+        metavar="ADDRESS",
+        help="where to serve probes and the dashboard, such as 127.0.0.1:8024; default: nowhere",
+    )
     return parser
 
 

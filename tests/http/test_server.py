@@ -353,13 +353,13 @@ def test_a_bug_in_the_server_is_restarted_and_never_reaches_the_tree(
     ],
 )
 def test_addresses(address: str | int, parsed: tuple[str, int]) -> None:
-    assert parse_address(address) == parsed
+    assert parse_address("open_http()", "address", address) == parsed
 
 
 @pytest.mark.parametrize("address", ["", "host", "::1:8024", "host:", "host:99999", -1, True, None])
 def test_wrong_addresses_are_named(address: Any) -> None:
     with pytest.raises(SpecError, match="127.0.0.1:8024"):
-        parse_address(address)
+        parse_address("open_http()", "address", address)
 
 
 def test_an_address_in_use_is_an_os_error_at_once() -> None:

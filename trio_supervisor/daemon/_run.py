@@ -24,6 +24,7 @@ from trio_supervisor._specs.checks import check_seconds
 from trio_supervisor._specs.supervisor import SupervisorSpec
 from trio_supervisor.daemon._control import control_socket
 from trio_supervisor.daemon._ending import Ending, ExitCode, cut_off_in
+from trio_supervisor.daemon._http import check_http, http_server
 from trio_supervisor.daemon._signals import HANGUP, SHOW, SignalDesk, StoppedEarly
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def run(
     control: bool | str = True,
     journal: int | trio_supervisor.JournalFile | None = None,
     drain: float = 0.0,
+    http: str | int | None = None,
 ) -> None:
     """Run a tree as this process until it has ended; then return, or exit with a code saying how.
 
@@ -94,12 +96,16 @@ def run(
             Default: true.
         journal: As for `open_supervisor`: how many events are kept in memory, or a `JournalFile`.
         drain: Seconds between SIGTERM and the stop, in which the tree works on while those who send
-            it work learn that it is going to stop. Default: 0.
+            it work learn that it is going to stop; ``/readyz`` says so. Default: 0.
+        http: An address such as ``"127.0.0.1:8024"``, or a port on the loopback interface, at which
+            to serve probes and the dashboard; see `trio_supervisor.http.open_http`. Everybody who
+            can connect can look at the tree. Needs the extra ``daemon``. Default: not served.
 
     Raises:
         SystemExit: For every exit code but 0.
         KeyboardInterrupt: A child raised it.
-        SpecError: ``drain`` is not a finite number of seconds.
+        SpecError: ``drain`` is not a finite number of seconds, or ``http`` is no address, or h11 is
+            not installed.
         RuntimeError: Not called in the main thread, where alone Python delivers signals; or called
             while Trio runs (there, use `run_supervisor`).
     """
@@ -114,6 +120,7 @@ def run(
             "daemon.run() starts Trio itself; in a Trio program use run_supervisor()"
         )
     drain = check_seconds("run()", "drain", drain, finite=True)
+    check_http(http)
     _configure_logging(log_level)
     desk = SignalDesk(reloads=not isinstance(spec, SupervisorSpec))
     try:
@@ -122,7 +129,7 @@ def run(
         desk.declared()
         ending = Ending(tree.name)
         try:
-            trio.run(_main, tree, ending, desk, _Options(control, journal, drain))
+            trio.run(_main, tree, ending, desk, _Options(control, journal, drain, http))
         except Exception as error:
             ending.error = error
         except (BaseExceptionGroup, SystemExit) as error:
@@ -163,6 +170,7 @@ class _Options(Record):
     control: bool | str
     journal: int | trio_supervisor.JournalFile | None
     drain: float
+    http: str | int | None
 
 
 async def _main(spec: SupervisorSpec, ending: Ending, desk: SignalDesk, options: _Options) -> None:
@@ -172,7 +180,10 @@ async def _main(spec: SupervisorSpec, ending: Ending, desk: SignalDesk, options:
     # the operator must be heard as long as it takes.
     async with trio.open_nursery() as nursery:
         try:
-            async with control_socket(options.control, spec.name) as server:
+            async with (
+                control_socket(options.control, spec.name) as server,
+                http_server(options.http, spec.name) as page,
+            ):
                 try:
                     async with open_supervisor(
                         spec, wait_ready=False, journal=options.journal
@@ -180,6 +191,9 @@ async def _main(spec: SupervisorSpec, ending: Ending, desk: SignalDesk, options:
                         if server is not None:
                             server.attach(supervisor)
                         operator = _Operator(supervisor, ending, desk, options.drain)
+                        if page is not None:
+                            page.attach(supervisor)
+                            operator.on_drain = page.begin_drain
                         desk.last_words = operator.say_last_words
                         nursery.start_soon(operator.obey)  # noqa: ASYNC111 - it outlives the block
                         await _attend(supervisor, ending, desk)
@@ -227,6 +241,7 @@ class _Operator:
         self._ending = ending
         self._desk = desk
         self._drain = drain
+        self.on_drain: Callable[[str], None] = _nothing
 
     def _say(self, level: int, text: str, *args: object) -> None:
         say(_log, level, f"%s {text}", self._ending.name, *args)
@@ -266,6 +281,7 @@ class _Operator:
                 received.name,
                 self._drain,
             )
+            self.on_drain(received.name)
             nursery.start_soon(self._stop_after_drain, received)
 
     async def _stop_after_drain(self, received: signal.Signals) -> None:
@@ -291,3 +307,7 @@ class _Operator:
         supervisor = self._supervisor
         places = [f"  at {line}" for line in stacks_below(supervisor._shell)]
         return "\n".join([supervisor.state().render(), *places])
+
+
+def _nothing(_reason: str) -> None:
+    """Stands for an observer of the drain."""

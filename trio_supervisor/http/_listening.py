@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _BACKLOG = 128
 
 
-def parse_address(address: object) -> tuple[str, int]:
+def parse_address(owner: str, field: str, address: object) -> tuple[str, int]:
     """Return host and port of ``"127.0.0.1:8024"``, ``"[::1]:8024"`` or ``8024``.
 
     A port alone means the loopback interface.
@@ -31,12 +31,12 @@ def parse_address(address: object) -> tuple[str, int]:
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
         elif ":" in host:
-            refuse("open_http()", "address", address, expected)
+            refuse(owner, field, address, expected)
         host = host or "127.0.0.1"
     else:
-        refuse("open_http()", "address", address, expected)
+        refuse(owner, field, address, expected)
     if not (port.isascii() and port.isdecimal() and int(port) < 2**16):
-        refuse("open_http()", "address", address, expected)
+        refuse(owner, field, address, expected)
     return host, int(port)
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PERIOD: Final = 0.25
 """Seconds between two looks at the tree."""
+SHARE: Final = 0.02
+"""The largest share of the event loop's time that looking at a tree takes, for each stream."""
 SILENCE: Final = 5.0
 """Seconds without a change after which a message without content shows that the server is there."""
 MOST_EVENTS: Final = 200
@@ -47,6 +49,7 @@ async def stream(probes: Probes, last_seen: int | None) -> AsyncGenerator[bytes,
     shown: object = None  # the run that `known` and `seen` belong to
     yield b"retry: 1000\n\n"
     while True:
+        pause = PERIOD
         supervisor, now = probes.supervisor, trio.current_time()
         message: dict[str, Any] = {}
         if supervisor is not None:
@@ -58,7 +61,10 @@ async def stream(probes: Probes, last_seen: int | None) -> AsyncGenerator[bytes,
             newest = supervisor.journal.last_sequence
             if seen != newest or not known or message:
                 events, lost = _new_events(supervisor, seen)
+                began = time.perf_counter()
                 message |= _changes(supervisor, known)
+                # Of a large tree that never rests, a fixed share of the loop's time.
+                pause = max(PERIOD, (time.perf_counter() - began) / SHARE)
                 message["events"], message["lost"] = events, lost
                 seen = newest
         if probes.draining:
@@ -71,7 +77,7 @@ async def stream(probes: Probes, last_seen: int | None) -> AsyncGenerator[bytes,
         elif now - spoken >= SILENCE:
             spoken = now
             yield b": still here\n\n" if supervisor is None else _as_message({}, now, seen)
-        await trio.sleep(PERIOD)
+        await trio.sleep(pause)
 
 
 def _about(supervisor: Supervisor) -> Node:

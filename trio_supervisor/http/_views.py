@@ -70,8 +70,10 @@ def _shown(shell: Shell) -> list[tuple[int, Slot]]:
 
 def _supervisor(shell: Shell, shown: int) -> Node:
     machine = shell.machine
-    counts = Counter(slot.life.reported.value for slot in shell.slots.values())
-    unresponsive = sum(slot.life.is_unresponsive for slot in shell.slots.values())
+    lives = [slot.life for slot in shell.slots.values()]
+    counts = Counter([life.reported for life in lives])
+    stopping = counts.get(ChildState.STOPPING, 0)
+    unresponsive = sum([life.is_unresponsive for life in lives]) if stopping else 0
     spec = shell.spec
     return {
         "state": machine.state.value,
@@ -83,7 +85,7 @@ def _supervisor(shell: Shell, shown: int) -> Node:
         "max": spec.max_children,
         "total": len(shell.slots),
         "hidden": len(shell.slots) - shown,
-        "counts": dict(counts),
+        "counts": {state.value: count for state, count in counts.items()},
         "unresponsive": unresponsive,
     }
 

@@ -330,7 +330,7 @@ async def open_http(
     Cancelled, it ends at once: no client is waited for.
     """
     live = check_seconds("open_http()", "live_after", live_after, positive=True)
-    host, port = _listening.parse_address(address)
+    host, port = _listening.parse_address("open_http()", "address", address)
     probes = Probes(live, frozenset(optional))
     sockets = await trio.to_thread.run_sync(_listening.listen, host, port)
     try:
