@@ -48,6 +48,7 @@ class Wants:
         "ready",
         "refuse",
         "stop",
+        "stop_tree",
         "verdict",
     )
 
@@ -62,6 +63,7 @@ class Wants:
         self.fail_start: str | None = None
         self.stop: str | None = None
         self.idle = False
+        self.stop_tree = False
 
     def leftovers(self) -> list[str]:
         """What has not been announced."""
@@ -71,8 +73,9 @@ class Wants:
 class Book:
     """The children of one supervisor, the rounds they take part in, and what order follows."""
 
-    def __init__(self, spec: SupervisorSpec) -> None:
+    def __init__(self, spec: SupervisorSpec, *, nested: bool = False) -> None:
         self.spec = spec
+        self.nested = nested
         self.grouped = spec.strategy is not p.SupervisionStrategy.ONE_FOR_ONE
         self.sequence = spec.ordering is p.Ordering.SEQUENCE
         self.kids: dict[str, Kid] = {}
@@ -198,6 +201,35 @@ class Book:
             and kid.backoff_until is None
             and not any("comes before" in why for why in self.why_not(kid))
             and any(map(self.requirement_is_down, kid.spec.requires))
+        )
+
+    def all_done(self) -> str:
+        """docs/design.md, Automatic shutdown: why ``all_done`` ends the supervisor now, or nothing.
+
+        The answer is the outcome.
+        """
+        kids = [kid for kid in self.kids.values() if kid.live or kid.desired != "removed"]
+        if self.spec.auto_shutdown != "all_done" or not self.accepts or not self.next_index:
+            return ""
+        if any(kid.live for kid in kids):
+            return ""
+        # Grow the set of children that can come back: held by the operator, or up with all that
+        # they require met, held, or coming back.
+        back = {kid.name for kid in kids if kid.held_by_operator or kid.desired == "shutdown"}
+        while True:
+            more = {
+                kid.name
+                for kid in kids
+                if kid.desired == "up"
+                and all(name in back or self.is_met(name) for name in kid.spec.requires)
+            }
+            if more <= back:
+                break
+            back |= more
+        if back:
+            return ""
+        return (
+            "quarantined" if any(kid.desired == "quarantined" for kid in kids) else "auto_shutdown"
         )
 
     def _ahead(self, kid: Kid, others: Names) -> list[str]:

@@ -18,7 +18,7 @@ from trio_supervisor._brain.outbox import Outbox
 from trio_supervisor._brain.timers import DeadlineHeap
 from trio_supervisor._brain.windows import SharedBackoff, Window
 
-LINKS = ("dependents", "backoff", "requires", "watchers", "window")
+LINKS = ("backoff", "delaying", "dependents", "requires", "watchers", "window")
 _SLOTS = [slot for cls in ChildLife.__mro__ for slot in getattr(cls, "__slots__", ())]
 _PLAIN = [slot for slot in _SLOTS if slot not in LINKS]
 _ORDER_DICTS = ("dynamics", "dynamic_start_set", "_waiting_for_barrier")
@@ -52,6 +52,9 @@ def clone(old: SupervisionMachine) -> SupervisionMachine:
             new.window = window(child.window)
             new.requires = tuple([life(each) for each in child.requires])
             new.dependents = names(child.dependents)
+            new.delaying = (
+                None if child.delaying is None else {backoff(each): None for each in child.delaying}
+            )
             new.watchers = names(child.watchers)
         return new
 
@@ -65,11 +68,15 @@ def clone(old: SupervisionMachine) -> SupervisionMachine:
             for slot in SharedBackoff.__slots__:
                 setattr(new, slot, getattr(each, slot))
             new.members = [life(child) for child in each.members]
+            if each.causes is not None:
+                new.causes = {life(child): until for child, until in each.causes.items()}
         return new
 
     new = object.__new__(SupervisionMachine)
     new.__dict__.update(old.__dict__)
     new.children = {name: life(child) for name, child in old.children.items()}
+    if old.kept_open_by is not None:
+        new.kept_open_by = life(old.kept_open_by)
     new.significant = {life(child): None for child in old.significant}
     new.window = window(old.window)
     new.todo = deque()
@@ -162,16 +169,25 @@ def _key_of_child(
             child.in_start_set,
             child.in_static_round,
             child.skips_predecessors,
+            child.held_by_operator and machine.spec.auto_shutdown == "all_done",
+            child.command_grace,
         ),
         (child.restart_pending, child.requirement_down, machine.is_first_start(child)),
         child.dependents_stopping,
-        shared and (copies.setdefault(shared, len(copies)), shared.until - now),
+        shared and (copies.setdefault(shared, len(copies)), *_key_of_backoff(shared, now)),
         sorted(each.name for each in child.watchers or ()),
         sorted(each.name for each in child.dependents or ()),
         child.wake_at - now,
         min(child.consecutive_failures, len(steps) - 1),
         [] if window is None or not window.used(now) else [now - t for t in window.times],
         _times_of(child, now) if child.live and not child.stage else (),
+    )
+
+
+def _key_of_backoff(backoff: SharedBackoff, now: float) -> tuple[Any, ...]:
+    causes = backoff.causes or {}
+    return backoff.until - now, sorted(
+        (child.name, max(until - now, 0)) for child, until in causes.items()
     )
 
 

@@ -17,9 +17,10 @@ class Kid:
 
     __slots__ = (
         "attempt",
-        "backoff_until",
         "busy_until",
+        "command_grace",
         "consecutive_failures",
+        "delays",
         "desired",
         "done_by_success",
         "dynamic",
@@ -29,6 +30,7 @@ class Kid:
         "generation",
         "heard_of",
         "heartbeat_at",
+        "held_by_operator",
         "index",
         "last_exit",
         "let_go",
@@ -72,7 +74,9 @@ class Kid:
         self.stop_cause: str | None = None  # the attempt has to go, by a "wish" or by a "fault"
         self.fault: TaskExit | None = None
         self.urgent = self.without_grace = False
-        self.backoff_until: float | None = None
+        self.delays: dict[str, float] = {}  # until when, by the failure of which child
+        self.held_by_operator = False  # stopped, quarantined or removed by a command
+        self.command_grace: float | None = None
         self.pending = False  # restarted by hand, and not started yet
         self.skips_predecessors = (
             False  # restarted by hand in the middle of a round: waits for nobody
@@ -90,6 +94,7 @@ class Kid:
         """An independent copy."""
         new = object.__new__(Kid)
         _copy(self, new)
+        new.delays = self.delays.copy()
         return new
 
     def begin(self, now: float) -> None:
@@ -113,9 +118,19 @@ class Kid:
         """Its attempt is."""
         self.live = self.ready = self.was_ready = self.urgent = self.without_grace = False
         self.stage = 0
-        self.stop_cause = self.fault = None
+        self.stop_cause = self.fault = self.command_grace = None
         self.last_exit = last_exit
         self.start_due = self.run_due = self.step_due = inf
+
+    @property
+    def backoff_until(self) -> float | None:
+        """The end of the backoff; `None` if the child does not back off."""
+        return max(self.delays.values(), default=None)
+
+    @property
+    def grace(self) -> float:
+        """Of the live attempt: its own, unless a command has given another one."""
+        return self.spec.grace if self.command_grace is None else self.command_grace
 
     @property
     def silent_at(self) -> float:
@@ -167,7 +182,8 @@ class Kid:
             self.pending,
             self.skips_predecessors,
             self.let_go,
-            -1.0 if self.backoff_until is None else self.backoff_until - now,
+            sorted((name, max(until - now, 0)) for name, until in self.delays.items()),
+            self.command_grace,
             min(self.consecutive_failures, len(spec.backoff.steps) - 1),
             [now - t for t in self.times],
             self.due - now,

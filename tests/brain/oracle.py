@@ -71,14 +71,14 @@ class Oracle(Book):
             case o.AddChild():
                 self._add(signal)
             case o.StopChild() | o.QuarantineChild() | o.RemoveChild() | o.RestartChild():
-                self._command(signal)
+                self._command(signal, now)
 
     def hear_time(self, now: float) -> None:
         """The deadlines until ``now`` have passed."""
         self.wants = Wants()
         for kid in self.kids.values():
             if kid.backoff_until is not None and kid.backoff_until <= now:
-                kid.backoff_until = None
+                kid.delays = {}
         if self.phase == "stopping" and self.deadline <= now:
             self.without_grace = True
             return
@@ -132,43 +132,80 @@ class Oracle(Book):
             self.create_child(spec, signal.first_start, dynamic=True)
 
     def _command(
-        self, signal: o.StopChild | o.QuarantineChild | o.RemoveChild | o.RestartChild
+        self, signal: o.StopChild | o.QuarantineChild | o.RemoveChild | o.RestartChild, now: float
     ) -> None:
         kid = self.kids.get(signal.name)
         if kid is None:
             self.wants.refuse = ChildNotFound
         elif isinstance(signal, o.RestartChild):
-            self._restart_by_hand(kid)
+            self._restart_by_hand(kid, signal.grace, now)
         elif isinstance(signal, o.RemoveChild):
             if kid.desired == "removed":
+                self._limit_grace_only(kid, "remove", signal.grace, now)
                 return
             if any(kid.name in other.spec.requires for other in self.kids.values()):
                 self.wants.refuse = CommandRefused
                 return
-            self._hold_by_hand(kid, "remove", "removed", signal.reason)
+            self._hold_by_hand(kid, "remove", "removed", signal, now)
         elif isinstance(signal, o.StopChild):
             if kid.desired in TAKES_PART:
-                self._hold_by_hand(kid, "stop", "stopped", signal.reason)
+                self._hold_by_hand(kid, "stop", "stopped", signal, now)
+            else:
+                self._limit_grace_only(kid, "stop", signal.grace, now)
         elif kid.desired in {*TAKES_PART, "stopped"}:
-            self._hold_by_hand(kid, "quarantine", "quarantined", signal.reason)
+            self._hold_by_hand(kid, "quarantine", "quarantined", signal, now)
+        else:
+            self._limit_grace_only(kid, "quarantine", signal.grace, now)
 
-    def _hold_by_hand(self, kid: Kid, command: str, desired: str, reason: str) -> None:
+    def _hold_by_hand(
+        self,
+        kid: Kid,
+        command: str,
+        desired: str,
+        signal: o.StopChild | o.QuarantineChild | o.RemoveChild,
+        now: float,
+    ) -> None:
         self.wants.accept = (command, kid.name)
-        self.take_down(kid, desired, reason)
+        self._limit_grace(kid, signal.grace, now)
+        self.take_down(kid, desired, signal.reason, now)
         kid.urgent = kid.live
+        kid.held_by_operator = True
 
-    def take_down(self, kid: Kid, desired: str, reason: str) -> None:
+    def _limit_grace(self, kid: Kid, grace: float | None, now: float) -> bool:
+        """A command gives the live attempt this grace; one that runs can only become shorter."""
+        if grace is None or not kid.live:
+            return False
+        if kid.stage == 0 and (kid.command_grace is None or grace < kid.command_grace):
+            kid.command_grace = grace
+            return True
+        if kid.stage == 1 and now + grace < kid.step_due:
+            kid.step_due = now + grace
+            return True
+        return False
+
+    def _limit_grace_only(self, kid: Kid, command: str, grace: float | None, now: float) -> None:
+        if kid.stop_cause is not None and self._limit_grace(kid, grace, now):
+            self.wants.accept = (command, kid.name)
+
+    def take_down(self, kid: Kid, desired: str, reason: str, now: float) -> None:
         """It should be down from now on. A removal is never taken back."""
         if kid.desired != "removed":
             kid.desired = desired
             kid.reason = reason
-        kid.backoff_until = None
+        kid.delays = {}
         kid.pending = False
+        # What its failure has asked for ends with it; other failures may ask for a delay, too.
+        for other in self.kids.values():
+            if (
+                other.delays.pop(kid.name, None) is not None
+                and max(other.delays.values(), default=now) <= now
+            ):
+                other.delays = {}
         self.settle(kid.name)
         if kid.live:
             kid.stop_cause = "desired state"
 
-    def _restart_by_hand(self, kid: Kid) -> None:
+    def _restart_by_hand(self, kid: Kid, grace: float | None, now: float) -> None:
         if not self.accepts:
             self.wants.refuse = SupervisorClosed
             return
@@ -176,10 +213,14 @@ class Oracle(Book):
             self.wants.refuse = CommandRefused
             return
         if kid.pending:
+            self._limit_grace_only(kid, "restart", grace, now)
             return  # one is under way
         self.wants.accept = ("restart", kid.name)
         kid.desired, kid.reason, kid.done_by_success = "up", "", False
-        kid.backoff_until = None
+        self._limit_grace(kid, grace, now)
+        kid.held_by_operator = False
+        kid.delays = {}
+        kid.times = ()
         kid.pending = True
         kid.let_go = False
         kid.generation += 1
@@ -239,16 +280,22 @@ class Oracle(Book):
             self.close("escalated", now)
         elif isinstance(decision, d.ShutdownTree):
             self.wants.verdict = ("shutdown", source, kid.name)
-            self.close("shutdown", now)
+            if self.nested:
+                self.wants.stop_tree = True
+                self.take_down(
+                    kid, "shutdown", decision.reason or f"top/{kid.name} asked for it", now
+                )
+            else:
+                self.close("shutdown", now)
         elif isinstance(decision, d.Quarantine):
             self.wants.verdict = ("quarantine", source, kid.name)
-            self.take_down(kid, "quarantined", decision.reason or signal.detail)
+            self.take_down(kid, "quarantined", decision.reason or signal.detail, now)
             self._came_to_rest(kid, now, counts=False)
         else:
             removed = kid.spec.restart == "temporary"
             self.wants.verdict = ("remove" if removed else "done", source, kid.name)
             kid.done_by_success = success
-            self.take_down(kid, "removed" if removed else "done", "")
+            self.take_down(kid, "removed" if removed else "done", "", now)
             self._came_to_rest(kid, now, counts=True)
 
     def _fail_first_start(self, kid: Kid, now: float) -> None:
@@ -258,7 +305,9 @@ class Oracle(Book):
             return
         self.wants.fail_start = kid.name
         needed = any(kid.name in other.spec.requires for other in self.kids.values())
-        self.take_down(kid, "stopped" if needed else "removed", f"failed to start: {kid.last_exit}")
+        self.take_down(
+            kid, "stopped" if needed else "removed", f"failed to start: {kid.last_exit}", now
+        )
 
     def _restart(self, kid: Kid, now: float, delay: float | None, source: str) -> None:
         limit = kid.spec.restart_limit
@@ -283,25 +332,28 @@ class Oracle(Book):
         kid.restarts += 1
         group = self.group_of(kid)
         members = [self.kids[name] for name in group if self.kids[name].desired in TAKES_PART]
-        until = max(
-            [now + delay, *[k.backoff_until for k in members if k.backoff_until is not None]]
-        )
+        delays = {kid.name: now + delay}
+        for member in members:
+            for name, end in member.delays.items():
+                if end > delays.get(name, now):
+                    delays[name] = end
+        until = max(delays.values())
         also = frozenset(k.name for k in members if k is not kid)
         self.wants.verdict = ("restart", source, kid.name, until - now, also)
-        self._group_restart(kid, group, members, until if until > now else None)
+        self._group_restart(kid, group, members, delays if until > now else {}, now)
 
     def _group_restart(
-        self, kid: Kid, group: set[str], members: list[Kid], until: float | None
+        self, kid: Kid, group: set[str], members: list[Kid], delays: dict[str, float], now: float
     ) -> None:
         reason = f"restarts with {kid.name}"
         start = set()
         for member in members:
             if member is not kid and member.live and member.spec.restart == "temporary":
-                self.take_down(member, "removed", reason)
+                self.take_down(member, "removed", reason, now)
                 continue
             start.add(member.name)
             member.desired = "up"
-            member.backoff_until = until
+            member.delays = delays.copy()
             member.let_go = False
             if self.grouped:
                 # It is policy's affair again, whatever had been asked for by hand.
@@ -317,7 +369,7 @@ class Oracle(Book):
         if not quarantine:
             self.close("limit", now)
             return
-        self.take_down(kid, "quarantined", "")
+        self.take_down(kid, "quarantined", "", now)
         self._came_to_rest(kid, now, counts=False)
 
     def _came_to_rest(self, kid: Kid, now: float, *, counts: bool) -> None:
@@ -326,10 +378,8 @@ class Oracle(Book):
         idle = not any(k.live or k.desired == "up" for k in self.kids.values())
         counts = counts and kid.spec.significant
         active = any(k.spec.significant and (k.live or k.desired == "up") for k in others)
-        if (
-            (mode == "any_significant" and counts)
-            or (mode == "all_significant" and counts and not active)
-            or (mode == "all_done" and idle)
+        if (mode == "any_significant" and counts) or (
+            mode == "all_significant" and counts and not active
         ):
             self.close("auto_shutdown", now)
         elif mode == "never" and idle and not kid.dynamic and not self.idle_reported:
@@ -345,7 +395,9 @@ class Oracle(Book):
             self.without_grace = without_grace
             self.deadline = min(now + self.spec.shutdown_deadline, deadline)
             for kid in self.kids.values():
-                self.take_down(kid, "shutdown" if kid.desired == "up" else kid.desired, kid.reason)
+                self.take_down(
+                    kid, "shutdown" if kid.desired == "up" else kid.desired, kid.reason, now
+                )
             self.rounds = []
             everybody = set(self.kids)
             self.begin_round(set(), {kid.name for kid in self.kids.values() if kid.live}, everybody)

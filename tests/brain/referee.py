@@ -88,6 +88,7 @@ class Referee:
         self.finished: str | None = None
         self.stopping = False
         self.finish_told = False
+        self.ends_by_itself = ""
 
     def check(self, before: SupervisorSnapshot | None, orders: list[o.Order]) -> SupervisorSnapshot:
         """Check a whole answer; ``before`` is the machine's picture before it.
@@ -182,7 +183,7 @@ class Referee:
             why = oracle.why_not_stop(kid)
             need(not why, "I3 stopped before", why, order)
         without_grace = oracle.without_grace or kid.without_grace
-        need(grace == (0.0 if without_grace else kid.spec.grace), "grace", order)
+        need(grace == (0.0 if without_grace else kid.grace), "grace", order)
         need(reason or kid.stop_cause == "desired state", "no reason", order)
         if kid.stop_cause == "fault":
             assert kid.fault is not None
@@ -199,7 +200,7 @@ class Referee:
     def _on_cancelled(self, order: o.Emit) -> None:
         kid, oracle = self._kid(order), self.oracle
         need(kid.live and kid.stage == 1, "cancelled without being asked", order)
-        due = kid.step_due <= self.now and (self.woken or kid.spec.grace == 0)
+        due = kid.step_due <= self.now  # also at once, if the grace is 0
         need(due or oracle.without_grace or kid.without_grace, "I7 cancelled too early", order)
         kid.stage = 2
         kid.step_due = self.now + oracle.spec.report_after
@@ -260,6 +261,9 @@ class Referee:
 
     def _on_stopping(self, order: o.Emit) -> None:
         wants = self.oracle.wants
+        if order.fields[0] in ("auto_shutdown", "quarantined") and wants.stop is None:
+            need(self.oracle.all_done() == order.fields[0], "not all are done", order)
+            self.oracle.close(order.fields[0], self.now)
         need(order.fields[0] == wants.stop, "stopping", order, wants.stop)
 
     def _on_finished(self, order: o.Emit) -> None:
@@ -299,6 +303,9 @@ class Referee:
                 path = f"{PATH}/{name}"
                 fields = (seconds, ())
                 return [(ev.ChildUnresponsive, 0, self.now, 0.0, 1, path, attempt, fields)]
+            case o.StopTree():
+                need(oracle.wants.stop_tree, "stops the tree")
+                oracle.wants.stop_tree = False
             case o.FailStart(name=name):
                 need(oracle.wants.fail_start == name, "whose start has failed", order)
                 oracle.wants.fail_start = None
@@ -306,6 +313,10 @@ class Referee:
                 need(type(error) is oracle.wants.refuse, "refused", error, oracle.wants.refuse)
                 oracle.wants.refuse = None
             case o.Stopping(outcome=outcome):
+                if self.oracle.wants.stop is None:  # the event follows, and is checked
+                    self.stopping = True
+                    self.ends_by_itself = outcome.kind.value
+                    return []
                 need(outcome.kind.value == oracle.wants.stop, "why it stops", order)
                 self.stopping = True
             case o.Finish(outcome=outcome):
@@ -393,7 +404,7 @@ class Referee:
                     oracle.may_wait_to_stop(kid), "STUCK: nothing keeps it from stopping", kid.name
                 )
             elif kid.stage == 1:
-                need(kid.spec.grace > 0, "I7 grace=0, and not cancelled at once", kid.name)
+                need(kid.grace > 0, "I7 grace=0, and not cancelled at once", kid.name)
                 need(not oracle.without_grace, "I13 no grace any more, and not cancelled", kid.name)
                 need(not kid.without_grace, "5.6 waits for its own end", kid.name)
                 need(not self.woken or kid.step_due > self.now, "I7 the grace is over", kid.name)
@@ -406,6 +417,7 @@ class Referee:
             )
             if self._cut_short:
                 need(not kid.live or kid.stage >= 2, "5.7 beyond the deadline", kid.name)
+        need(not oracle.all_done(), "STUCK: all are done, and the supervisor goes on")
         live = any(kid.live for kid in oracle.kids.values())
         need(oracle.phase != "stopping" or live, "STUCK: nobody is alive, and not finished")
         declared = {kid.name for kid in oracle.kids.values() if not kid.dynamic}

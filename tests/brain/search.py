@@ -13,6 +13,7 @@ import argparse
 import marshal
 import sys
 from collections import deque
+from functools import partial
 from math import inf
 from multiprocessing import Pool
 from random import Random
@@ -48,8 +49,8 @@ class State:
     __slots__ = ("late", "machine", "now", "oracle", "picture")
 
     def __init__(self, shape: Shape) -> None:
-        self.machine = SupervisionMachine(shape.spec, PATH, Random(0))
-        self.oracle = Oracle(shape.spec)
+        self.machine = SupervisionMachine(shape.spec, PATH, Random(0), nested=shape.nested)
+        self.oracle = Oracle(shape.spec, nested=shape.nested)
         self.now = 0.0
         self.late = False  # deadlines have passed, and nobody has looked at them yet
         orders = self.machine.start(0.0)
@@ -76,6 +77,9 @@ class State:
             [now - t for t in oracle.times],
             sorted([sorted(who) for who in each] for each in oracle.rounds),
             [kid.key(now) for kid in oracle.kids.values()],
+            [kid.held_by_operator for kid in oracle.kids.values()]
+            if oracle.spec.auto_shutdown == "all_done"
+            else [],
         )
         return hash(marshal.dumps(facts, 2))
 
@@ -180,6 +184,9 @@ _COMMANDS: dict[str, Any] = {
     "quarantine": o.QuarantineChild,
     "restart": o.RestartChild,
     "remove": o.RemoveChild,
+    "abort": partial(o.StopChild, grace=0.0),
+    "stop in 1": partial(o.StopChild, grace=1.0),
+    "restart now": partial(o.RestartChild, grace=0.0),
 }
 _SHUTDOWNS = {
     "shutdown": (True, inf),

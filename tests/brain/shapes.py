@@ -49,6 +49,7 @@ class Shape:
     extends: bool = False
     forfeits: bool = False
     stale: bool = False  # words of attempts that are long gone, and commands that are refused
+    nested: bool = False  # a child of another supervisor
     late: bool = False  # signals come after a deadline has passed, and before it is dealt with
 
 
@@ -113,11 +114,13 @@ def _alone() -> None:
     add("alone, backoff", supervisor(failing), late=True, **full)
     patient = child("a", retry_first_start=True, grace=2)
     add("alone, grace", supervisor(patient, **soon), late=True, forfeits=True, **full)
+    ways = ("stop", "abort", "stop in 1", "restart", "restart now")
+    add("alone, grace of commands", supervisor(patient, **soon), commands=ways, late=True)
     first = child("a", restart="transient", start_timeout=2)
     add("alone, first start", supervisor(first), late=True, extends=True, **full)
     healthy = child("a", retry_first_start=True, stale_after=2, max_runtime=3, grace=1)
     add("alone, health", supervisor(healthy), unready=True, late=True)
-    limit = RestartLimit(2, within=2)
+    limit = RestartLimit(2, within=3)  # the delays of 1 fit into it three times
     for on_limit in ("escalate", "quarantine"):
         limited = child(
             "a", delays=(1,), restart_limit=limit, on_limit=on_limit, retry_first_start=True
@@ -241,6 +244,58 @@ def _added(strategy: str, ordering: str) -> None:
         add(f"{what}, {name}", supervisor(a, **how), **shape)
 
 
+def _delays(strategy: str) -> None:
+    """A group waits for the longest delay that a failure in it asks for, as long as it asks."""
+    ways = ("stop", "restart")
+    spec = supervisor(
+        child("a", explicit=False, delays=(1,)),
+        child("b", explicit=False, delays=(3,)),
+        child("c", explicit=False),
+        strategy=strategy,
+    )
+    add(f"delays, {strategy}", spec, commands=ways, exits=("fail",), shutdowns=())
+    spec = supervisor(
+        child("a", explicit=False, delays=(2,)),
+        child("b", explicit=False, delays=(3,), restart_limit=RestartLimit(1, within=9)),
+        strategy=strategy,
+    )
+    ways = ("quarantine", "remove", "restart")
+    add(f"delays of two, {strategy}", spec, commands=ways, exits=("fail",), shutdowns=("shutdown",))
+
+
+def _done() -> None:
+    """All the ways in which the last child that keeps a supervisor open can cease to do so."""
+    mode = {"auto_shutdown": "all_done"}
+    ways: tuple[str, ...] = ("stop", "quarantine", "restart", "remove")
+    a = child("a", explicit=False, restart="transient")
+    extra = {
+        kind: (child(kind[0], restart="temporary", requires=requires), kind)
+        for kind, requires in ((FirstStart.FORGETS_CHILD, ("a",)), (FirstStart.ORDINARY, ()))
+    }
+    added = {spec.name: (spec, kind) for spec, kind in extra.values()}
+    add("done, added", supervisor(a, **mode), extra=added, commands=ways, shutdowns=())
+    add("done, pool", supervisor(**mode), extra={"o": added["o"]}, commands=ways, shutdowns=())
+    for ordering in ORDERINGS:
+        given_up = supervisor(
+            child("a", explicit=False),
+            child("b", explicit=False, restart="transient", requires=("a",)),
+            child("c", explicit=False, restart="transient", requires=("b",)),
+            ordering=ordering,
+            **mode,
+        )
+        shape: dict[str, Any] = {"decisions": ("restart", "done", "quarantine"), "shutdowns": ()}
+        add(f"done, waits, {ordering}", given_up, commands=("stop", "restart"), **shape)
+    limited = supervisor(
+        child("a", explicit=False, restart_limit=RestartLimit(1, within=2), on_limit="quarantine"),
+        child("b", explicit=False, restart="transient", delays=(1,), requires=("a",)),
+        **mode,
+    )
+    add("done, limit", limited, commands=("quarantine", "restart"), shutdowns=())
+    below = supervisor(a, child("b", explicit=False, restart="transient", grace=1), **mode)
+    tree = {"decisions": ("shut down",), "nested": True}
+    add("done, nested", below, commands=("stop", "restart"), exits=("ok",), **tree)
+
+
 def _auto(strategy: str) -> None:
     for mode in ("any_significant", "all_significant", "all_done", "never"):
         significant = mode.endswith("significant")
@@ -261,3 +316,6 @@ for each in EVERY:
     _added(*each)
 for strategy in STRATEGIES:
     _auto(strategy)
+for strategy in STRATEGIES[1:]:
+    _delays(strategy)
+_done()

@@ -59,7 +59,7 @@ def shape_of(seed: int) -> Shape:
         f"walk {seed}",
         spec,
         extra=extra,
-        commands=("stop", "quarantine", "restart", "remove"),
+        commands=("stop", "quarantine", "restart", "remove", "abort", "stop in 1", "restart now"),
         exits=("fail", "ok"),
         shutdowns=("shutdown", "without_grace", "within", "later"),
         decisions=tuple(DECISIONS),
@@ -68,6 +68,7 @@ def shape_of(seed: int) -> Shape:
         forfeits=True,
         stale=True,
         late=random.random() < 0.5,
+        nested=random.random() < 0.3,
     )
 
 

@@ -188,13 +188,14 @@ def test_who_backs_off_may_keep_its_place_for_so_long_although_in_vain() -> None
     spec = SupervisorSpec(
         "app",
         [
-            ChildSpec("a", slow, readiness="explicit", retry_first_start=True, backoff=later),
+            ChildSpec("z", Behaviour(), backoff=later),
+            ChildSpec("a", slow, readiness="explicit", retry_first_start=True),
             ChildSpec("b", Behaviour(), requires=["a"]),
             ChildSpec("c", Behaviour()),
         ],
         strategy="rest_for_one",
     )
-    told = [Advance(0.5), Crash("a"), RestartByHand("c"), Advance(0.5), Stop("a"), Advance(0.5)]
+    told = [Advance(0.5), Crash("z"), RestartByHand("c"), Advance(0.5), Stop("a"), Advance(0.5)]
     trace = play(spec, *told)
     assert trace.events[at(trace.events, ev.ChildStarted, "app/c")].time == 1.5
 

@@ -43,13 +43,14 @@ class Kid:
         self.body: Behaviour = spec.run  # type: ignore[assignment]
         self.index = index
         self.desired = "up"
-        self.reported = "up"
+        self.reported_state = "up"
         self.live = self.ready = self.was_ready = self.ever_ready = self.done_by_success = False
         self.asked = self.cancelled = self.reported = False
         self.stop_cause = ""  # "desired state" or "fault"
         self.fault = ""
         self.urgent = self.pending = self.skips_predecessors = self.requirement_down = False
-        self.backoff_until = -inf
+        self.delays: dict[str, float] = {}  # until when, by the failure of which child
+        self.held_by_operator = False
         self.consecutive_failures = self.generation = self.attempt = 0
         self.charges: list[float] = []
         self.started_at = self.ready_at = self.asked_at = self.cancelled_at = 0.0
@@ -71,8 +72,8 @@ class Kid:
     def happenings(self, report_after: float) -> Iterator[tuple[float, str]]:
         """What comes next by itself, as far as it is known now."""
         if not self.live:
-            if self.desired == "up" and self.backoff_until > -inf:
-                yield self.backoff_until, "release"
+            if self.desired == "up" and self.delays:
+                yield max(self.delays.values()), "release"
             return
         body, began = self.body, self.started_at
         if body.attempts < self.attempt:
@@ -118,6 +119,7 @@ class Model:
         self.start_set = set(self.kids)  # those in a round that have yet to start in it
         self.stop_set: set[str] = set()  # those that are being stopped in order
         self.charges: list[float] = []
+        self.kids_were = bool(self.kids)
         self.idle_reported = False
         self.settle()
 
@@ -158,7 +160,7 @@ class Model:
         if what == "ready":
             self._become_ready(kid)
         elif what == "release":
-            kid.backoff_until = -inf
+            kid.delays = {}
         elif what == "cancel":
             self._cancel(kid)
         elif what == "report":
@@ -192,6 +194,8 @@ class Model:
             self.phase = "running"
             self.tell("", "SupervisorReady")
             self.settle()
+        if self.accepts and self.kids_were and (cause := self._all_done()):
+            self.close(cause)
         if self.phase == "stopping" and not any(kid.live for kid in self.kids.values()):
             self.phase = "finished"
             self.tell("", f"SupervisorFinished {self.cause}")
@@ -203,8 +207,8 @@ class Model:
                 return True
             return False
         if kid.desired == "up":
-            kid.reported = "up"
-            if self.accepts and kid.backoff_until == -inf and self._may_start(kid):
+            kid.reported_state = "up"
+            if self.accepts and not kid.delays and self._may_start(kid):
                 self._start(kid)
                 return True
             return False
@@ -212,10 +216,43 @@ class Model:
             self.tell(kid.name, "ChildRemoved")
             del self.kids[kid.name]
             return True
-        if kid.reported != kid.desired:
-            kid.reported = kid.desired
+        if kid.reported_state != kid.desired:
+            kid.reported_state = kid.desired
             self.tell(kid.name, _RESTS[kid.desired])
         return False
+
+    def _all_done(self) -> str:
+        """Why ``all_done`` ends the supervisor now, if it does.
+
+        Cross out, again and again, each child that cannot come back: nothing may be left.
+        """
+        left = dict(self.kids)
+        if self.spec.auto_shutdown != "all_done" or any(kid.live for kid in left.values()):
+            return ""
+        while True:
+            out = [
+                name
+                for name, kid in left.items()
+                if not kid.held_by_operator
+                and (
+                    kid.desired != "up"
+                    or any(not (self.kids[r].met or r in left) for r in kid.spec.requires)
+                )
+            ]
+            if not out:
+                break
+            for name in out:
+                del left[name]
+        if left:
+            return ""
+        given_up = any(kid.desired == "quarantined" for kid in self.kids.values())
+        return "quarantined" if given_up else "auto_shutdown"
+
+    def _end_delays(self, kid: Kid) -> None:
+        for other in self.kids.values():
+            asked = other.delays.pop(kid.name, None) is not None
+            if asked and max(other.delays.values(), default=self.now) <= self.now:
+                other.delays = {}
 
     def _requirers(self, kid: Kid) -> set[str]:
         found = {kid.name}
@@ -297,7 +334,7 @@ class Model:
             kid.consecutive_failures = 0
         kid.live = kid.ready = False
         kid.stop_cause = ""
-        kid.reported = "up"
+        kid.reported_state = "up"
         self.stop_set.discard(kid.name)
         if judged:
             self._judge(kid, kind)
@@ -319,16 +356,15 @@ class Model:
 
     def _rest(self, kid: Kid, desired: str) -> None:
         kid.desired = desired
-        kid.backoff_until, kid.pending = -inf, False
+        kid.delays, kid.pending = {}, False
         self._leave_start_set(kid)
+        self._end_delays(kid)
         mode = self.spec.auto_shutdown
         counts = desired != "quarantined" and kid.spec.significant
         others = [other for other in self.kids.values() if other is not kid]
         back = [other for other in others if other.live or other.desired == "up"]
-        if (
-            (mode == "any_significant" and counts)
-            or (mode == "all_significant" and counts and not any(o.spec.significant for o in back))
-            or (mode == "all_done" and not back)
+        if (mode == "any_significant" and counts) or (
+            mode == "all_significant" and counts and not any(o.spec.significant for o in back)
         ):
             self.close("auto_shutdown")
         elif mode == "never" and not back and not self.idle_reported:
@@ -359,16 +395,20 @@ class Model:
         delay = delays[min(kid.consecutive_failures, len(delays) - 1)]
         kid.consecutive_failures += 1
         group = self._group_of(kid)
-        until = max([self.now + delay, *(member.backoff_until for member in group)])
-        backoff_until = until if until > self.now else -inf
+        delays = {kid.name: self.now + delay}
+        for member in group:
+            for name, until in member.delays.items():
+                delays[name] = max(until, delays.get(name, until))
+        if max(delays.values()) <= self.now:
+            delays = {}
         if len(group) == 1:
-            kid.backoff_until = backoff_until
+            kid.delays = delays
             if self.grouped:
                 kid.skips_predecessors = False
                 self.start_set.add(kid.name)
             return
         for member in group:
-            self._restart_member(member, kid, backoff_until)
+            self._restart_member(member, kid, delays.copy())
 
     def _group_of(self, kid: Kid) -> list[Kid]:
         if self.spec.strategy == "one_for_all":
@@ -378,7 +418,7 @@ class Model:
             names |= self._after(kid) | self._requirers(kid)
         return [member for member in self.kids.values() if member.name in names]
 
-    def _restart_member(self, member: Kid, failed: Kid, backoff_until: float) -> None:
+    def _restart_member(self, member: Kid, failed: Kid, delays: dict[str, float]) -> None:
         if member.desired not in ("up", "done"):
             if member.live:
                 self.stop_set.add(member.name)
@@ -387,7 +427,7 @@ class Model:
             self._take_down(member, "removed", urgent=False)
             return
         member.desired = "up"
-        member.backoff_until = backoff_until
+        member.delays = delays
         member.pending = member.skips_predecessors = member.requirement_down = False
         self.start_set.add(member.name)
         if member.live:
@@ -396,7 +436,8 @@ class Model:
 
     def _take_down(self, kid: Kid, desired: str, *, urgent: bool) -> None:
         kid.desired = desired
-        kid.backoff_until, kid.pending = -inf, False
+        kid.delays, kid.pending = {}, False
+        self._end_delays(kid)
         self._leave_start_set(kid)
         if kid.live:
             kid.stop_cause = "desired state"
@@ -432,22 +473,20 @@ class Model:
             if kid.desired != "removed" and not required:
                 self.tell(name, "CommandAccepted remove")
                 self._take_down(kid, "removed", urgent=True)
+                kid.held_by_operator = True
         elif kid.desired in ("up", "done") or (what == "quarantine" and kid.desired == "stopped"):
             self.tell(name, f"CommandAccepted {what}")
             desired = "stopped" if what == "stop" else "quarantined"
             self._take_down(kid, desired, urgent=True)
+            kid.held_by_operator = True
         self.settle()
 
     def _restart_by_hand(self, kid: Kid) -> None:
         if not self.accepts or kid.desired == "removed" or kid.pending:
             return
         self.tell(kid.name, "CommandAccepted restart")
-        kid.desired, kid.backoff_until, kid.consecutive_failures, kid.done_by_success = (
-            "up",
-            -inf,
-            0,
-            False,
-        )
+        kid.desired, kid.consecutive_failures, kid.done_by_success = "up", 0, False
+        kid.delays, kid.charges, kid.held_by_operator = {}, [], False
         kid.pending = True
         kid.generation += 1
         started = self.phase == "running"
@@ -464,7 +503,11 @@ def predict(spec: SupervisorSpec, commands: list[tuple[float, str, str]], ends: 
     for when, what, name in commands:
         model.run_until(when)
         # A tree that has given up cancels the block from which the commands come.
-        if model.phase != "finished" and model.cause not in ("limit", "start_failed"):
+        if model.phase != "finished" and model.cause not in (
+            "limit",
+            "start_failed",
+            "quarantined",
+        ):
             model.command(what, name)
     model.run_until(ends)
     model.close("shutdown")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from . import (
     in_brain,
     in_commands,
+    in_endings,
     in_order,
     in_outside,
     in_policy,
@@ -17,7 +18,16 @@ from . import (
 if TYPE_CHECKING:
     from .mutant import Mutant
 
-PARTS: Final = (in_order, in_brain, in_time, in_commands, in_policy, in_shell, in_outside)
+PARTS: Final = (
+    in_order,
+    in_brain,
+    in_time,
+    in_commands,
+    in_policy,
+    in_endings,
+    in_shell,
+    in_outside,
+)
 MUTANTS: Final[dict[str, Mutant]] = {
     mutant.name: mutant for part in PARTS for mutant in part.MUTANTS
 }

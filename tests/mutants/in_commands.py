@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .mutant import Mutant
+from .mutant import Change, Mutant
 
 _COMMANDS = "_brain.on_command"
 _LIFE = "_brain.lifecycle"
@@ -15,25 +15,18 @@ MUTANTS: Final = (
         "a removal is overwritten by a later stop",
         _COMMANDS,
         "stop_child",
-        """
-        if child is not None and child.desired in (DesiredState.UP, DesiredState.DONE):
-            machine.outbox.command_accepted(child, "stop", command.reason, command.by)
-            ...
-        else:
-            ...
-        """,
-        """
-        if child is not None and child.desired in (
-            DesiredState.UP,
-            DesiredState.DONE,
-            DesiredState.REMOVED,
-        ):
-            machine.outbox.command_accepted(child, "stop", command.reason, command.by)
-            child.desired = DesiredState.UP
-            ...
-        else:
-            ...
-        """,
+        "child.desired in (DesiredState.UP, DesiredState.DONE)",
+        "child.desired in (DesiredState.UP, DesiredState.DONE, DesiredState.REMOVED)",
+        also=(
+            Change(
+                "_take_down",
+                "machine.take_down(child, desired, command.reason, now, urgent=True)",
+                """
+                child.desired = DesiredState.UP
+                machine.take_down(child, desired, command.reason, now, urgent=True)
+                """,
+            ),
+        ),
     ),
     Mutant(
         "a removed child can be restarted",
@@ -59,7 +52,7 @@ MUTANTS: Final = (
         "a restart by hand keeps the count of failures",
         _COMMANDS,
         "restart_child",
-        "child.consecutive_failures = 0",
+        "child.consecutive_failures = child.failures_in_row = 0",
         "",
     ),
     Mutant(

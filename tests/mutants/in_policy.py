@@ -8,6 +8,7 @@ from .mutant import Mutant
 
 _JUDGE = "_brain.on_exit"
 _RESTART = "_brain.windows"
+_AUTO = "_brain.auto_shutdown"
 _POLICY = "_specs.policy"
 
 MUTANTS: Final = (
@@ -162,9 +163,9 @@ MUTANTS: Final = (
     Mutant(
         "a group does not wait for its longest backoff",
         _JUDGE,
-        "_restart",
-        "member.backoff is not None and member.backoff.until > until",
-        "False",
+        "_shared_backoff",
+        "old.add_causes(causes, now)",
+        "pass",
     ),
     Mutant(
         "only the failing child backs off, its group does not",
@@ -176,7 +177,7 @@ MUTANTS: Final = (
     Mutant(
         "the timer of a hold is not armed",
         _JUDGE,
-        "_restart",
+        "_shared_backoff",
         "machine.timers.arm(backoff, until)",
         "pass",
     ),
@@ -217,15 +218,15 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a significant exit is missed",
-        _JUDGE,
-        "_after_rest",
+        _AUTO,
+        "child_at_rest",
         "mode is AutoShutdown.ANY_SIGNIFICANT",
         "False",
     ),
     Mutant(
         "the first significant exit counts as the last",
-        _JUDGE,
-        "_after_rest",
+        _AUTO,
+        "child_at_rest",
         "other.is_active",
         "False",
     ),
@@ -238,15 +239,15 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a supervisor whose children are all done goes on",
-        _JUDGE,
-        "_after_rest",
-        "mode is AutoShutdown.ALL_DONE and machine.is_idle",
-        "False",
+        _AUTO,
+        "finish_if_all_done",
+        "not machine.had_children",
+        "True",
     ),
     Mutant(
         "being idle is said again and again",
-        _JUDGE,
-        "_after_rest",
+        _AUTO,
+        "child_at_rest",
         """
         mode is AutoShutdown.NEVER and (not machine.idle_reported) and (
             not child.dynamic
@@ -278,9 +279,16 @@ MUTANTS: Final = (
     Mutant(
         "a hold that a later failure inherits never ends",
         _JUDGE,
-        "_restart",
-        "machine.timers.arm(backoff, until)",
-        'machine.timers.arm(backoff, until if until == _4 + _5 else float("inf"))',
+        "_shared_backoff",
+        """
+        backoff = SharedBackoff(until, group, causes)
+        machine.timers.arm(backoff, until)
+        """,
+        """
+        backoff = SharedBackoff(until, group, causes)
+        if causes is None or len(causes) == 1:
+            machine.timers.arm(backoff, until)
+        """,
     ),
     Mutant(
         "the jitter is the same for everybody",
@@ -319,13 +327,9 @@ MUTANTS: Final = (
     Mutant(
         "a decision to end the tree restarts the child",
         _JUDGE,
-        "apply_policy",
-        """
-        machine.begin_shutdown(
-            o.Outcome(o.OutcomeKind.SHUTDOWN, reason, child.name, child.attempt), now
-        )
-        """,
-        "id(o.Outcome(o.OutcomeKind.SHUTDOWN, reason, child.name, child.attempt), now)",
+        "_shut_down_tree",
+        "machine.begin_shutdown(outcome, now)",
+        "id(outcome)",
     ),
     Mutant(
         "a limit that is reached is not told",

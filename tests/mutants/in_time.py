@@ -46,13 +46,10 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a hold that ends lets only one of the group go on",
-        _OVERDUE,
-        "_end_backoff",
-        "machine.todo.append(child)",
-        """
-        machine.todo.append(child)
-        break
-        """,
+        "_brain.windows",
+        "SharedBackoff.release",
+        "[member for member in self.members if member.backoff is self]",
+        "[member for member in self.members if member.backoff is self][:1]",
     ),
     Mutant(
         "a deadline that has moved is not armed again",

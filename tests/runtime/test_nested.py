@@ -579,12 +579,14 @@ async def test_a_nest_that_finishes_by_itself_has_succeeded(restart: Any, left: 
 
 
 @scenario
-async def test_a_permanent_nest_that_was_shut_down_through_itself_comes_back() -> None:
+async def test_a_nest_that_was_shut_down_through_itself_stays_down_until_it_is_restarted() -> None:
     nest = SupervisorSpec("nest", [ChildSpec("x", forever)]).as_child(backoff=AT_ONCE)
     async with open_supervisor(SupervisorSpec("app", [nest])) as supervisor:
         nested: Supervisor = supervisor.child("nest").value
         await nested.shutdown("just me")
         await until_blocked()
+        assert (state_of(supervisor, "nest"), supervisor.child("nest").attempt) == ("stopped", 1)
+        await supervisor.restart_child("nest")
         assert (state_of(supervisor, "nest"), supervisor.child("nest").attempt) == ("ready", 2)
 
 

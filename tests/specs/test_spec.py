@@ -66,10 +66,14 @@ def refused(field: str, expected: str, make: Any, *args: Any, **options: Any) ->
     return error
 
 
+def public_fields(attribute: Any, _: object) -> bool:
+    return not attribute.name.startswith("_")
+
+
 class TestDefaults:
     def test_of_a_child_are_those_of_the_documentation(self) -> None:
         spec = ChildSpec("web", body)
-        assert attrs.asdict(spec, recurse=False, filter=lambda a, _: a.name != "given") == {
+        assert attrs.asdict(spec, recurse=False, filter=public_fields) == {
             "name": "web",
             "run": body,
             "args": (),
@@ -92,7 +96,7 @@ class TestDefaults:
         assert ChildSpec("web", body, readiness="explicit").start_timeout == 30
 
     def test_of_a_supervisor_are_those_of_the_documentation(self) -> None:
-        assert attrs.asdict(SupervisorSpec(), recurse=False) == {
+        assert attrs.asdict(SupervisorSpec(), recurse=False, filter=public_fields) == {
             "name": "supervisor",
             "children": (),
             "strategy": SupervisionStrategy.ONE_FOR_ONE,
@@ -445,7 +449,7 @@ class TestCombinations:
         named = ChildSpec("a", body, on_limit="escalate")
         error = refused(
             "on_limit",
-            "child_restart_limit=None",
+            "a limit of this child",
             SupervisorSpec,
             "app",
             [named],
@@ -519,7 +523,21 @@ class TestCombinations:
         refused("restart_limit", expected, ChildSpec, "a", body, restart_limit=value)
         refused("restart_limit", expected, SupervisorSpec, restart_limit=value)
         refused("child_restart_limit", expected, SupervisorSpec, child_restart_limit=value)
-        refused("child_restart_limit", expected, SupervisorSpec, child_restart_limit=INHERIT)
+
+    def test_default_limit_of_each_child_steps_aside_for_a_shared_limit(self) -> None:
+        shared, own = RestartLimit(50, within=60), RestartLimit(3, within=5)
+        assert SupervisorSpec().child_restart_limit == RestartLimit(10, within=120)
+        assert SupervisorSpec(restart_limit=shared).child_restart_limit is None
+        both = SupervisorSpec(restart_limit=shared, child_restart_limit=own)
+        assert both.child_restart_limit == own
+        # What was not given follows the shared limit; what was given stays.
+        assert SupervisorSpec().replace(restart_limit=shared).child_restart_limit is None
+        again = SupervisorSpec(restart_limit=shared).replace(restart_limit=None)
+        assert again.child_restart_limit == RestartLimit(10, within=120)
+        assert both.replace(restart_limit=None).child_restart_limit == own
+        assert both.replace(child_restart_limit=INHERIT).child_restart_limit is None
+        none = SupervisorSpec(child_restart_limit=None)
+        assert none.replace(max_children=3).child_restart_limit is None
 
     @pytest.mark.parametrize("value", [1, 0.5, (0, 1), "slow", BackoffPolicy])
     def test_backoff_is_a_policy(self, value: Any) -> None:
@@ -669,7 +687,7 @@ class TestAddedLater:
         child = ChildSpec("s", body, on_limit="quarantine")
         check_child_of(child, self.app, {})
         pool = SupervisorSpec("pool", child_restart_limit=None)
-        refused("on_limit", "child_restart_limit=None", check_child_of, child, pool, {})
+        refused("on_limit", "a limit of this child", check_child_of, child, pool, {})
         check_child_of(ChildSpec("s", body), pool, {})
 
 

@@ -82,6 +82,7 @@ class Attempt:
         "cancelled_by",
         "ended_at",
         "error",
+        "failures_in_row",
         "fault",
         "generation",
         "hears_stop",
@@ -159,6 +160,7 @@ class Attempt:
         self.fault: TaskExit | None = None
 
         # How it ended.
+        self.failures_in_row: int = 0
         self.returned: bool = False
         self.value: object = None
         self.error: BaseException | None = None
@@ -306,6 +308,7 @@ class Attempt:
             self.ended_at,
             self.stop_reason,
             self.beat_at,
+            self.failures_in_row,
         )
 
 

@@ -209,6 +209,7 @@ class SingleRun:
             if isinstance(how, TaskExit):
                 if self.observer is not None:
                     self.observer.exit_classified(attempt, how)
+                attempt.failures_in_row = int(how.is_failure)
                 self.report = attempt.report(how)
             else:
                 self._fatal = how

@@ -142,17 +142,21 @@ class ChildLife(Vitals):
     __slots__ = (
         "attempt",
         "backoff",
+        "command_grace",
         "consecutive_failures",
+        "delaying",
         "dependents",
         "dependents_stopping",
         "desired",
         "done_by_success",
         "dynamic",
         "ever_ready",
+        "failures_in_row",
         "fault_exit",
         "first_start",
         "generation",
         "gone",
+        "held_by_operator",
         "in_start_set",
         "in_static_round",
         "in_stop_set",
@@ -207,15 +211,19 @@ class ChildLife(Vitals):
         self.fault_exit: TaskExit | None = None
         self.urgent = False  # this stop does not wait for its turn
         self.without_grace = False
+        self.command_grace: float | None = None  # of a command, for the live attempt
+        self.held_by_operator = False  # taken down by a command: the operator may restart it
         self.in_stop_set = False  # the live attempt is being stopped in order
         self.in_start_set = False  # takes part in a round and has not settled
         self.in_static_round = False  # dynamic, in a round with static children
         self.skips_predecessors = False  # restarted by command inside a round
         self.requirement_down = False  # requires a sibling that is down, directly or indirectly
         self.backoff: SharedBackoff | None = None
+        self.delaying: dict[SharedBackoff, None] | None = None  # groups that its failures delay
         self.attempt = self.generation = 0
         self.restart_pending = False
-        self.consecutive_failures = self.restarts = 0
+        self.consecutive_failures = self.restarts = 0  # the former is the step of the backoff
+        self.failures_in_row = 0
         self.ever_ready = self.done_by_success = self.gone = False
         self.window: Window | None = None
         self.wake_at = self.queued = inf
@@ -236,6 +244,14 @@ class ChildLife(Vitals):
         self.since = now
         self.reported_reason = reason
         self.reported_until = None
+
+    def is_stable(self, now: float) -> bool:
+        """Whether the live attempt has been ready for so long that past failures do not count."""
+        return self.ready and now - self.ready_at >= self.spec.backoff.reset_after
+
+    def count_failures(self, now: float, *, failed: bool) -> int:
+        """The failures in a row if the live attempt ends now, by a failure or not."""
+        return failed + (0 if self.is_stable(now) else self.failures_in_row)
 
     @property
     def situation(self) -> Situation:

@@ -38,12 +38,13 @@ from typing import TYPE_CHECKING, Any
 
 from trio_supervisor._brain import messages as o
 from trio_supervisor._brain import on_attempt, on_command, on_deadline
+from trio_supervisor._brain.auto_shutdown import finish_if_all_done
 from trio_supervisor._brain.lifecycle import RULE, ChildLife, DesiredState, Gate, Step, StopCause
 from trio_supervisor._brain.ordering import ChildOrdering, GraphOrdering, SequenceOrdering
 from trio_supervisor._brain.outbox import Outbox
 from trio_supervisor._brain.timers import DeadlineHeap
 from trio_supervisor._brain.vitals import Stage
-from trio_supervisor._brain.windows import Window, set_backoff
+from trio_supervisor._brain.windows import Window, end_delays, set_backoff
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.snapshot import ChildState, SupervisorState
 from trio_supervisor._specs.policy import Ordering, ReadinessPolicy
@@ -77,13 +78,17 @@ class SupervisionMachine:
         spec: The declaration of the supervisor.
         path: The supervisor's path, for events.
         random: The source of the jitter of backoffs.
+        nested: Whether this supervisor is a child of another one.
     """
 
-    def __init__(self, spec: SupervisorSpec, path: str, random: Random) -> None:
+    def __init__(
+        self, spec: SupervisorSpec, path: str, random: Random, *, nested: bool = False
+    ) -> None:
         self.spec = spec
         self.path = path
         self.outbox = Outbox(path)
         self.random = random
+        self.nested = nested
         self.state = SupervisorState.STARTING
         self.since = 0.0
         self.reason = ""
@@ -99,6 +104,7 @@ class SupervisionMachine:
         self.unresponsive = 0
         self.is_started = False
         self.idle_reported = False
+        self.kept_open_by: ChildLife | None = None
         self._next_index = 0
         self.without_grace = False
         self._shutdown_deadline = ShutdownDeadline()
@@ -144,6 +150,11 @@ class SupervisionMachine:
         return self.state is SupervisorState.STARTING or self.state is SupervisorState.RUNNING
 
     @property
+    def had_children(self) -> bool:
+        """Whether there is, or was, a child."""
+        return self._next_index > 0
+
+    @property
     def is_idle(self) -> bool:
         """Whether no attempt is alive and none will start without a command."""
         return not self.live and not any(
@@ -161,17 +172,22 @@ class SupervisionMachine:
 
     def _reconcile(self, now: float) -> list[o.Order]:
         todo = self.todo
-        while todo:
-            self._reconcile_child(todo.popleft(), now)
-        if self.state is SupervisorState.STARTING and not self.ordering.has_unsettled_static():
-            self.is_started = True
-            self._enter(SupervisorState.RUNNING, now)
-            self.outbox.emit_own(
-                ev.SupervisorReady,
-            )
-        if self.state is SupervisorState.STOPPING and not self.live:
+        while True:
+            while todo:
+                self._reconcile_child(todo.popleft(), now)
+            if self.state is SupervisorState.STARTING and not self.ordering.has_unsettled_static():
+                self.is_started = True
+                self._enter(SupervisorState.RUNNING, now)
+                self.outbox.emit_own(ev.SupervisorReady)
+            if self.live or not self._nothing_is_alive(now):
+                return self.outbox.take()
+
+    def _nothing_is_alive(self, now: float) -> bool:
+        """Finish what ends when no attempt is alive; return whether children have to move again."""
+        if self.state is SupervisorState.STOPPING:
             self._finish(now)
-        return self.outbox.take()
+            return False
+        return self.accepts and finish_if_all_done(self, now)
 
     def _reconcile_child(self, child: ChildLife, now: float) -> None:
         """Move ``child`` from its actual state towards its desired state by one step."""
@@ -227,7 +243,7 @@ class SupervisionMachine:
 
     def request_stop(self, child: ChildLife, now: float) -> None:
         """Request the stop of the live attempt; without grace, cancel it in the same step."""
-        grace = 0.0 if self.without_grace or child.without_grace else child.spec.grace
+        grace = self._grace_of(child)
         child.begin_grace(now, grace)
         child.set_reported(ChildState.STOPPING, now, child.stop_reason)
         self.outbox.emit(child, ev.ChildStopRequested, child.stop_reason, grace)
@@ -237,6 +253,32 @@ class SupervisionMachine:
         else:
             self._note_cancel(child, now)
             self._emit_stop(child, o.StopAtOnce)
+
+    def _grace_of(self, child: ChildLife) -> float:
+        if self.without_grace or child.without_grace:
+            return 0.0
+        return child.spec.grace if child.command_grace is None else child.command_grace
+
+    def limit_grace(self, child: ChildLife, grace: float | None, now: float) -> bool:
+        """Give the live attempt ``grace`` seconds instead of its own; a running grace only shrinks.
+
+        Returns:
+            Whether this changes anything; with ``grace`` `None` it does not.
+        """
+        if grace is None or not child.live:
+            return False
+        if child.stage is Stage.RUNNING:
+            changes = child.command_grace is None or grace < child.command_grace
+            child.command_grace = grace if changes else child.command_grace
+            return changes
+        if child.stage is not Stage.STOP_REQUESTED or now + grace >= child.step_due:
+            return False
+        if grace > 0:
+            child.begin_grace(now, grace)
+            self.timers.arm(child, child.step_due)
+        else:
+            self.cancel(child, now)
+        return True
 
     def _emit_stop(self, child: ChildLife, order: type[o.RequestStop]) -> None:
         deadline, fault = self._shutdown_deadline.deadline, child.fault_exit
@@ -326,19 +368,23 @@ class SupervisionMachine:
         child: ChildLife,
         desired: DesiredState,
         reason: str,
+        now: float,
         *,
         urgent: bool = False,
         in_order: bool = False,
     ) -> None:
         """Set the desired state of ``child`` to a down state; mark its live attempt for stopping.
 
-        The child's backoff ends. A child that is being removed keeps that desired state.
+        The child's backoff ends, and so does the delay that its failure has imposed on its group. A
+        child that is being removed keeps that desired state.
         """
         if child.desired is not DesiredState.REMOVED:
             child.desired = desired
             child.reason = reason
         if child.backoff is not None:
             set_backoff(child, None, self.timers)
+        if child.delaying:
+            end_delays(child, self.timers, self.todo, now)
         child.restart_pending = False
         self.ordering.leave_start_set(child)
         self.ordering.wake_dependents(child)
@@ -367,11 +413,13 @@ class SupervisionMachine:
             self._set_deadline(min(now + self.spec.shutdown_deadline, deadline))
             self.outbox.orders.append(o.Stopping(outcome))
             self.outbox.emit_own(ev.SupervisorStopping, outcome.kind.value, outcome.reason)
+            self.unresponsive = 0
             for child in reversed(list(self.children.values())):
+                self.unresponsive += child.is_unresponsive
                 desired, reason = child.desired, child.reason
                 if desired is DesiredState.UP:
                     desired, reason = DesiredState.SHUTDOWN, outcome.reason
-                self.take_down(child, desired, reason, in_order=True)
+                self.take_down(child, desired, reason, now, in_order=True)
         elif deadline < self._shutdown_deadline.deadline and self.state is SupervisorState.STOPPING:
             self._set_deadline(deadline)
         if not grace and not self.without_grace:
@@ -395,6 +443,7 @@ class SupervisionMachine:
         child.stage = Stage.RUNNING
         child.stop_cause = child.fault_exit = None
         child.urgent = child.without_grace = False
+        child.command_grace = None
         child.stop_reason = ""
         child.last_exit = detail
         self.live -= 1

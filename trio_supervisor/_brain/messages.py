@@ -97,11 +97,16 @@ class AddChild(Note):
 
 
 class StopChild(Note):
-    """Take the child down until `RestartChild`."""
+    """Take the child down until `RestartChild`.
+
+    ``grace`` of this and the following commands replaces the grace of the spec for the live
+    attempt. It also shortens a stop that is under way; 0 cancels at once. `None` changes nothing.
+    """
 
     name: str
     reason: str = ""
     by: Operator = ()
+    grace: float | None = None
 
 
 class QuarantineChild(Note):
@@ -110,6 +115,7 @@ class QuarantineChild(Note):
     name: str
     reason: str = ""
     by: Operator = ()
+    grace: float | None = None
 
 
 class RestartChild(Note):
@@ -118,6 +124,7 @@ class RestartChild(Note):
     name: str
     reason: str = ""
     by: Operator = ()
+    grace: float | None = None
 
 
 class RemoveChild(Note):
@@ -126,6 +133,7 @@ class RemoveChild(Note):
     name: str
     reason: str = ""
     by: Operator = ()
+    grace: float | None = None
 
 
 class Shutdown(Note):
@@ -168,6 +176,7 @@ class OutcomeKind(StrEnum):
     LIMIT = "limit"
     ESCALATED = "escalated"
     START_FAILED = "start_failed"
+    QUARANTINED = "quarantined"
     BROKEN = "broken"
 
 
@@ -186,7 +195,13 @@ class Outcome(Note):
 
 
 _FAILURES = frozenset(
-    {OutcomeKind.LIMIT, OutcomeKind.ESCALATED, OutcomeKind.START_FAILED, OutcomeKind.BROKEN}
+    {
+        OutcomeKind.LIMIT,
+        OutcomeKind.ESCALATED,
+        OutcomeKind.START_FAILED,
+        OutcomeKind.QUARANTINED,
+        OutcomeKind.BROKEN,
+    }
 )
 
 
@@ -235,6 +250,12 @@ class FailStart(Note):
     attempt: int
 
 
+class StopTree(Note):
+    """Stop the whole tree from its root: a child of this nested supervisor has decided so."""
+
+    reason: str
+
+
 class Refuse(Note):
     """Refuse the command; nothing has changed."""
 
@@ -269,6 +290,7 @@ Order = (
     | CancelAttempt
     | ReportUnresponsive
     | FailStart
+    | StopTree
     | Refuse
     | Emit
     | Stopping

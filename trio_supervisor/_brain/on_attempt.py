@@ -86,8 +86,10 @@ def exited(machine: SupervisionMachine, signal: o.Exited, now: float) -> None:
     if child is None or not child.live or child.attempt != signal.attempt:
         return
     judged = machine.policy_decides(child)
-    if child.consecutive_failures and child.ready:
+    if child.ready and (child.consecutive_failures or child.failures_in_row):
         forget_failures_if_stable(child, now)
+    if signal.exit is not None and signal.exit.is_failure and not child.restart_pending:
+        child.failures_in_row += 1
     kind = "fatal" if signal.exit is None else signal.exit.kind
     machine.outbox.emit(
         child, ev.ChildExited, kind, signal.detail, now - child.started_at, signal.stop_reason
@@ -104,5 +106,5 @@ def exited(machine: SupervisionMachine, signal: o.Exited, now: float) -> None:
 
 def forget_failures_if_stable(child: ChildLife, now: float) -> None:
     """Reset the consecutive failures if the attempt has been ready for ``reset_after``."""
-    if now - child.ready_at >= child.spec.backoff.reset_after:
-        child.consecutive_failures = 0
+    if child.is_stable(now):
+        child.consecutive_failures = child.failures_in_row = 0

@@ -47,31 +47,57 @@ def _refuse_if_closed(machine: SupervisionMachine, what: str) -> bool:
     return True
 
 
+def _take_down(
+    machine: SupervisionMachine,
+    child: ChildLife,
+    name: str,
+    desired: DesiredState,
+    command: o.StopChild | o.QuarantineChild | o.RemoveChild,
+    now: float,
+) -> None:
+    machine.outbox.command_accepted(child, name, command.reason, command.by, command.grace)
+    machine.limit_grace(child, command.grace, now)
+    machine.take_down(child, desired, command.reason, now, urgent=True)
+    child.held_by_operator = True
+
+
+def _only_limit_grace(
+    machine: SupervisionMachine,
+    child: ChildLife,
+    name: str,
+    command: o.StopChild | o.QuarantineChild | o.RestartChild | o.RemoveChild,
+    now: float,
+) -> None:
+    """Let a command whose desired state holds already shorten the stop that is under way."""
+    if child.stop_cause is not None and machine.limit_grace(child, command.grace, now):
+        machine.outbox.command_accepted(child, name, command.reason, command.by, command.grace)
+    else:
+        machine.outbox.command_had_no_effect(child, name, command.reason, command.by)
+
+
 def stop_child(machine: SupervisionMachine, command: o.StopChild, now: float) -> None:
     """Take the child down until `restart_child`.
 
-    Does nothing if the child is stopped, quarantined or being removed already.
+    The desired state of a child that is stopped, quarantined or being removed does not change.
     """
     child = _find(machine, command.name)
-    if child is not None and child.desired in (DesiredState.UP, DesiredState.DONE):
-        machine.outbox.command_accepted(child, "stop", command.reason, command.by)
-        machine.take_down(child, DesiredState.STOPPED, command.reason, urgent=True)
-    elif child is not None:
-        machine.outbox.command_had_no_effect(child, "stop", command.reason, command.by)
+    if child is None:
+        return
+    if child.desired in (DesiredState.UP, DesiredState.DONE):
+        _take_down(machine, child, "stop", DesiredState.STOPPED, command, now)
+    else:
+        _only_limit_grace(machine, child, "stop", command, now)
 
 
 def quarantine_child(machine: SupervisionMachine, command: o.QuarantineChild, now: float) -> None:
     """Take the child down and mark it for inspection; a stopped child gets the mark, too."""
     child = _find(machine, command.name)
-    if child is not None and child.desired in (
-        DesiredState.UP,
-        DesiredState.DONE,
-        DesiredState.STOPPED,
-    ):
-        machine.outbox.command_accepted(child, "quarantine", command.reason, command.by)
-        machine.take_down(child, DesiredState.QUARANTINED, command.reason, urgent=True)
-    elif child is not None:
-        machine.outbox.command_had_no_effect(child, "quarantine", command.reason, command.by)
+    if child is None:
+        return
+    if child.desired in (DesiredState.UP, DesiredState.DONE, DesiredState.STOPPED):
+        _take_down(machine, child, "quarantine", DesiredState.QUARANTINED, command, now)
+    else:
+        _only_limit_grace(machine, child, "quarantine", command, now)
 
 
 def remove_child(machine: SupervisionMachine, command: o.RemoveChild, now: float) -> None:
@@ -80,16 +106,14 @@ def remove_child(machine: SupervisionMachine, command: o.RemoveChild, now: float
     if child is None:
         return
     if child.desired is DesiredState.REMOVED:
-        machine.outbox.command_had_no_effect(child, "remove", command.reason, command.by)
+        _only_limit_grace(machine, child, "remove", command, now)
         return
     if child.dependents:
         names = ", ".join(dependent.name for dependent in child.dependents)
-        machine.outbox.refuse(
-            CommandRefused(f"cannot remove {child.path}: it is required by {names}")
-        )
+        error = CommandRefused(f"cannot remove {child.path}: it is required by {names}")
+        machine.outbox.refuse(error)
         return
-    machine.outbox.command_accepted(child, "remove", command.reason, command.by)
-    machine.take_down(child, DesiredState.REMOVED, command.reason, urgent=True)
+    _take_down(machine, child, "remove", DesiredState.REMOVED, command, now)
 
 
 def restart_child(machine: SupervisionMachine, command: o.RestartChild, now: float) -> None:
@@ -101,14 +125,17 @@ def restart_child(machine: SupervisionMachine, command: o.RestartChild, now: flo
         machine.outbox.refuse(CommandRefused(f"cannot restart {child.path}: it is being removed"))
         return
     if child.restart_pending:  # the restart that is under way is the one that was asked for
-        machine.outbox.command_had_no_effect(child, "restart", command.reason, command.by)
+        _only_limit_grace(machine, child, "restart", command, now)
         return
-    machine.outbox.command_accepted(child, "restart", command.reason, command.by)
+    machine.outbox.command_accepted(child, "restart", command.reason, command.by, command.grace)
+    machine.limit_grace(child, command.grace, now)
+    child.held_by_operator = False
+    child.window = None
     child.desired = DesiredState.UP
     child.reason = ""
     child.restart_pending = True
     child.generation += 1
-    child.consecutive_failures = 0
+    child.consecutive_failures = child.failures_in_row = 0
     set_backoff(child, None, machine.timers)
     child.done_by_success = False
     if child.in_start_set or not (machine.is_started or child.ever_ready or child.dynamic):

@@ -18,7 +18,7 @@ def handle(machine: SupervisionMachine, thing: Due, now: float) -> None:
     if isinstance(thing, ChildLife):
         _child_deadline_passed(machine, thing, now)
     elif isinstance(thing, SharedBackoff):
-        _end_backoff(machine, thing)
+        machine.todo.extend(thing.release())
     else:
         _shutdown_deadline_passed(machine, now)
 
@@ -37,14 +37,6 @@ def _child_deadline_passed(machine: SupervisionMachine, child: ChildLife, now: f
         else:
             child.fault_exit = fault
             machine.mark_for_stopping(child, StopCause.FAULT, fault.describe(), urgent=True)
-
-
-def _end_backoff(machine: SupervisionMachine, backoff: SharedBackoff) -> None:
-    for child in backoff.members:
-        if child.backoff is backoff:
-            child.backoff = None
-            machine.todo.append(child)
-    backoff.members = []
 
 
 def _shutdown_deadline_passed(machine: SupervisionMachine, now: float) -> None:

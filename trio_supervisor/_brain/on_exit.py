@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_supervisor._brain import messages as o
+from trio_supervisor._brain.auto_shutdown import child_at_rest
 from trio_supervisor._brain.lifecycle import ChildLife, DesiredState, StopCause
 from trio_supervisor._brain.windows import REMOVE, TABLE, SharedBackoff, Window, set_backoff
 from trio_supervisor._events import events as ev
@@ -19,21 +20,13 @@ from trio_supervisor._specs.decisions import (
     Restart,
     ShutdownTree,
 )
-from trio_supervisor._specs.policy import INHERIT, AutoShutdown, OnLimit, RestartPolicy
+from trio_supervisor._specs.policy import INHERIT, OnLimit, RestartPolicy
 
 if TYPE_CHECKING:
     from trio_supervisor._brain.machine import SupervisionMachine
     from trio_supervisor._events.exits import TaskExit
     from trio_supervisor._specs.decisions import RestartDecision
     from trio_supervisor._specs.policy import RestartLimit
-
-
-_ACTIONS = {
-    DoNotRestart: "done",
-    Quarantine: "quarantine",
-    Escalate: "escalate",
-    ShutdownTree: "shutdown",
-}
 
 
 def apply_policy(
@@ -54,27 +47,36 @@ def apply_policy(
         return
     if isinstance(decision, DoNotRestart) and child.spec.restart is RestartPolicy.TEMPORARY:
         decision = REMOVE
-    action = decision if isinstance(decision, str) else _ACTIONS[type(decision)]
-    _emit_decision(machine, child, action, source, signal)
     if isinstance(decision, Escalate):
+        _emit_decision(machine, child, "escalate", source, signal)
         reason = decision.reason or f"{child.path} {signal.detail}"
         machine.begin_shutdown(
             o.Outcome(o.OutcomeKind.ESCALATED, reason, child.name, child.attempt), now
         )
     elif isinstance(decision, ShutdownTree):
-        reason = decision.reason or f"{child.path} asked for it"
-        machine.begin_shutdown(
-            o.Outcome(o.OutcomeKind.SHUTDOWN, reason, child.name, child.attempt), now
-        )
+        _emit_decision(machine, child, "shutdown", source, signal)
+        _shut_down_tree(machine, child, decision.reason or f"{child.path} asked for it", now)
     elif isinstance(decision, Quarantine):
-        machine.take_down(child, DesiredState.QUARANTINED, decision.reason or signal.detail)
-        _after_rest(machine, child, now, counts=False)
+        _emit_decision(machine, child, "quarantine", source, signal)
+        machine.take_down(child, DesiredState.QUARANTINED, decision.reason or signal.detail, now)
+        child_at_rest(machine, child, now, counts=False)
     else:
+        removed = decision == REMOVE
+        _emit_decision(machine, child, "remove" if removed else "done", source, signal)
         child.done_by_success = how.is_success
-        machine.take_down(
-            child, DesiredState.REMOVED if decision == REMOVE else DesiredState.DONE, ""
-        )
-        _after_rest(machine, child, now, counts=True)
+        desired = DesiredState.REMOVED if removed else DesiredState.DONE
+        machine.take_down(child, desired, "", now)
+        child_at_rest(machine, child, now, counts=True)
+
+
+def _shut_down_tree(machine: SupervisionMachine, child: ChildLife, reason: str, now: float) -> None:
+    if machine.nested:
+        # The root begins, in order: this supervisor goes on until its turn to stop has come.
+        machine.outbox.stop_tree(reason)
+        machine.take_down(child, DesiredState.SHUTDOWN, reason, now)
+    else:
+        outcome = o.Outcome(o.OutcomeKind.SHUTDOWN, reason, child.name, child.attempt)
+        machine.begin_shutdown(outcome, now)
 
 
 def _fail_first_start(
@@ -91,7 +93,7 @@ def _fail_first_start(
     # A dependent may have been added while this child was starting. Removing the child would leave
     # that requirement without a target, so the child stays, stopped, with the reason.
     desired = DesiredState.STOPPED if child.dependents else DesiredState.REMOVED
-    machine.take_down(child, desired, f"failed to start: {signal.detail}")
+    machine.take_down(child, desired, f"failed to start: {signal.detail}", now)
 
 
 def _restart(
@@ -121,14 +123,7 @@ def _restart(
     child.consecutive_failures += 1
     child.restarts += 1
     group = machine.ordering.group_of(child)
-    until = now + delay
-    for member in group:
-        if member.backoff is not None and member.backoff.until > until:
-            until = member.backoff.until
-    backoff = None
-    if until > now:
-        backoff = SharedBackoff(until, group)
-        machine.timers.arm(backoff, until)
+    backoff = _shared_backoff(machine, child, group, now + delay, now)
     also = tuple([m.name for m in group if m is not child and m.desired in _RESTARTED_WITH_GROUP])
     _emit_decision(
         machine,
@@ -136,7 +131,7 @@ def _restart(
         "restart",
         source,
         signal,
-        delay=until - now,
+        delay=0.0 if backoff is None else backoff.until - now,
         window=child.window or machine.window,
         also=also,
     )
@@ -148,7 +143,24 @@ def _restart(
         return
     reason = f"restarts with {child.name}"
     for member in group:
-        _restart_member(machine, member, child, backoff, reason)
+        _restart_member(machine, member, child, backoff, reason, now)
+
+
+def _shared_backoff(
+    machine: SupervisionMachine, child: ChildLife, group: list[ChildLife], until: float, now: float
+) -> SharedBackoff | None:
+    """The backoff that the group waits for: the longest that a failure in it asks for."""
+    causes: dict[ChildLife, float] | None = None
+    if len(group) > 1:
+        causes = {child: until}
+        for old in {member.backoff: None for member in group if member.backoff is not None}:
+            old.add_causes(causes, now)
+        until = max(causes.values())
+    if until <= now:
+        return None
+    backoff = SharedBackoff(until, group, causes)
+    machine.timers.arm(backoff, until)
+    return backoff
 
 
 _RESTARTED_WITH_GROUP = frozenset({DesiredState.UP, DesiredState.DONE})
@@ -160,6 +172,7 @@ def _restart_member(
     failed: ChildLife,
     backoff: SharedBackoff | None,
     reason: str,
+    now: float,
 ) -> None:
     """Restart a member of the group of ``failed``, unless it is down or temporary."""
     temporary = member.spec.restart is RestartPolicy.TEMPORARY and member is not failed
@@ -168,7 +181,7 @@ def _restart_member(
         if member.live:
             machine.mark_for_stopping(member, StopCause.DESIRED_STATE, reason, in_order=True)
     elif temporary and member.live:
-        machine.take_down(member, DesiredState.REMOVED, reason, in_order=True)
+        machine.take_down(member, DesiredState.REMOVED, reason, now, in_order=True)
     else:
         if member.desired is DesiredState.DONE:
             machine.ordering.wake_watchers(member)
@@ -195,8 +208,8 @@ def _apply_child_limit(
         _escalate_at_limit(machine, child, signal, now, window)
         return
     _emit_decision(machine, child, "quarantine", "limit", signal, window=window)
-    machine.take_down(child, DesiredState.QUARANTINED, window.describe())
-    _after_rest(machine, child, now, counts=False)
+    machine.take_down(child, DesiredState.QUARANTINED, window.describe(), now)
+    child_at_rest(machine, child, now, counts=False)
 
 
 def _escalate_at_limit(
@@ -205,40 +218,6 @@ def _escalate_at_limit(
     _emit_decision(machine, child, "escalate", "limit", signal, window=window)
     reason = f"{child.path} gave up: {window.describe()}; last: {signal.detail}"
     machine.begin_shutdown(o.Outcome(o.OutcomeKind.LIMIT, reason, child.name, child.attempt), now)
-
-
-def _after_rest(machine: SupervisionMachine, child: ChildLife, now: float, *, counts: bool) -> None:
-    """Finish the supervisor if ``auto_shutdown`` says so, now that ``child`` is at rest.
-
-    ``counts`` is whether the end of a significant child counts (EEP-56).
-    """
-    mode = machine.spec.auto_shutdown
-    reason = ""
-    if counts and child.spec.significant:
-        if mode is AutoShutdown.ANY_SIGNIFICANT:
-            reason = f"significant child {child.name} ended"
-        elif mode is AutoShutdown.ALL_SIGNIFICANT and not any(
-            other.is_active for other in machine.significant if other is not child
-        ):
-            reason = "all significant children ended"
-    if mode is AutoShutdown.ALL_DONE and machine.is_idle:
-        reason = "all children are done"
-    if reason:
-        machine.begin_shutdown(
-            o.Outcome(o.OutcomeKind.AUTO_SHUTDOWN, reason, child.name, child.attempt), now
-        )
-    elif (
-        mode is AutoShutdown.NEVER
-        and not machine.idle_reported
-        and not child.dynamic
-        and machine.is_idle
-    ):
-        _report_idle(machine)
-
-
-def _report_idle(machine: SupervisionMachine) -> None:
-    machine.idle_reported = True
-    machine.outbox.emit_own(ev.SupervisorIdle)
 
 
 def _emit_decision(

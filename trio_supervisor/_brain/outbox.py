@@ -42,10 +42,18 @@ class Outbox:
         self.orders.append(o.Emit(event, self.path, 0, fields))
 
     def command_accepted(
-        self, child: ChildLife, command: str, reason: str, by: o.Operator = ()
+        self,
+        child: ChildLife,
+        command: str,
+        reason: str,
+        by: o.Operator = (),
+        grace: float | None = None,
     ) -> None:
-        """Record a command that changes a desired state."""
-        self.emit(child, ev.CommandAccepted, command, reason, *by)
+        """Record a command that changes a desired state or a stop that is under way."""
+        if grace is None:
+            self.emit(child, ev.CommandAccepted, command, reason, *by)
+        else:
+            self.emit(child, ev.CommandAccepted, command, reason, *(by or _NO_OPERATOR), grace)
 
     def command_had_no_effect(
         self, child: ChildLife, command: str, reason: str, by: o.Operator
@@ -71,6 +79,10 @@ class Outbox:
         """Let the caller that waits for the start of ``child`` know that the start has failed."""
         self.orders.append(o.FailStart(child.name, child.attempt))
 
+    def stop_tree(self, reason: str) -> None:
+        """Let the root of the tree stop everything in order."""
+        self.orders.append(o.StopTree(reason))
+
     def report_state(self, child: ChildLife, state: ChildState, now: float) -> None:
         """Record ``state``, the actual state of ``child``, if the events do not say so yet."""
         until = child.backoff.until if child.backoff is not None and not child.live else None
@@ -87,6 +99,7 @@ class Outbox:
             self.emit(child, _STATE_EVENTS[state])
 
 
+_NO_OPERATOR = ("", None, None)
 _STATE_EVENTS: dict[ChildState, type[ev.Event]] = {
     ChildState.WAITING: ev.ChildWaiting,
     ChildState.DONE: ev.ChildDone,

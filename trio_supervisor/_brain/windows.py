@@ -63,26 +63,77 @@ class SharedBackoff:
     """One backoff shared by the children of a group restart.
 
     At ``until`` all children that still wait for it may start. A command or a newer backoff can
-    release a single child earlier.
+    release a single child earlier. For a group, ``causes`` maps each child whose failure asks for
+    the delay to the end of this delay; ``until`` is the latest of them.
     """
 
-    __slots__ = ("members", "queued", "until", "waiting", "wake_at")
+    __slots__ = ("causes", "members", "queued", "until", "waiting", "wake_at")
 
-    def __init__(self, until: float, members: list[ChildLife]) -> None:
+    def __init__(
+        self, until: float, members: list[ChildLife], causes: dict[ChildLife, float] | None = None
+    ) -> None:
         self.until = until
         self.members = members
+        self.causes = causes
         self.waiting = 0  # how many members still wait for it
         self.wake_at = inf
         self.queued = inf
+        for cause in causes or ():
+            if cause.delaying is None:
+                cause.delaying = {}
+            cause.delaying[self] = None
+
+    def add_causes(self, causes: dict[ChildLife, float], now: float) -> None:
+        """Add the causes of this backoff to ``causes``: what they ask for beyond ``now``."""
+        own = {self.members[0]: self.until} if self.causes is None else self.causes
+        for cause, until in own.items():
+            if until > causes.get(cause, now):
+                causes[cause] = until
+
+    def release(self) -> list[ChildLife]:
+        """End the backoff; return the members that waited for it."""
+        released = [member for member in self.members if member.backoff is self]
+        for member in released:
+            member.backoff = None
+        self.forget()
+        return released
+
+    def forget(self) -> None:
+        """Drop all references: no member waits for this backoff any more."""
+        for cause in self.causes or ():
+            if cause.delaying is not None:
+                cause.delaying.pop(self, None)
+        self.members, self.causes = [], None
 
 
 def set_backoff(child: ChildLife, backoff: SharedBackoff | None, timers: DeadlineHeap) -> None:
     """Let ``child`` wait for ``backoff``, or for none; disarm a backoff without waiting members."""
     old = child.backoff
     child.backoff = backoff
+    if backoff is not None:
+        backoff.waiting += 1
     if old is not None:
         old.waiting -= 1
         if not old.waiting:
             timers.arm(old, inf)
-    if backoff is not None:
-        backoff.waiting += 1
+            old.forget()
+
+
+def end_delays(child: ChildLife, timers: DeadlineHeap, todo: deque[ChildLife], now: float) -> None:
+    """End the delay that failures of ``child`` impose on its group.
+
+    Other failures in the group may ask for a delay of their own, which then remains.
+    """
+    delaying, child.delaying = child.delaying, None
+    for backoff in delaying or ():
+        causes = backoff.causes
+        assert causes is not None  # since the child delays a group with it
+        del causes[child]
+        until = max(causes.values(), default=now)
+        if until <= now:
+            timers.arm(backoff, inf)
+            todo.extend(backoff.release())
+        elif until < backoff.until:
+            backoff.until = until
+            timers.arm(backoff, until)
+            todo.extend(member for member in backoff.members if member.backoff is backoff)

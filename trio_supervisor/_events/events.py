@@ -96,6 +96,8 @@ class CommandAccepted(Event):
         user: The operator's login name, for a command that came over the control socket.
         uid: The operator's user id, likewise; `None` for a command of the program itself.
         pid: The operator's process, likewise.
+        grace: Seconds that the command gives the live attempt in place of its own grace; `None` if
+            the command does not say.
     """
 
     command: str
@@ -103,6 +105,7 @@ class CommandAccepted(Event):
     user: str = ""
     uid: int | None = None
     pid: int | None = None
+    grace: float | None = None
 
 
 @public
@@ -110,7 +113,8 @@ class CommandAccepted(Event):
 class CommandHadNoEffect(Event):
     """An operator's command changed nothing: the child already was as the command wants it.
 
-    Recorded for commands over the control socket only. The fields are those of `CommandAccepted`.
+    Recorded for commands over the control socket only. The fields are the same as in
+    `CommandAccepted`.
     """
 
     command: str

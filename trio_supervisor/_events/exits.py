@@ -244,6 +244,9 @@ class ChildRunReport(Record):
     """Why it had been asked to stop, or `None` if nobody had asked; not how it ended."""
     last_heartbeat: float | None = None
     """When it last gave a sign of life through its context, or `None` if it never did."""
+    failures_in_row: int = 0
+    """How many attempts of the child, this one included, have failed without ``reset_after``
+    seconds of readiness between them (see `BackoffPolicy`). A restart by command begins anew."""
 
     @property
     def seconds(self) -> float:

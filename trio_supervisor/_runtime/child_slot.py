@@ -207,7 +207,7 @@ class Slot:
             return False, None
         return True, attempt.ready_value
 
-    def record(self, attempt: Attempt, how: TaskExit, detail: str) -> None:
+    def record(self, attempt: Attempt, how: TaskExit, detail: str, now: float) -> None:
         """Keep the newest exit as it is, and of the one before it only a line of text.
 
         A live exception holds on to every local variable of the attempt that has ended.
@@ -219,6 +219,7 @@ class Slot:
                 del self._older[0]
             self._older.append((self.ended, _without_objects(self.exit, self._detail)))
         attempt.ready_value = None
+        attempt.failures_in_row = self.life.count_failures(now, failed=how.is_failure)
         self.ended = attempt
         self.exit = how
         self._detail = detail

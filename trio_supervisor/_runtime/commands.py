@@ -173,7 +173,11 @@ async def shut_down(shell: Shell, reason: str) -> ShutdownReport:
 
 def request_shutdown(shell: Shell, reason: str, *, grace: bool) -> None:
     """Begin to stop all children in order."""
-    shell.shut_down(o.Shutdown(reason or "shutdown requested", grace=grace))
+    reason = reason or "shutdown requested"
+    if shell.link is None or not shell.link.is_child:
+        shell.shut_down(o.Shutdown(reason, grace=grace))
+    elif not shell.is_over:
+        shell.link.stop_child(reason, None if grace else 0.0)
 
 
 @enable_ki_protection

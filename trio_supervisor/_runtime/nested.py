@@ -12,7 +12,9 @@ changes a field of the other; all that passes between them passes here:
    shutdown begins. A second request with an earlier deadline takes the same way.
 5. Without grace the parent cancels the attempt's scope. The cancellation watch of the nested block
    turns this into a signal, as it does for a root.
-6. The body returns the `ShutdownReport`, or raises the error of the nested supervisor. When the
+6. `shutdown()` of the nested supervisor becomes a `StopChild` of that child in the parent. A
+   decision `ShutdownTree` inside becomes a shutdown of the root.
+7. The body returns the `ShutdownReport`, or raises the error of the nested supervisor. When the
    parent notes the exit, `Slot.detach_below` gives it that report and forgets the nested shell.
 
 A supervisor that a body opens with `ChildContext.open_supervisor` uses the same link. It is no
@@ -24,6 +26,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
+from trio_supervisor._brain import messages as o
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._runtime.messages import ParentStop
 
@@ -54,6 +57,23 @@ class NestedLink:
     def is_child(self) -> bool:
         """Whether the supervisor is a child of the parent, and not opened by one."""
         return self._opened_as is None
+
+    def stop_child(self, reason: str, grace: float | None) -> None:
+        """Have the supervisor above take the child down, as `stop_child` of it would.
+
+        So the child stays down until it is restarted, and nothing is charged or restarted with it.
+        """
+        slot = self.parent.slots.get(self.attempt.name)
+        if slot is not None and slot.attempt is self.attempt:  # a later run is another supervisor
+            self.parent.command(o.StopChild(self.attempt.name, reason, grace=grace), no_waiter=True)
+
+    def stop_tree(self, reason: str) -> None:
+        """Stop the whole tree in order, from its root; each supervisor works until its turn."""
+        shell = self.parent
+        while shell.link is not None:
+            shell = shell.link.parent
+        if not shell.is_over:
+            shell.collector.post(o.Shutdown(reason))
 
     def enter(self, nested: Shell) -> None:
         """Let the parent find the supervisor below the child, and have each stop request posted.

@@ -104,7 +104,7 @@ class Shell:
         self.observer = tree.observer
         self.thread = 0
         self.run = tree.journal.next_run()
-        self.machine = SupervisionMachine(spec, path, tree.random)
+        self.machine = SupervisionMachine(spec, path, tree.random, nested=link is not None)
         self.collector = ReportCollector(
             self.machine, tree.log, self._handle, self._wake, self._nursery_cancelled
         )
@@ -283,7 +283,7 @@ class Shell:
             signal.detail = how.describe()
             if self.observer is not None:
                 self.observer.exit_classified(attempt, how)
-            self.slots[attempt.name].record(attempt, how, signal.detail)
+            self.slots[attempt.name].record(attempt, how, signal.detail, now)
             if attempt.spec.decide is not None and self.machine.policy_will_decide(
                 attempt.name, attempt.number, failed=how.is_failure
             ):
@@ -447,6 +447,10 @@ class Shell:
         slot.fail_start()
         self._changed[slot] = None
 
+    def _stop_tree(self, order: o.StopTree, now: float) -> None:
+        assert self.link is not None  # the brain of a root begins the shutdown itself
+        self.link.stop_tree(order.reason)
+
     def _refuse(self, order: o.Refuse, now: float) -> None:
         """Nothing is left to do: `_take_command` has put the error into the reply."""
 
@@ -555,6 +559,7 @@ _CARRY_OUT: dict[type, Callable[[Any, Any, float], None]] = {
     o.CancelAttempt: Shell._cancel_attempt,
     o.ReportUnresponsive: Shell._report_unresponsive,
     o.FailStart: Shell._fail_start,
+    o.StopTree: Shell._stop_tree,
     o.Refuse: Shell._refuse,
     o.Stopping: Shell._begin_stop,
     o.Finish: Shell._finish,

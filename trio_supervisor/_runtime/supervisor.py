@@ -344,7 +344,8 @@ class Supervisor:
     def request_shutdown(self, reason: str = "", *, grace: bool = True) -> None:
         """Begin to stop all children in order, and return at once. Not a checkpoint.
 
-        Does nothing if the supervisor has ended.
+        Does nothing if the supervisor has ended. On a nested supervisor this is `stop_child` of it
+        in the supervisor above: the child stays down until it is restarted.
 
         Args:
             reason: Recorded in events and reports, and written to the log.

@@ -90,7 +90,9 @@ def error_of(shell: Shell, outcome: o.Outcome) -> SupervisorError:
         if causes := [cause for cause in error.exceptions if isinstance(cause, Exception)]:
             error.__cause__ = ExceptionGroup(f"the failures of {path}, oldest first", causes)
         return error
-    if outcome.kind is o.OutcomeKind.START_FAILED:
+    if outcome.kind is o.OutcomeKind.QUARANTINED:
+        error = SupervisorError(f"{shell.path}: {outcome.reason}")
+    elif outcome.kind is o.OutcomeKind.START_FAILED:
         error = ChildStartError(outcome.reason, path=path, reports=reports)
     else:
         error = ChildEscalated(

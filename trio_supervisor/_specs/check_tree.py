@@ -85,7 +85,10 @@ def _check_inherited(child: ChildSpec[Any], supervisor: SupervisorSpec) -> None:
         and child.restart_limit is Inherit.INHERIT
         and "on_limit" in child._given
     ):
-        expected = "no on_limit without a limit: child_restart_limit=None, and the child has none"
+        expected = (
+            "no on_limit without a limit of this child (give it a restart_limit, or its supervisor "
+            "a child_restart_limit)"
+        )
         refuse(_owner(child, supervisor), "on_limit", str(child.on_limit), expected)
 
 

@@ -53,7 +53,7 @@ class SupervisorOptions(TypedDict, total=False):
     strategy: StrategyLike
     ordering: OrderingLike
     restart_limit: RestartLimit | None
-    child_restart_limit: RestartLimit | None
+    child_restart_limit: RestartLimit | Inherit | None
     auto_shutdown: AutoShutdownLike
     max_children: int | None
     shutdown_deadline: float

@@ -26,6 +26,7 @@ from trio_supervisor._specs.policy import (
     INHERIT,
     AutoShutdown,
     AutoShutdownLike,
+    Inherit,
     Ordering,
     OrderingLike,
     ReadinessPolicy,
@@ -68,8 +69,12 @@ class SupervisorSpec(Declared):
         restart_limit: OTP's shared window over all children (intensity and period); none by
             default. Beyond it the supervisor gives up.
         child_restart_limit: The window of each child that has none of its own; `None` for no limit.
+            Default: 10 restarts in 120 s, or no limit if ``restart_limit`` is given.
         auto_shutdown: ``"never"``, ``"any_significant"``, ``"all_significant"`` (EEP-56) or
-            ``"all_done"`` (nobody alive, nobody coming back).
+            ``"all_done"``: no child is alive, and none can come back without a command. A child
+            that an operator stopped or quarantined keeps the supervisor open, and an empty
+            supervisor waits for its first child. If policy has quarantined a child by then, the
+            supervisor ends with a `SupervisorError` that names this child.
         max_children: How many children may hold a name at a time, static ones included; `None` for
             any number.
         shutdown_deadline: Seconds in which a shutdown has to have cancelled everything left.
@@ -95,6 +100,7 @@ class SupervisorSpec(Declared):
     max_children: int | None
     shutdown_deadline: float
     report_after: float
+    _child_limit_given: bool = attrs.field(eq=False)
 
     def __init__(
         self,
@@ -104,7 +110,7 @@ class SupervisorSpec(Declared):
         strategy: StrategyLike = "one_for_one",
         ordering: OrderingLike = "sequence",
         restart_limit: RestartLimit | None = None,
-        child_restart_limit: RestartLimit | None = DEFAULT_CHILD_LIMIT,
+        child_restart_limit: RestartLimit | Inherit | None = INHERIT,
         auto_shutdown: AutoShutdownLike = "never",
         max_children: int | None = None,
         shutdown_deadline: float = inf,
@@ -113,6 +119,10 @@ class SupervisorSpec(Declared):
         check_name("SupervisorSpec", name)
         owner = f"SupervisorSpec {name!r}"
         check_limit(owner, "restart_limit", restart_limit)
+        given = child_restart_limit is not INHERIT
+        if not given:
+            # OTP's window, where it is used, is the only one unless another one is declared.
+            child_restart_limit = DEFAULT_CHILD_LIMIT if restart_limit is None else None
         check_limit(owner, "child_restart_limit", child_restart_limit)
         if max_children is not None:
             check_count(owner, "max_children", max_children)
@@ -123,6 +133,7 @@ class SupervisorSpec(Declared):
         put(self, "ordering", check_choice(owner, "ordering", ordering, Ordering))
         put(self, "restart_limit", restart_limit)
         put(self, "child_restart_limit", child_restart_limit)
+        put(self, "_child_limit_given", given)
         chosen = check_choice(owner, "auto_shutdown", auto_shutdown, AutoShutdown)
         put(self, "auto_shutdown", chosen)
         put(self, "max_children", max_children)
@@ -165,6 +176,8 @@ class SupervisorSpec(Declared):
             SpecError: As for a new one.
         """
         fields: dict[str, Any] = {field: getattr(self, field) for field in _FIELDS}
+        if not self._child_limit_given:
+            del fields["child_restart_limit"]  # its default depends on `restart_limit`
         fields.update(changes)
         return SupervisorSpec(**fields)
 
@@ -183,7 +196,7 @@ class SupervisorSpec(Declared):
         return f"SupervisorSpec({', '.join(shown)})"
 
 
-_FIELDS: Final = tuple(attrs.fields_dict(SupervisorSpec))
+_FIELDS: Final = tuple(name for name in attrs.fields_dict(SupervisorSpec) if name[0] != "_")
 
 
 def _as_children(owner: str, children: object) -> tuple[ChildSpec[Any], ...]:

@@ -46,6 +46,11 @@ class ChildModel:
         excused: Whether successors may start without it, because it once waited for a requirement
             that is down.
         backing_off_until: The earliest time of the next start.
+        delays: Until when failures delay this child, by the child that failed.
+        unsure_delay: Whether one of ``delays`` is only known not to be exceeded.
+        held_by_operator: Whether a command took the child down.
+        ends_with_tree: Whether its decision was to stop the whole tree.
+        command_grace: The grace that a command gave the live attempt; `None` if none did.
         consecutive_failures: Failures without `reset_after` seconds of readiness between them.
         below: The model of the nested supervisor's present run, if the child is one.
     """
@@ -80,6 +85,10 @@ class ChildModel:
         self.cancelled_at: float | None = None
         self.reported = False
         self.backing_off_until = -inf
+        self.delays: dict[ChildModel, float] = {}
+        self.unsure_delay = False
+        self.held_by_operator = self.ends_with_tree = False
+        self.command_grace: float | None = None
         self.consecutive_failures = 0
         self.charges: deque[float] = deque()
         self.decision_due: ev.ChildExited | None = None
@@ -122,8 +131,15 @@ class ChildModel:
         self.stop_requested_at = self.cancelled_at = None
         self.stop_grace = inf
         self.reported = False
-        self.backing_off_until = -inf
+        self.command_grace = None
+        self.end_backoff()
         self.history.clear()
+
+    def end_backoff(self) -> None:
+        """Note that nothing delays this child any more."""
+        self.backing_off_until = -inf
+        self.delays = {}
+        self.unsure_delay = False
 
     def forget_failures(self, now: float) -> None:
         """Reset the count of consecutive failures after `reset_after` seconds of readiness."""
@@ -145,6 +161,7 @@ class SupervisorModel:
             attempts have not ended yet.
         must_stop: Why the stop has to begin at once, and the event that shows the reason.
         has_unknown: Whether a child without a known declaration has ever been in it.
+        tree_must_stop: The decision of a child of a nested supervisor to stop the whole tree.
         unexplained: Exits by a cancel that no stop request explains so far.
         above: The child that this supervisor is, if it is nested; ``over`` is its supervisor.
     """
@@ -172,6 +189,7 @@ class SupervisorModel:
         self.rounds: list[tuple[set[str], dict[str, ChildModel]]] = []
         self.charges: deque[float] = deque()
         self.must_stop: tuple[str, ev.Event] | None = None
+        self.tree_must_stop: ev.Event | None = None
         self.unresponsive = 0
         self.has_unknown = False
         self.unexplained: list[tuple[ChildModel, ev.ChildExited]] = []
@@ -322,6 +340,47 @@ class SupervisorModel:
                     seen.add(target.name)
                     pending.append(target)
         return False
+
+    def end_delays(self, child: ChildModel, now: float) -> list[ChildModel]:
+        """End the delay that failures of ``child`` impose; return the children that it delayed."""
+        concerned = [other for other in self.children.values() if child in other.delays]
+        for other in concerned:
+            del other.delays[child]
+            until = max(other.delays.values(), default=-inf)
+            if until > now:
+                other.backing_off_until = until
+            else:
+                other.end_backoff()
+        return concerned
+
+    def all_done(self) -> str:
+        """The cause with which ``all_done`` ends the supervisor now; empty if it goes on.
+
+        A child keeps it open if it is alive, if an operator has taken it down, or if it should be
+        up and whatever it requires is met or keeps the supervisor open, too.
+        """
+        mode = None if self.spec is None else self.spec.auto_shutdown
+        if mode != "all_done" or not self.count or not self.known:
+            return ""
+        children = self.children.values()
+        if any(child.live or child.decision_due is not None for child in children):
+            return ""
+        hopeful = {
+            child.name for child in children if child.held_by_operator or child.ends_with_tree
+        }
+        grows = True
+        while grows:
+            grows = False
+            for child in children:
+                if child.desired != "up" or child.name in hopeful:
+                    continue
+                if all(r.is_met or r.name in hopeful for r in self.requires(child)):
+                    hopeful.add(child.name)
+                    grows = True
+        if hopeful:
+            return ""
+        quarantined = any(child.desired == "quarantined" for child in children)
+        return "quarantined" if quarantined else "auto_shutdown"
 
     def excuse_waiting(self) -> None:
         """Mark the children that wait for a requirement that is down: successors may go on."""

@@ -137,7 +137,7 @@ def _take_effect(
     if event.action == "restart":
         _admit(tree, supervisor, child, event)
     else:
-        _come_to_rest(supervisor, child, event, exit_event)
+        _come_to_rest(tree, supervisor, child, event, exit_event)
 
 
 def _expected(
@@ -201,6 +201,7 @@ def _by_table(spec: ChildSpec[object], *, succeeded: bool) -> str:
 
 
 def _come_to_rest(
+    tree: TreeModel,
     supervisor: SupervisorModel,
     child: ChildModel,
     event: ev.ExitJudged,
@@ -218,18 +219,25 @@ def _come_to_rest(
         child.desired = "quarantined"
     elif action == "escalate":
         supervisor.must_stop = ("limit" if event.source == "limit" else "escalated", event)
-    elif action == "shutdown":
+    elif action == "shutdown" and supervisor.over is None:
         supervisor.must_stop = ("shutdown", event)
+    elif action == "shutdown":
+        child.desired, child.ends_with_tree = "stopped", True
+        if tree.root is not None and tree.root.accepts:
+            tree.root.tree_must_stop = event
     elif action == "start_failed" and not child.dynamic:
         supervisor.must_stop = ("start_failed", event)
     elif action == "start_failed":
         child.desired = "stopped" if supervisor.dependents(child) else "removed"
+    if action not in ("escalate", "restart"):
+        for other in supervisor.end_delays(child, event.time):
+            tree.pending[other] = supervisor
     if action in ("done", "remove", "quarantine") and ends_supervisor(supervisor, child, action):
         supervisor.must_stop = ("auto_shutdown", event)
 
 
 def ends_supervisor(supervisor: SupervisorModel, child: ChildModel, action: str) -> bool:
-    """Return whether the supervisor has to end because ``child`` came to rest (EEP-56)."""
+    """Return whether the supervisor has to end because a significant child came to rest."""
     mode = None if supervisor.spec is None else supervisor.spec.auto_shutdown
     counts = action != "quarantine" and child.spec is not None and child.spec.significant
     if mode == "any_significant":
@@ -239,9 +247,7 @@ def ends_supervisor(supervisor: SupervisorModel, child: ChildModel, action: str)
         return counts and not any(
             other.comes_back for other in others if other.spec is None or other.spec.significant
         )
-    if mode == "all_done":
-        return not any(other.comes_back for other in supervisor.children.values())
-    return False
+    return False  # for "all_done" see `SupervisorModel.all_done`
 
 
 # ---------------------------------------------------------------- limits
@@ -295,6 +301,7 @@ def _admit(
         if event.used != counted:
             tree.fail("limits", f"counts {event.used} restarts, there were {counted}", event, child)
     group = supervisor.group_of(child, event.also)
+    delays = _delays(child, event, group)
     until = max([now + event.delay, *(member.backing_off_until for member in group)])
     _check_delay(tree, child, event, group)
     child.consecutive_failures += 1
@@ -317,10 +324,13 @@ def _admit(
             if member.spec is not None and member.spec.restart == "temporary":
                 member.desired = "removed"
                 member.settled = True
+                for other in supervisor.end_delays(member, now):
+                    tree.pending[other] = supervisor
                 continue
         member.desired = "up"
         member.unsure = False
         member.backing_off_until = until
+        member.delays = delays.copy()
         if member is not child or len(group) > 1 or supervisor.is_grouped:
             # A restart by command that failed is an ordinary failure: the ordering binds it again.
             member.settled = member.excused = member.skips_predecessors = False
@@ -328,24 +338,56 @@ def _admit(
         supervisor.rounds.append((members, still_stopping))
 
 
-def _check_delay(
-    tree: TreeModel, child: ChildModel, event: ev.ExitJudged, group: list[ChildModel]
-) -> None:
+def _own_delay(child: ChildModel, event: ev.ExitJudged) -> tuple[float, float] | None:
+    """Return the least and the most that this failure may ask for; `None` if that is not known."""
     answer = _answer(child, event.attempt)
     if child.spec is None or (event.source == "decide" and not answer):
-        return
-    policy, step = child.spec.backoff, child.consecutive_failures
+        return None
     if answer == "later":
-        base = LATER
-    elif policy.steps:
+        return LATER, LATER
+    policy, step = child.spec.backoff, child.consecutive_failures
+    if not child.known:
+        least = min(policy.steps, default=policy.initial) * (1 - policy.jitter)
+        return least, policy.maximum * (1 + policy.jitter)
+    if policy.steps:
         base = policy.steps[min(step, len(policy.steps) - 1)]
     else:
         base = min(policy.maximum, policy.initial * policy.factor ** min(step, 500))
-    jitter = 0.0 if answer == "later" else policy.jitter
-    least, most = base * (1 - jitter), base * (1 + jitter)
-    if not child.known and answer != "later":
-        least = min(policy.steps, default=policy.initial) * (1 - policy.jitter)
-        most = policy.maximum * (1 + policy.jitter)
+    return base * (1 - policy.jitter), base * (1 + policy.jitter)
+
+
+def _delays(
+    child: ChildModel, event: ev.ExitJudged, group: list[ChildModel]
+) -> dict[ChildModel, float]:
+    """Return until when which failure delays the group: this one, and the earlier ones.
+
+    The event gives the longest of them. If the delay of this failure is shorter and not declared
+    exactly, the longest stands for it, and the members are unsure of their delays.
+    """
+    bounds = _own_delay(child, event)
+    own = event.delay
+    held = max((member.backing_off_until for member in group), default=-inf) - event.time
+    if held >= event.delay and bounds is not None and bounds[0] == bounds[1]:
+        own = bounds[0]
+    elif held >= event.delay:
+        for member in group:
+            member.unsure_delay = True
+    delays = {child: event.time + own}
+    for member in group:
+        for cause, end in member.delays.items():
+            if end > delays.get(cause, event.time):
+                delays[cause] = end
+    return delays
+
+
+def _check_delay(
+    tree: TreeModel, child: ChildModel, event: ev.ExitJudged, group: list[ChildModel]
+) -> None:
+    bounds = _own_delay(child, event)
+    if bounds is None:
+        return
+    least, most = bounds
+    step = child.consecutive_failures
     held = max((member.backing_off_until for member in group), default=-inf) - event.time
     least, most = max(least, held), max(most, held)
     if not least - tree.slack <= event.delay <= most + tree.slack:

@@ -19,7 +19,9 @@ def child_backing_off(
     """Check that the child backs off for as long as the decision said."""
     if child.live:
         tree.fail("events", "backing off with a live attempt", event, child)
-    if child.known and child.has_policy and abs(event.until - child.backing_off_until) > tree.slack:
+    late = event.until - child.backing_off_until
+    early = -late if not child.unsure_delay else 0.0
+    if child.known and child.has_policy and max(late, early) > tree.slack:
         wrong = f"until {event.until:g}, but its decision says {child.backing_off_until:g}"
         tree.fail("backoff", wrong, event, child)
     child.backing_off_until = event.until
@@ -94,6 +96,11 @@ def at_rest(tree: TreeModel, now: float, *, final: bool = False) -> None:
             cause, event = supervisor.must_stop
             invariant = "auto_shutdown" if cause == "auto_shutdown" else "shutdown"
             tree.fail(invariant, f"{supervisor.path} had to stop: {cause}", event)
+        if supervisor.accepts and not supervisor.has_unknown and supervisor.all_done():
+            wrong = f"all children of {supervisor.path} are done, and it goes on"
+            tree.fail("auto_shutdown", wrong, None)
+        if supervisor.accepts and supervisor.tree_must_stop is not None:
+            tree.fail("shutdown", "the tree had to stop", supervisor.tree_must_stop)
         alive = supervisor.state == "stopping" and any(
             child.live for child in supervisor.children.values()
         )

@@ -36,7 +36,7 @@ def child_started(
         invariant = "operators_wish" if by_hand else "table"
         tree.fail(invariant, f"started although it is {child.desired}", event, child)
     early = child.backing_off_until - event.time
-    if early > tree.slack and not child.unsure:
+    if early > tree.slack and not (child.unsure or child.unsure_delay):
         tree.fail("backoff", f"started {early:g} s before its time", event, child)
     _check_turn(tree, supervisor, child, event)
     child.generation = event.generation
@@ -119,8 +119,11 @@ def child_stop_requested(
             tree.fail("radius", "asked to stop without a cause", event, child)
     elif child.stop_cause in ("group", "shutdown"):
         _check_stop_order(tree, supervisor, child, event)
-    if child.spec is not None and event.grace not in (0.0, child.spec.grace):
-        wrong = f"grace {event.grace:g}, declared is {child.spec.grace:g}"
+    grace = inf if child.spec is None else child.spec.grace
+    if child.command_grace is not None:
+        grace = child.command_grace
+    if child.spec is not None and event.grace not in (0.0, grace):
+        wrong = f"grace {event.grace:g}, should be {grace:g}"
         tree.fail("stop_time", wrong, event, child)
     no_grace = supervisor.without_grace or event.time >= supervisor.deadline - tree.slack
     # A second request may end the grace of a stop under way; there is no event of it.
@@ -130,8 +133,8 @@ def child_stop_requested(
         or _from_inside(tree, supervisor, child)
         or child.stop_cause == "unknown"
     )
-    if child.spec is not None and event.grace == 0 < child.spec.grace and not excused:
-        tree.fail("stop_time", f"no grace instead of {child.spec.grace:g} s", event, child)
+    if child.spec is not None and event.grace == 0 < grace and not excused:
+        tree.fail("stop_time", f"no grace instead of {grace:g} s", event, child)
     child.stop_requested_at = event.time
     child.stop_grace = event.grace
     child.stop_request_reason = event.reason

@@ -101,14 +101,19 @@ def supervisor_stopping(
     if due is not None and due[0] != event.cause:
         wrong = f"stops because of {event.cause}, but {due[0]} came first"
         tree.fail("shutdown", wrong, event, due[1])
-    inner = ("auto_shutdown", "limit", "escalated", "start_failed", "fatal")
-    may_end = event.cause == "auto_shutdown" and supervisor.has_unknown  # it may be significant
+    inner = ("auto_shutdown", "quarantined", "limit", "escalated", "start_failed", "fatal")
+    may_end = supervisor.all_done() == event.cause or (
+        # A child without a known declaration may be significant.
+        event.cause in ("auto_shutdown", "quarantined") and supervisor.has_unknown
+    )
     if due is None and event.cause in inner and supervisor.known and not may_end:
         invariant = "auto_shutdown" if event.cause == "auto_shutdown" else "shutdown"
         tree.fail(invariant, f"stops because of {event.cause}, but nothing shows that", event)
     supervisor.stopping = event
     supervisor.state = "stopping"
+    supervisor.unresponsive = 0
     for child in supervisor.children.values():
+        supervisor.unresponsive += child.live and child.reported
         tree.pending[child] = supervisor
         child.settled = True
         if child.live and child.stop_cause != "command":
@@ -143,6 +148,9 @@ def command_accepted(
         tree.fail("operators_wish", "accepted after the end", event)
     tree.pending[child] = supervisor
     child.unsure = False
+    _limit_grace(child, event)
+    if _only_shortens(supervisor, child, event):
+        return
     for members, _ in supervisor.rounds:
         members.discard(child.name)  # a command takes it out of every round
     if event.command == "restart":
@@ -155,8 +163,9 @@ def command_accepted(
         child.desired = "up" if child.desired != "removed" else child.desired
         child.generation += 1
         child.consecutive_failures = 0
-        child.done_well = False
-        child.backing_off_until = float("-inf")
+        child.done_well = child.held_by_operator = child.ends_with_tree = False
+        child.charges.clear()
+        child.end_backoff()
         starting = supervisor.state == "starting"
         if not child.settled or (starting and not (child.ever_ready or child.dynamic)):
             # In a round, successors go on waiting; otherwise it is a round of one.
@@ -172,8 +181,40 @@ def command_accepted(
             desired_states = {"stop": "stopped", "quarantine": "quarantined", "remove": "removed"}
             child.desired = desired_states[event.command]  # type: ignore[assignment]
         child.removed_by_hand |= event.command == "remove"
-        child.backing_off_until = float("-inf")
+        child.held_by_operator = True
+        child.end_backoff()
+        for other in supervisor.end_delays(child, event.time):
+            tree.pending[other] = supervisor
         child.settled = True
     if child.live:
         child.stop_cause = "command"
         child.history.append(event)
+
+
+def _limit_grace(child: ChildModel, event: ev.CommandAccepted) -> None:
+    """Note the grace of a command; of a stop under way it can only shorten the grace."""
+    if event.grace is None or not child.live:
+        return
+    if child.stop_requested_at is None:
+        known = event.grace if child.command_grace is None else child.command_grace
+        child.command_grace = min(event.grace, known)
+    else:
+        due = min(child.stop_requested_at + child.stop_grace, event.time + event.grace)
+        child.stop_grace = due - child.stop_requested_at
+
+
+def _only_shortens(
+    supervisor: SupervisorModel, child: ChildModel, event: ev.CommandAccepted
+) -> bool:
+    """Return whether the desired state held already, so that only the grace is changed."""
+    if event.grace is None:
+        return False
+    if not supervisor.accepts:
+        return True
+    if event.command == "restart":
+        return child.live and child.stop_cause == "command" and child.desired == "up"
+    if event.command == "stop":
+        return child.desired in ("stopped", "quarantined", "removed")
+    return child.desired == "removed" or (
+        event.command == "quarantine" and child.desired == "quarantined"
+    )

@@ -80,7 +80,7 @@ def _supervisor_options(spec: SupervisorSpec) -> Iterator[str]:
         "strategy": "one_for_one",
         "ordering": "sequence",
         "restart_limit": None,
-        "child_restart_limit": DEFAULT_CHILD_LIMIT,
+        "child_restart_limit": DEFAULT_CHILD_LIMIT if spec.restart_limit is None else None,
         "auto_shutdown": "never",
         "max_children": None,
         "shutdown_deadline": inf,
