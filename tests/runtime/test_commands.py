@@ -696,7 +696,7 @@ async def test_a_nested_child_that_stops_what_it_stands_in_never_deadlocks(targe
             if target == "app":
                 assert app.state().state == "finished"
             elif target == "shutdown nest":
-                assert (app.child("nest").state, app.child("nest").attempt) == ("ready", 2)
+                assert (app.child("nest").state, app.child("nest").attempt) == ("stopped", 1)
             else:
                 assert app.child(target).state == "stopped"
 
