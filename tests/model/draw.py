@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 import attrs
 
 from trio_supervisor import (
+    INHERIT,
     BackoffPolicy,
     ChildSpec,
     RestartLimit,
@@ -236,11 +237,13 @@ def draw_tree(random: Random, name: str, *, depth: int) -> SupervisorSpec:
     ordering: Any = random.choice(("sequence", "sequence", "graph"))
     if ordering == "graph":  # in which a child may require one that is declared after it
         random.shuffle(children)
+    inherits = any(c.restart_limit is INHERIT and c.on_limit == "quarantine" for c in children)
     return SupervisorSpec(
         name,
         children,
         strategy=random.choice(("one_for_one", "one_for_all", "rest_for_one")),
         ordering=ordering,
+        child_restart_limit=RestartLimit(10, within=120) if inherits else INHERIT,
         restart_limit=random.choice((None, None, *_LIMITS)),
         auto_shutdown=mode,
         shutdown_deadline=random.choice((inf, inf, 5, 2, 0)),
@@ -256,6 +259,8 @@ def draw_added(random: Random, name: str, spec: SupervisorSpec) -> ChildSpec[Any
     """A child to be added."""
     mode = str(spec.auto_shutdown)
     options = draw_options(random, spec.children, mode)
+    if spec.child_restart_limit is None and "restart_limit" not in options:
+        options.pop("on_limit", None)
     return ChildSpec(name, draw_body(random), **options)
 
 

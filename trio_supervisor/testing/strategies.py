@@ -5,7 +5,7 @@ Importing this imports Hypothesis; nothing else of the kit but `LifecycleMachine
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import Any, Final
 
@@ -14,8 +14,8 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from hypothesis.vendor import pretty
 
 from trio_supervisor._lazy import public
-from trio_supervisor._specs.policy import BackoffPolicy, RestartLimit
-from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
+from trio_supervisor._specs.policy import INHERIT, BackoffPolicy, Inherit, RestartLimit
+from trio_supervisor._specs.supervisor import DEFAULT_CHILD_LIMIT, ChildSpec, SupervisorSpec
 from trio_supervisor.testing._drive.behaviour import Behaviour, ByAttempt, by_attempt
 from trio_supervisor.testing._drive.commands import (
     Add,
@@ -283,9 +283,19 @@ def supervisor_specs(
         strategy=draw(st.sampled_from(("one_for_one", "one_for_all", "rest_for_one"))),
         ordering=ordering,
         restart_limit=draw(st.sampled_from((None, None, *_LIMITS))),
+        child_restart_limit=_child_limit(children),
         auto_shutdown=mode,
         shutdown_deadline=draw(st.sampled_from((inf, inf, 5.0, 0.0))),
     )
+
+
+def _child_limit(children: Sequence[ChildSpec[Any]]) -> RestartLimit | Inherit:
+    """A limit that a child with ``on_limit`` can inherit, if there is such a child.
+
+    Otherwise the default, which may be none beside a shared ``restart_limit``.
+    """
+    inherits = any(c.restart_limit is INHERIT and c.on_limit == "quarantine" for c in children)
+    return DEFAULT_CHILD_LIMIT if inherits else INHERIT
 
 
 def _mistakes(spec: SupervisorSpec) -> list[tuple[str, dict[str, Any]]]:
