@@ -109,6 +109,8 @@ if TYPE_CHECKING:
     from trio_supervisor._specs.decisions import RestartAfter as RestartAfter
     from trio_supervisor._specs.decisions import RestartDecision as RestartDecision
     from trio_supervisor._specs.decisions import ShutdownTree as ShutdownTree
+    from trio_supervisor._specs.lint import LintWarning as LintWarning
+    from trio_supervisor._specs.lint import lint as lint
     from trio_supervisor._specs.policy import INHERIT as INHERIT
     from trio_supervisor._specs.policy import AutoShutdown as AutoShutdown
     from trio_supervisor._specs.policy import BackoffPolicy as BackoffPolicy

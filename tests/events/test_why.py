@@ -159,7 +159,7 @@ def test_no_sentence_contradicts_the_snapshot_in_any_lifecycle() -> None:
     @settings(max_examples=40, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(lifecycles(), st.data())
     def search(case: Any, data: st.DataObject) -> None:
-        events = simulate(exercise, *case).trees[0].events
+        events = simulate(exercise, *case).trees[0].events  # type: ignore[arg-type]  # it has defaults
         cuts = st.lists(st.integers(0, len(events)), min_size=4, max_size=4)
         for cut in data.draw(cuts, label="cuts"):
             check_at(events, data.draw(st.integers(0, cut), label="begin"), cut, seen)

@@ -58,9 +58,25 @@ def run(argv: list[str]) -> int:
 
         print(f"trio-supervisor {__version__}")
         return 0
+    if verb == "_names":
+        return _names()
     if verb not in _table.VERBS:
         return _unknown(verb)
     return _carry_out(verb, _parse.parse(verb, rest))
+
+
+def _names() -> int:
+    """Print the paths of children, for completion; nothing if no daemon can be asked."""
+    from trio_supervisor.control.client import ControlClient, ControlError
+
+    try:
+        with ControlClient(timeout=2) as client:
+            names = client.request("names", limit=500)["names"]
+    except ControlError:
+        return 5
+    safe = [name for name in names if name.isprintable() and not set(name) & set(" \t'\"\\$`;")]
+    print("\n".join(safe))
+    return 0
 
 
 def _carry_out(verb: str, args: _parse.Options) -> int:

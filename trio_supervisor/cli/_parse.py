@@ -33,7 +33,7 @@ def parse(verb: str, argv: list[str]) -> Options:
         SystemExit: With code 2 for a mistake, which has been said, and with 0 for ``--help``.
     """
     values = read_plain(verb, argv)
-    return Options(vars(parser_of(verb).parse_args(argv)) if values is None else values)
+    return Options(vars(parser_of(verb).parse_intermixed_args(argv)) if values is None else values)
 
 
 def read_plain(verb: str, argv: list[str]) -> dict[str, Any] | None:

@@ -1,0 +1,170 @@
+"""``unit manifest schema``: files for other programs, with numbers that follow from the tree."""
+
+from __future__ import annotations
+
+import json
+import sys
+from math import ceil, inf
+
+from trio_supervisor._lazy import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from trio_supervisor import SupervisorSpec
+
+_MARGIN = 5
+"""Seconds that a process needs beside its children's graces."""
+_PROBE = 10
+"""Seconds between two probes."""
+
+
+def run(verb: str, args: Any) -> int:
+    """Print the file."""
+    if verb == "schema":
+        from trio_supervisor._events.schema import FILE
+
+        print(FILE.read_text(), end="")
+        return 0
+    from trio_supervisor import SpecError
+    from trio_supervisor.cli._main import Failure
+    from trio_supervisor.cli._run import load
+
+    try:
+        spec = load(args.spec)
+    except SpecError as error:
+        raise Failure(1, str(error), kind="bad_spec") from None
+    print(unit(spec, args) if verb == "unit" else manifest(spec, args))
+    return 0
+
+
+def unit(spec: SupervisorSpec, args: Any) -> str:
+    """Return a systemd unit for the tree."""
+    from trio_supervisor._specs.numbers import stop_seconds
+    from trio_supervisor.control.paths import file_name_of
+
+    stop = stop_seconds(spec)
+    name = file_name_of(spec.name).removesuffix(".sock")
+    python = args.python or sys.executable
+    version = args.systemd_version or _systemd_version()
+    lines = [
+        "[Unit]",
+        f"Description={spec.name} (a trio_supervisor tree)",
+        "StartLimitIntervalSec=300",
+        "StartLimitBurst=5",
+        "",
+        "[Service]",
+        "Type=exec",
+        f"ExecStart={python} -m trio_supervisor.cli run {args.spec}",
+        "# The tree restarts its children; the service is restarted only when the tree gave up.",
+        "Restart=on-failure",
+        "RestartSec=5",
+    ]
+    if version >= 254:
+        lines += ["RestartSteps=5", "RestartMaxDelaySec=120"]
+    lines += [
+        "# A declaration that cannot work does not get better by trying again.",
+        "RestartPreventExitStatus=2",
+        f"# An orderly stop takes up to {_bound(stop)}.",
+        f"TimeoutStopSec={'infinity' if stop == inf else ceil(stop + _MARGIN)}",
+        "# The main process stops its children in order; what they leave is killed at the end.",
+        "KillMode=mixed",
+        f"RuntimeDirectory={name}",
+        "RuntimeDirectoryMode=0700",
+        f"Environment=TRIO_SUPERVISOR_SOCKET=%t/{name}/{name}.sock",
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+    ]
+    return "\n".join(lines)
+
+
+def _bound(seconds: float) -> str:
+    return "any time: shutdown_deadline is not set" if seconds == inf else f"{seconds:g}s"
+
+
+def _systemd_version() -> int:
+    """The version of the installed systemd; 252 where there is none."""
+    import subprocess
+
+    try:
+        found = subprocess.run(
+            ["systemd-analyze", "--version"],  # noqa: S607 - the one that the operator would call
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+        return int(found.stdout.split()[1])
+    except (OSError, ValueError, IndexError, subprocess.TimeoutExpired):
+        return 252
+
+
+def manifest(spec: SupervisorSpec, args: Any) -> str:
+    """Return a Kubernetes Deployment for the tree."""
+    from trio_supervisor._specs.numbers import start_seconds, stop_seconds
+    from trio_supervisor.control.paths import file_name_of
+
+    start, stop = start_seconds(spec), stop_seconds(spec)
+    name = file_name_of(spec.name).removesuffix(".sock").lower().replace("_", "-").strip("-")
+    command = ["trio-supervisor", "run", args.spec]
+    grace = 3600 if stop == inf else ceil(stop + _MARGIN)
+    patience = 3600.0 if start == inf else max(start, 30.0)
+    pod = {
+        "terminationGracePeriodSeconds": grace,
+        "containers": [
+            {
+                "name": name,
+                "image": args.image,
+                "command": command,
+                "env": [{"name": "TRIO_SUPERVISOR_SOCKET", "value": f"/run/trio/{name}.sock"}],
+                "volumeMounts": [{"name": "run", "mountPath": "/run/trio"}],
+                "startupProbe": _probe("ready", ceil(patience / _PROBE) + 1),
+                "readinessProbe": _probe("ready", 1),
+                "livenessProbe": _probe("live", 3),
+            }
+        ],
+        "volumes": [{"name": "run", "emptyDir": {"medium": "Memory"}}],
+    }
+    labels = {"app": name}
+    whole = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+    return "\n".join(_yaml(whole))
+
+
+def _probe(verb: str, failures: int) -> dict[str, Any]:
+    return {
+        "exec": {"command": ["trio-supervisor", verb]},
+        "periodSeconds": _PROBE,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _yaml(value: Any, indent: str = "") -> Iterator[str]:
+    """Plain data as YAML; texts are quoted as in JSON, which is YAML too."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if isinstance(inner, (dict, list)) and inner and not _is_flat(inner):
+                yield f"{indent}{key}:"
+                yield from _yaml(inner, f"{indent}  ")
+            else:
+                yield f"{indent}{key}: {json.dumps(inner)}"
+    else:
+        for inner in value:
+            first, *rest = _yaml(inner, f"{indent}  ")
+            yield f"{indent}- {first.lstrip()}"
+            yield from rest
+
+
+def _is_flat(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
