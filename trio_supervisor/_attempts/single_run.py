@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import inf
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
@@ -69,7 +70,13 @@ class SingleRun:
 
     @enable_ki_protection
     async def _run(self) -> None:
-        await run_attempt(self.attempt)
+        try:
+            await run_attempt(self.attempt)
+        except BaseException as error:
+            if not self.done.is_set():  # a bug of ours: no task may go on waiting for the exit
+                self._fatal = error
+                self._wake_all()
+            raise
         fatal = self._fatal
         del self  # the traceback in the report may lead to this frame, and must end here
         if fatal is not None:
@@ -215,10 +222,23 @@ class SingleRun:
                 self._fatal = how
         except BaseException as error:  # a bug of ours: raised out of the task of the attempt
             self._fatal = error
+        self._wake_all()
+
+    def _wake_all(self) -> None:
         self.done.set()
+        for step in (self._end_timer, self._notify_readiness, self._close_channels):
+            try:
+                step()
+            except BaseException as error:  # each wait ends, whatever happens to another one
+                self._fatal = error
+                with suppress(BaseException):
+                    step()
+
+    def _end_timer(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-        self._notify_readiness()
+
+    def _close_channels(self) -> None:
         for channel in (self._readiness, self._heartbeats):
             if channel is not None:
                 channel.close()

@@ -143,6 +143,8 @@ class Block:
             await self._manager.__aexit__(None, None, None)
         except BaseException as error:  # noqa: ASYNC103 - raised below, with what else there is
             passing = error
+        if not shell.finished.is_set():  # it broke down at the very end
+            shell.close(self)
         if shell.link is None:
             await shell.tree.leave()  # noqa: ASYNC102 - shielded inside
         final_error = _compose(shell, raised, passing)
@@ -154,8 +156,12 @@ class Block:
         try:
             raise final_error
         finally:
-            final_error.__context__ = context
+            # Past a `__setattr__` that refuses, as that of a frozen exception.
+            _set_context(final_error, context)
             del final_error, raised, passing, exc, context
+
+
+_set_context = BaseException.__dict__["__context__"].__set__
 
 
 def _compose(

@@ -35,13 +35,18 @@ _REPORTS_KEPT = 8
 
 
 class View(NamedTuple):
-    """A child as it is after a signal was handled; what waiting tasks look at."""
+    """A child as it is after a signal was handled; what waiting tasks look at.
+
+    ``closed`` says that nothing will change any more. A view with a ``nonce`` differs from all
+    others, so that setting it makes each waiting task look.
+    """
 
     state: ChildState
     attempt: int
     generation: int
     live: bool
     closed: bool = False
+    nonce: object = None
 
     @property
     def is_at_rest(self) -> bool:
@@ -191,6 +196,11 @@ class Slot:
                 if self.shell.watched.get(self.life.path) is self:
                     del self.shell.watched[self.life.path]
         return met[0]
+
+    def end_waiting(self) -> None:
+        """Let the waiting tasks see that nothing will change any more. Can be repeated."""
+        if self._view is not None:
+            self._view.set(self.view()._replace(closed=True, nonce=object()))
 
     def refresh(self) -> None:
         """Let the waiting tasks look at the child again."""

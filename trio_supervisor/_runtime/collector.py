@@ -20,7 +20,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._brain.machine import SupervisionMachine
@@ -123,7 +123,7 @@ class ReportCollector:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def _handle_all(self) -> None:
-        """Handle the messages that there are; what comes after the end is left for `close`."""
+        """Handle the messages that there are; what comes after the end is left to `Shell.close`."""
         now = trio.current_time()
         messages, handle = self._messages, self._handle
         while messages and not self.is_closed:
@@ -171,11 +171,3 @@ class ReportCollector:
         for _ in range(min(_MOST_AT_ONCE, len(self._to_cancel))):
             attempt = self._to_cancel.popleft()
             attempt.cancel(attempt.stop_reason or "")  # its stop was requested before
-
-    # ------------------------------------------------------------ the end
-
-    def close(self) -> Iterator[Message]:
-        """Handle nothing more; yields each message that is left."""
-        self.is_closed = True
-        while self._messages:
-            yield self._messages.popleft()

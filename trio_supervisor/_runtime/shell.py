@@ -9,6 +9,7 @@ callers that wait. It decides nothing.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from logging import ERROR, getLogger
@@ -40,6 +41,7 @@ from trio_supervisor._runtime.messages import (
 )
 from trio_supervisor._runtime.operator import operator
 from trio_supervisor._runtime.shutdown_account import ShutdownAccount
+from trio_supervisor._runtime.subscription import Readers
 from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._runtime.views import error_of, snapshot_of, value_of, wait_value_of
 from trio_supervisor._text import as_reason, text_of
@@ -83,6 +85,7 @@ class Shell:
         machine: The brain.
         slots: The children, by name.
         watched: The children that tasks wait for, by path.
+        readers: The subscriptions to this supervisor.
         fatal: What came out of children that is not an `Exception`, in order.
         error: What the supervisor ends with, if it failed.
         bug: What the supervisor itself failed with, which is not supposed to happen.
@@ -110,6 +113,7 @@ class Shell:
         )
         self.slots: dict[str, Slot] = {}
         self.watched: dict[str, Slot] = {}
+        self.readers = Readers()
         self.fatal: list[BaseException] = []
         self.error: SupervisorError | None = None
         self.bug: BaseException | None = None
@@ -122,6 +126,7 @@ class Shell:
         self._block: BlockOfShell | None = None
         self._attempts: trio.Nursery | None = None
         self._changed: dict[Slot, None] = {}  # in this turn
+        self._unanswered: dict[Reply, None] = {}
         self._exit_recorded = False  # and what follows from it is not in the log yet
         self._shutdown_account = ShutdownAccount()
         self._supervisor: Supervisor | None = None
@@ -182,34 +187,61 @@ class Shell:
                     await self.collector.collect()
                     attempts.cancel_scope.cancel("the supervisor has finished")
         except BaseException as error:  # noqa: ASYNC103 - a bug of ours: raised by the block
-            self.bug = error
-            for leaf in leaves(error):
-                leaf.add_note(f"in the supervisor {self.path} itself, not in one of its children")
-            block.on_failure("the supervisor itself has failed")
+            self._note_bug(error)
         finally:
-            self._close(block)
+            self.close(block)
 
-    def _close(self, block: BlockOfShell) -> None:
+    def _note_bug(self, error: BaseException) -> None:
+        """Keep what the supervisor itself failed with; the block raises it."""
+        if self.bug is None:
+            self.bug = error
+        else:
+            self.bug = BaseExceptionGroup("the supervisor itself failed twice", [self.bug, error])
+        for leaf in leaves(error):
+            with suppress(Exception):  # an exception that takes no notes is raised without
+                leaf.add_note(f"in the supervisor {self.path} itself, not in one of its children")
+
+    def close(self, block: BlockOfShell) -> None:
         """Mark the supervisor as ended and wake every task that waits for it.
 
-        Commands that are still in the channel are answered with `SupervisorClosed`.
+        Commands that are still in the channel are answered with `SupervisorClosed`. A step that
+        fails is made once more, and the others are made all the same: a bug of ours leaves no task
+        waiting. It is raised in the end, so that Trio ends what is left of the block.
         """
-        for message in self.collector.close():
-            if type(message) is CommandRequest:
-                message.reply.refuse(SupervisorClosed(f"{self.path} has ended"))
-        if self.bug is not None:
-            self.tree.log.close(trio.current_time())
-        for slot in list(self.watched.values()):
-            slot.refresh()
-        self.watched.clear()
-        self.children_listed.set()
-        self.first_start_over.set()
-        self.finished.set()
-        block.on_finish()
-        if self.link is not None:
-            self.link.leave(self)
+        self.collector.is_closed = True
+        broken = self.bug is not None
+        steps: list[Callable[[], object]] = [
+            self._answer_commands,
+            partial(self.tree.log.close, trio.current_time()) if broken else _nothing,
+            *[slot.end_waiting for slot in self.watched.values()],
+            self.watched.clear,
+            self.readers.close,
+            self.children_listed.set,
+            self.first_start_over.set,
+            _nothing if self.link is None else partial(self.link.leave, self),
+            partial(block.on_failure, "the supervisor itself has failed") if broken else _nothing,
+            self.finished.set,
+            block.on_finish,
+        ]
+        failed: BaseException | None = None
+        for step in steps:
+            try:
+                step()
+            except BaseException as error:  # noqa: ASYNC103 - raised below
+                failed = error
+                with suppress(BaseException):
+                    step()
         # A handle or a `Supervisor` that is kept must not keep the tasks and scopes of the past.
         self._block = self._attempts = None
+        if failed is not None:
+            self._note_bug(failed)
+            raise failed
+
+    def _answer_commands(self) -> None:
+        while self._unanswered:
+            reply = next(iter(self._unanswered))
+            reply.refuse(SupervisorClosed(f"{self.path} has ended"))
+            del self._unanswered[reply]
 
     # ------------------------------------------------------------ what an attempt posts
 
@@ -333,6 +365,7 @@ class Shell:
             raise
         finally:
             reply.answered.set()
+            self._unanswered.pop(reply, None)
         if reply.no_waiter and reply.error is not None:
             say(_LOG, ERROR, "%s: start_child_soon() was refused: %s", self.path, reply.error)
 
@@ -492,6 +525,7 @@ class Shell:
             if self.observer is not None:
                 self.observer.command_given(self, command, reply)
             context = copy_context() if isinstance(command, o.AddChild) else None
+            self._unanswered[reply] = None
             self.collector.post(CommandRequest(command, context, reply))
         return reply
 
@@ -530,6 +564,10 @@ class Shell:
         if self.observer is not None:
             self.observer.grace_forfeited(attempt, taken_back=taken_back)
         self.collector.post(o.GraceForfeited(attempt.name, attempt.number, taken_back))
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 _LOG = getLogger("trio_supervisor")

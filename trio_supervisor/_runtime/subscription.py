@@ -15,12 +15,40 @@ from typing import Final, Self, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_supervisor._errors import SupervisorClosed
 from trio_supervisor._events.events import Event, EventGap, SupervisorFinished
 from trio_supervisor._events.journal import EventRecorder, check_room
 from trio_supervisor._events.snapshot import SupervisorSnapshot, SupervisorState
 from trio_supervisor._lazy import public
 
 _NOT_ENTERED: Final = "a subscription begins with `async with supervisor.subscribe() as events:`"
+
+
+@final
+class Readers:
+    """The subscriptions to one supervisor, which have to end with it, however it ends.
+
+    Attributes:
+        is_closed: Whether the supervisor has ended.
+    """
+
+    def __init__(self) -> None:
+        self.is_closed = False
+        self._open: dict[Subscription, None] = {}
+
+    def add(self, reader: Subscription) -> None:
+        """End ``reader`` with the supervisor."""
+        self._open[reader] = None
+
+    def remove(self, reader: Subscription) -> None:
+        """``reader`` has ended; does nothing if it is not known."""
+        self._open.pop(reader, None)
+
+    def close(self) -> None:
+        """End all readers: the supervisor has ended."""
+        self.is_closed = True
+        for reader in list(self._open):
+            reader._break_off()
 
 
 @public
@@ -48,6 +76,7 @@ class Subscription:
     """
 
     __slots__ = (
+        "_broken_off",
         "_buffer",
         "_ended",
         "_journal",
@@ -58,6 +87,7 @@ class Subscription:
         "_next",
         "_path",
         "_prefix",
+        "_readers",
         "_reading",
         "_run",
         "_snapshot",
@@ -78,9 +108,10 @@ class Subscription:
         *,
         path: str,
         max_buffer: int = 1024,
+        readers: Readers | None = None,
     ) -> Self:
         self = cls.__new__(cls)
-        self._prepare(journal, state, path, max_buffer)
+        self._prepare(journal, state, path, max_buffer, Readers() if readers is None else readers)
         return self
 
     def _prepare(
@@ -89,7 +120,9 @@ class Subscription:
         state: Callable[[], SupervisorSnapshot],
         path: str,
         max_buffer: int,
+        readers: Readers,
     ) -> None:
+        self._readers = readers
         self.lost = 0
         self._journal = journal
         self._state = state
@@ -99,7 +132,7 @@ class Subscription:
         self._next: Event | None = None  # what follows that gap, where it cannot be lost any more
         self._snapshot: SupervisorSnapshot | None = None
         self._lot = trio.lowlevel.ParkingLot()
-        self._ended = self._left = self._reading = False
+        self._ended = self._left = self._reading = self._broken_off = False
         self._path = path
         self._prefix = f"{path}/"
         self._run = 0
@@ -124,7 +157,10 @@ class Subscription:
         self._run = snapshot.run
         if snapshot.state is SupervisorState.FINISHED:
             self._ended = True
+        elif self._readers.is_closed:
+            self._ended = self._broken_off = True
         else:
+            self._readers.add(self)
             self._journal.attach(self._offer)
         return self
 
@@ -164,6 +200,7 @@ class Subscription:
             RuntimeError: The subscription has not been entered.
             trio.BusyResourceError: Another task is waiting for the next event.
             trio.ClosedResourceError: The subscription has been left.
+            SupervisorClosed: The supervisor broke down; leaving its block raises why.
         """
         if self._snapshot is None:
             raise RuntimeError(_NOT_ENTERED)
@@ -193,6 +230,8 @@ class Subscription:
             return gap
         if self._buffer:
             return self._buffer.popleft()
+        if self._broken_off:
+            raise SupervisorClosed(f"{self._path} broke down; leaving its block raises why")
         raise StopAsyncIteration
 
     def _offer(self, event: Event) -> None:
@@ -215,5 +254,11 @@ class Subscription:
         Happens by itself when the supervisor finishes; the recorder then calls `_offer` no more.
         """
         self._ended = True
+        self._readers.remove(self)
         self._journal.detach(self._offer)
         self._lot.unpark_all()
+
+    def _break_off(self) -> None:
+        """The supervisor has ended without an event that says so."""
+        self._broken_off = True
+        self._end()

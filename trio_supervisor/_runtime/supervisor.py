@@ -180,7 +180,9 @@ class Supervisor:
             SpecError: ``max_buffer`` is not a whole number of at least 1.
         """
         journal = self._shell.tree.journal
-        return Subscription._create(journal, self.state, path=self.path, max_buffer=max_buffer)
+        return Subscription._create(
+            journal, self.state, path=self.path, max_buffer=max_buffer, readers=self._shell.readers
+        )
 
     @enable_ki_protection
     async def wait_ready(self) -> None:
