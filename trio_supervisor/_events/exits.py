@@ -11,6 +11,7 @@ can be tested with every combination of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, final
 
 from trio_supervisor._errors import PastError, SpecError, TaskFailure, leaf_first
@@ -377,12 +378,17 @@ def _with_the_rest(fatal: BaseException, error: BaseException) -> BaseException:
     if error is fatal:
         return fatal
     assert isinstance(error, BaseExceptionGroup)
-    rest = error.split(lambda leaf: leaf is fatal)[1]
-    if rest is None:
+    rest = [leaf for leaf in leaves(error) if leaf is not fatal]
+    if not rest:
         return fatal
     if fatal.__cause__ is None:
-        fatal.__cause__ = rest
+        # Past a `__setattr__` that refuses, as that of a frozen exception.
+        _set_cause(fatal, BaseExceptionGroup("errors beside it", rest))
     else:
-        for leaf in leaves(rest):
-            fatal.add_note(f"beside it: {type(leaf).__name__}: {text_of(leaf)}")
+        with suppress(Exception):  # an exception may take no notes
+            for leaf in rest:
+                fatal.add_note(f"beside it: {type(leaf).__name__}: {text_of(leaf)}")
     return fatal
+
+
+_set_cause = BaseException.__dict__["__cause__"].__set__
