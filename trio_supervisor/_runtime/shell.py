@@ -30,6 +30,7 @@ from trio_supervisor._events import events as ev
 from trio_supervisor._events.exits import TaskExit, leaves
 from trio_supervisor._logging.safe import say
 from trio_supervisor._runtime.child_slot import Slot
+from trio_supervisor._runtime.closing import end_waits
 from trio_supervisor._runtime.collector import ReportCollector
 from trio_supervisor._runtime.decisions import ask_decide
 from trio_supervisor._runtime.messages import (
@@ -86,6 +87,7 @@ class Shell:
         slots: The children, by name.
         watched: The children that tasks wait for, by path.
         readers: The subscriptions to this supervisor.
+        unanswered: The replies to commands that are in the mailbox, or in hand.
         fatal: What came out of children that is not an `Exception`, in order.
         error: What the supervisor ends with, if it failed.
         bug: What the supervisor itself failed with, which is not supposed to happen.
@@ -126,7 +128,7 @@ class Shell:
         self._block: BlockOfShell | None = None
         self._attempts: trio.Nursery | None = None
         self._changed: dict[Slot, None] = {}  # in this turn
-        self._unanswered: dict[Reply, None] = {}
+        self.unanswered: dict[Reply, None] = {}
         self._exit_recorded = False  # and what follows from it is not in the log yet
         self._shutdown_account = ShutdownAccount()
         self._supervisor: Supervisor | None = None
@@ -202,46 +204,16 @@ class Shell:
                 leaf.add_note(f"in the supervisor {self.path} itself, not in one of its children")
 
     def close(self, block: BlockOfShell) -> None:
-        """Mark the supervisor as ended and wake every task that waits for it.
-
-        Commands that are still in the channel are answered with `SupervisorClosed`. A step that
-        fails is made once more, and the others are made all the same: a bug of ours leaves no task
-        waiting. It is raised in the end, so that Trio ends what is left of the block.
-        """
+        """Mark the supervisor as ended, and wake every task that waits for it; see `end_waits`."""
         self.collector.is_closed = True
-        broken = self.bug is not None
-        steps: list[Callable[[], object]] = [
-            self._answer_commands,
-            partial(self.tree.log.close, trio.current_time()) if broken else _nothing,
-            *[slot.end_waiting for slot in self.watched.values()],
-            self.watched.clear,
-            self.readers.close,
-            self.children_listed.set,
-            self.first_start_over.set,
-            _nothing if self.link is None else partial(self.link.leave, self),
-            partial(block.on_failure, "the supervisor itself has failed") if broken else _nothing,
-            self.finished.set,
-            block.on_finish,
-        ]
-        failed: BaseException | None = None
-        for step in steps:
-            try:
-                step()
-            except BaseException as error:  # noqa: ASYNC103 - raised below
-                failed = error
-                with suppress(BaseException):
-                    step()
-        # A handle or a `Supervisor` that is kept must not keep the tasks and scopes of the past.
-        self._block = self._attempts = None
-        if failed is not None:
-            self._note_bug(failed)
-            raise failed
-
-    def _answer_commands(self) -> None:
-        while self._unanswered:
-            reply = next(iter(self._unanswered))
-            reply.refuse(SupervisorClosed(f"{self.path} has ended"))
-            del self._unanswered[reply]
+        try:
+            end_waits(self, block)
+        except BaseException as error:
+            self._note_bug(error)
+            raise
+        finally:
+            # A handle or `Supervisor` that is kept must not keep the tasks and scopes of the past.
+            self._block = self._attempts = None
 
     # ------------------------------------------------------------ what an attempt posts
 
@@ -365,7 +337,7 @@ class Shell:
             raise
         finally:
             reply.answered.set()
-            self._unanswered.pop(reply, None)
+            self.unanswered.pop(reply, None)
         if reply.no_waiter and reply.error is not None:
             say(_LOG, ERROR, "%s: start_child_soon() was refused: %s", self.path, reply.error)
 
@@ -525,7 +497,7 @@ class Shell:
             if self.observer is not None:
                 self.observer.command_given(self, command, reply)
             context = copy_context() if isinstance(command, o.AddChild) else None
-            self._unanswered[reply] = None
+            self.unanswered[reply] = None
             self.collector.post(CommandRequest(command, context, reply))
         return reply
 
@@ -564,10 +536,6 @@ class Shell:
         if self.observer is not None:
             self.observer.grace_forfeited(attempt, taken_back=taken_back)
         self.collector.post(o.GraceForfeited(attempt.name, attempt.number, taken_back))
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 _LOG = getLogger("trio_supervisor")

@@ -1,0 +1,59 @@
+"""Ends every wait for a supervisor that has ended, whether in order or because it broke down."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_supervisor._errors import SupervisorClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_supervisor._runtime.shell import BlockOfShell, Shell
+
+
+def end_waits(shell: Shell, block: BlockOfShell) -> None:
+    """Wake every task that waits for ``shell``: commands, handles, subscriptions, the block.
+
+    Each step can be repeated. A step that fails is made once more, and the others are made all the
+    same: a bug of ours leaves no task waiting.
+
+    Raises:
+        BaseException: What the last step that failed has raised, so that Trio cancels what is left
+            of the block.
+    """
+    steps: list[Callable[[], object]] = [
+        partial(_answer_commands, shell),
+        *[slot.end_waiting for slot in shell.watched.values()],
+        shell.watched.clear,
+        shell.readers.close,
+        shell.children_listed.set,
+        shell.first_start_over.set,
+    ]
+    if shell.link is not None:
+        steps.append(partial(shell.link.leave, shell))
+    if shell.bug is not None:
+        steps.append(partial(shell.tree.log.close, trio.current_time()))
+        steps.append(partial(block.on_failure, "the supervisor itself has failed"))
+    steps += shell.finished.set, block.on_finish
+    failed: BaseException | None = None
+    for step in steps:
+        try:
+            step()
+        except BaseException as error:  # noqa: ASYNC103 - raised below
+            failed = error
+            with suppress(BaseException):
+                step()
+    if failed is not None:
+        raise failed
+
+
+def _answer_commands(shell: Shell) -> None:
+    while shell.unanswered:
+        reply = next(iter(shell.unanswered))
+        reply.refuse(SupervisorClosed(f"{shell.path} has ended"))
+        del shell.unanswered[reply]
