@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -384,3 +385,23 @@ def test_it_listens_on_the_loopback_interface_unless_told_otherwise() -> None:
 def test_json_for_programs() -> None:
     [answer] = answers("/readyz", Accept="application/json")
     assert json.loads(answer.body) == {"ok": True, "lines": ["ready"]}
+
+
+def test_more_connections_than_it_keeps_do_not_keep_a_probe_out() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 4096:
+        pytest.skip(f"this machine allows a process only {hard} open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+
+    async def scenario() -> None:
+        async with open_both(TREE) as (server, _):
+            streams = [await connect(server) for _ in range(800)]
+            assert (await get(server, "/readyz")).status == 200
+            assert len(server._connections) <= server_module.MOST_CONNECTIONS
+            for stream in streams:
+                await trio.aclose_forcefully(stream)
+
+    try:
+        run_real(scenario)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

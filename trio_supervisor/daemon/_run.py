@@ -98,8 +98,8 @@ def run(
         drain: Seconds between SIGTERM and the stop, in which the tree works on while those who send
             it work learn that it is going to stop; ``/readyz`` says so. Default: 0.
         http: An address such as ``"127.0.0.1:8024"``, or a port on the loopback interface, at which
-            to serve probes and the dashboard; see `trio_supervisor.http.open_http`. Everybody who
-            can connect can look at the tree. Needs the extra ``daemon``. Default: not served.
+            to serve probes and the dashboard; see `trio_supervisor.http.open_http`. Every client
+            that can connect can look at the tree. Needs the extra ``daemon``. Default: not served.
 
     Raises:
         SystemExit: For every exit code but 0.

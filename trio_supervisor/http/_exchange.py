@@ -47,13 +47,13 @@ class Request(Record):
 @public
 @final
 class Response(Record):
-    """What is sent back.
+    """The answer to a request.
 
     Attributes:
         status: Such as 200.
         body: The bytes; or, for a stream, pieces that are sent as they come.
         content_type: The media type.
-        headers: Beside those of every response, or in place of one of them.
+        headers: Sent beside the headers of every response, or in place of one of them.
     """
 
     status: int

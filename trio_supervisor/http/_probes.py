@@ -1,4 +1,4 @@
-"""What probes ask: is the process alive, is the tree ready, was it ever.
+"""Answers to probes: is the process alive, is the tree ready, was it ever.
 
 Readiness is asked of the running tree and not of a copy: it must hold at the moment of the answer.
 """
@@ -84,7 +84,7 @@ class Probes:
         return True, ["ready"]
 
     def started(self) -> tuple[bool, list[str]]:
-        """Whether the first start of the tree was ever complete; never goes back."""
+        """Judge the first start: complete once means complete for ever."""
         supervisor = self.supervisor
         if supervisor is not None and supervisor._shell.machine.is_started:
             self._was_ready = True

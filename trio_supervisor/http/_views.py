@@ -123,7 +123,7 @@ def child_node(slot: Slot, index: int) -> Node:
 
 
 def children_page(supervisor: Supervisor, query: Any) -> Node:
-    """Return some children of one supervisor: a page of those whose name and state fit.
+    """Return some children of one supervisor: a page of the ones with a fitting name and state.
 
     Raises:
         ChildNotFound: There is no such supervisor.

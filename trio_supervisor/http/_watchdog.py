@@ -1,4 +1,4 @@
-"""Whether the event loop turns, and a thread that answers ``/livez`` while it does not.
+"""A thread that notices whether the event loop turns, and answers ``/livez`` while it does not.
 
 While the loop turns, Trio accepts connections. While it does not, nothing in Trio can answer, so
 this thread accepts from the same listening sockets: a probe learns within half a second that the
@@ -48,7 +48,7 @@ class LoopMonitor(Protocol):
 
 @final
 class LoopStamp:
-    """A `LoopMonitor` that needs a task (`keep`) and somebody who calls `tick` regularly."""
+    """A `LoopMonitor` made of a task, `keep`, and a thread that calls `tick` regularly."""
 
     def __init__(self) -> None:
         self._stamp = 0

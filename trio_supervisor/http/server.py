@@ -310,8 +310,8 @@ async def open_http(
 
     Args:
         supervisor: The tree, if it is open already; otherwise call `HttpServer.attach`.
-        address: Host and port, or a port on the loopback interface; port 0 takes any. Everybody who
-            can connect can look at the tree, error messages included.
+        address: Host and port, or a port on the loopback interface; port 0 takes any. Every client
+            that can connect can look at the tree, error messages included.
         name: Of the server's own supervisor, in the log.
         hosts: Names under which a browser may ask, beside ``localhost`` and IP addresses. Other
             names are refused: they are what a DNS rebinding attack looks like.
