@@ -10,6 +10,7 @@ from helpers.http_client import child, connect, get, open_both
 from helpers.support import run_real
 
 from trio_supervisor import BackoffPolicy, ChildContext, ChildSpec, SupervisorSpec, plain
+from trio_supervisor.children import accepting
 from trio_supervisor.http._stream import MOST_EVENTS
 from trio_supervisor.http._views import MOST_SHOWN, overview
 
@@ -214,5 +215,47 @@ def test_an_exception_that_cannot_be_formatted_costs_its_text_only() -> None:
             answer = await get(server, "/api/child?path=a")
             assert answer.status == 200
             assert "Broken" in answer.body
+
+    run_real(scenario)
+
+
+def test_connections_of_an_accepting_child_stand_below_it() -> None:
+    async def talk(child: ChildContext, stream: trio.SocketStream) -> None:
+        child.heartbeat()
+        await child.wait_stop_requested()
+
+    spec = ChildSpec("web", accepting(talk, port=0, host="127.0.0.1"), grace=1)
+
+    async def scenario() -> None:
+        async with open_both(SupervisorSpec("app", [spec])) as (server, app):
+            port = app.child("web").value.port
+            async with await trio.open_tcp_stream("127.0.0.1", port):
+                with trio.fail_after(5):
+                    while len(nodes := overview(app)) < 4:  # noqa: ASYNC110
+                        await trio.sleep(0.01)
+                pool, connection = list(nodes.values())[2:]
+                assert pool["parent"] == "app/web"
+                assert pool["sup"]["total"] == 1
+                assert connection["parent"] == pool["path"]
+                for path in (pool["path"], pool["path"].removeprefix("app/")):
+                    answer = await get(server, f"/api/children?path={path}")
+                    assert answer.status == 200, answer.body
+                    page = json.loads(answer.body)
+                    assert [c["path"] for c in page["children"]] == [connection["path"]]
+                facts = json.loads(
+                    (await get(server, f"/api/child?path={connection['path']}")).body
+                )
+                assert facts["state"] == "ready"
+                assert (await get(server, "/readyz")).status == 200
+
+    run_real(scenario)
+
+
+def test_why_is_said_in_sentences() -> None:
+    async def scenario() -> None:
+        async with open_both(SupervisorSpec("app", [child("a"), child("b")])) as (server, app):
+            await app.stop_child("b", reason="maintenance")
+            facts = json.loads((await get(server, "/api/child?path=app/b")).body)
+            assert "maintenance" in " ".join(facts["why"])
 
     run_real(scenario)

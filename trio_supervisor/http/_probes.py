@@ -12,6 +12,7 @@ import trio
 from trio_supervisor._events.events import ChildUnresponsive
 from trio_supervisor._events.snapshot import ChildState, SupervisorState
 from trio_supervisor._text import one_line
+from trio_supervisor.control._names import shells_in, slots_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,16 +95,6 @@ class Probes:
         return ready, lines
 
 
-def slots_below(shell: Shell) -> Iterator[Slot]:
-    """Every child below a supervisor, nested ones included."""
-    pending = [shell]
-    for above in pending:
-        for slot in above.slots.values():
-            if slot.nested is not None:
-                pending.append(slot.nested)
-            yield slot
-
-
 def _not_ready(top: Shell, optional: frozenset[str]) -> Iterator[str]:
     """One line for each supervisor that is not running and each declared child that is not ready.
 
@@ -122,8 +113,8 @@ def _not_ready(top: Shell, optional: frozenset[str]) -> Iterator[str]:
                 continue
             if life.reported not in _SERVES:
                 yield line_of(slot)
-            elif slot.nested is not None:
-                pending.append(slot.nested)
+            else:
+                pending.extend(shells_in(slot))
 
 
 def line_of(slot: Slot) -> str:

@@ -10,17 +10,21 @@ from __future__ import annotations
 import math
 import traceback
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import trio
 
 from trio_supervisor._attempts.stacks import stacks_of
 from trio_supervisor._errors import ChildNotFound, PastError
 from trio_supervisor._events.snapshot import ChildState
+from trio_supervisor._events.why import explain
 from trio_supervisor._text import text_of
+from trio_supervisor.control._names import shells_in
 
 if TYPE_CHECKING:
+    from trio_supervisor._events.events import Event
     from trio_supervisor._events.exits import ChildRunReport
+    from trio_supervisor._events.snapshot import SupervisorSnapshot
     from trio_supervisor._runtime.child_slot import Slot
     from trio_supervisor._runtime.shell import Shell
     from trio_supervisor._runtime.supervisor import Supervisor
@@ -45,9 +49,15 @@ def overview(supervisor: Supervisor) -> dict[str, Node]:
         shown = _shown(shell)
         nodes[shell.path]["sup"] = _supervisor(shell, len(shown))
         for index, slot in shown:
-            nodes[slot.life.path] = child_node(slot, index)
-            if slot.nested is not None:
-                pending.append(slot.nested)
+            path = slot.life.path
+            nodes[path] = child_node(slot, index)
+            for number, below in enumerate(shells_in(slot)):
+                pending.append(below)
+                if below.path != path:  # opened in the body of the child
+                    name = below.path.rpartition("/")[2]
+                    nodes[below.path] = {
+                        "path": below.path, "name": name, "parent": path, "i": number
+                    }  # fmt: skip
     return nodes
 
 
@@ -59,8 +69,8 @@ def _shown(shell: Shell) -> list[tuple[int, Slot]]:
     troubled = 0
     for index, slot in slots:
         life = slot.life
-        if not life.dynamic or slot.nested is not None:
-            if len(found) < MOST_SHOWN or slot.nested is not None:
+        if not life.dynamic or shells_in(slot):
+            if len(found) < MOST_SHOWN or not life.dynamic:
                 found.append((index, slot))
         elif life.reported not in _WELL and troubled < _MOST_TROUBLED:
             troubled += 1
@@ -177,10 +187,16 @@ def _shell_at(supervisor: Supervisor, path: str) -> Shell:
     shell = supervisor._shell
     if path in (shell.path, ""):
         return shell
-    nested = supervisor._find(path).nested
-    if nested is None:
+    above, _, name = path.rpartition("/")
+    try:
+        found = supervisor._find(path).nested
+    except ChildNotFound:
+        if not above:
+            raise
+        found = (supervisor._find(above).opened or {}).get(name)
+    if found is None:
         raise ChildNotFound(f"{path} is not a running supervisor")
-    return nested
+    return found
 
 
 def slot_at(supervisor: Supervisor, path: str) -> Slot:
@@ -192,8 +208,18 @@ def slot_at(supervisor: Supervisor, path: str) -> Slot:
     return supervisor._find(path)
 
 
-def child_facts(slot: Slot) -> tuple[Node, tuple[ChildRunReport, ...]]:
-    """Return what the loop has to look up of one child; `child_details` does the rest."""
+class Facts(NamedTuple):
+    """What the loop looks up of one child; `details` does the rest in a thread."""
+
+    node: Node
+    reports: tuple[ChildRunReport, ...]
+    base: SupervisorSnapshot
+    events: tuple[Event, ...]
+    state: SupervisorSnapshot | None
+
+
+def child_facts(supervisor: Supervisor, slot: Slot) -> Facts:
+    """Return the facts about one child."""
     now = trio.current_time()
     life, attempt = slot.life, slot.attempt
     node = child_node(slot, 0)
@@ -207,7 +233,11 @@ def child_facts(slot: Slot) -> tuple[Node, tuple[ChildRunReport, ...]]:
         node["started"] = attempt.started_at
         if attempt.beat_at is not None:
             node["heartbeat"] = now - attempt.beat_at
-    return node, slot.reports
+    journal = supervisor.journal
+    # The state knows for whom a child waits, and takes long to make of a large tree.
+    small = len(slot.shell.slots) <= _MOST_PAGE and supervisor.count_children().specs <= _MOST_PAGE
+    state = supervisor.state() if small else None
+    return Facts(node, slot.reports, journal.base, journal.events, state)
 
 
 def _policy(slot: Slot) -> list[tuple[str, str]]:
@@ -235,11 +265,16 @@ def _show(value: object) -> str:
     return str(value)
 
 
-def child_details(node: Node, reports: tuple[ChildRunReport, ...], why: str) -> Node:
-    """Complete `child_facts`; may take milliseconds, so it runs in a thread."""
+def details(facts: Facts) -> Node:
+    """Return all that is shown of one child; may take milliseconds, so it runs in a thread."""
+    node, reports = facts.node, facts.reports
     node["reports"] = [_report(report) for report in reversed(reports)]
     node["traceback"] = _traceback(reports[-1]) if reports else ""
-    node["why"] = why
+    try:
+        told = explain(node["path"], facts.base, facts.events, state=facts.state)
+    except ChildNotFound:  # added while the state was being made
+        told = ()
+    node["why"] = [each.text[:_MOST_TEXT] for each in told]
     return node
 
 
@@ -276,8 +311,3 @@ def _traceback(report: ChildRunReport) -> str:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def why(supervisor: Supervisor, slot: Slot) -> str:
-    """Say in sentences how the child came to be where it is; empty where nothing can say that."""
-    return ""

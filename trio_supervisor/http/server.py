@@ -237,11 +237,8 @@ class HttpServer:
             slot = _views.slot_at(supervisor, request.query.get("path", ""))
         except ChildNotFound as error:
             return text(404, str(error))
-        node, reports = _views.child_facts(slot)
-        why = _views.why(supervisor, slot)
-        node = await trio.to_thread.run_sync(
-            _views.child_details, node, reports, why, abandon_on_cancel=True
-        )
+        facts = _views.child_facts(supervisor, slot)
+        node = await trio.to_thread.run_sync(_views.details, facts, abandon_on_cancel=True)
         return Response(200, json_bytes(node), JSON)
 
 
