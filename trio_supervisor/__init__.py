@@ -125,6 +125,7 @@ if TYPE_CHECKING:
     from trio_supervisor._specs.supervisor import SupervisorSpec as SupervisorSpec
     from trio_supervisor._version import __version__ as __version__
     from trio_supervisor.children._accepting import accepting as accepting
+    from trio_supervisor.children._asgi import asgi as asgi
     from trio_supervisor.children._failures import ProcessFailed as ProcessFailed
     from trio_supervisor.children._failures import RemoteError as RemoteError
     from trio_supervisor.children._holding import holding as holding

@@ -11,6 +11,7 @@ wrapped code, and it knows whether that code can react to a stop request.
 | `holding` | async context managers | once entered, with its value | is exited |
 | `in_thread` | blocking functions | as the spec says | learns of it through `thread_child` |
 | `accepting` | servers whose connections are children | when it listens | finishes them |
+| `asgi` | web applications | when it listens | finishes its requests |
 | `every` | jobs to run at intervals | when the attempt starts | finishes its run |
 | `process` | external programs | as told by a port, a line, ... | gets a signal |
 | `in_process` | async functions that may block or crash | as the spec says | learns of it |
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trio_supervisor.children._accepting import Connections as Connections
     from trio_supervisor.children._accepting import accepting as accepting
+    from trio_supervisor.children._asgi import asgi as asgi
     from trio_supervisor.children._failures import ProcessFailed as ProcessFailed
     from trio_supervisor.children._failures import RemoteError as RemoteError
     from trio_supervisor.children._holding import holding as holding

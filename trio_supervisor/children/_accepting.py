@@ -6,10 +6,11 @@ import errno
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 import trio
 
+import trio_supervisor
 from trio_supervisor._attempts.context import ChildContext
 from trio_supervisor._errors import CommandRefused, SpecError, SupervisorClosed
 from trio_supervisor._lazy import public
@@ -21,9 +22,6 @@ from trio_supervisor._specs.policy import ReadinessPolicy
 from trio_supervisor._specs.supervisor import SupervisorSpec
 from trio_supervisor._text import one_line
 from trio_supervisor.children._check import check_target, is_number
-
-if TYPE_CHECKING:
-    from trio_supervisor import Supervisor
 
 WhenFull: TypeAlias = Literal["wait", "refuse"]
 Listeners: TypeAlias = "Sequence[trio.abc.Listener[Any]]"
@@ -65,7 +63,7 @@ class Connections:
             raise ValueError("the first listener has no port") from None
 
     @property
-    def supervisor(self) -> Supervisor:
+    def supervisor(self) -> trio_supervisor.Supervisor:
         """The supervisor whose children are the connections."""
         return self._run.pool
 
@@ -125,7 +123,7 @@ class _Accepting(Record):
 class _Run:
     """One attempt of an `accepting` child."""
 
-    pool: Supervisor
+    pool: trio_supervisor.Supervisor
 
     def __init__(
         self, what: _Accepting, child: ChildContext, listeners: tuple[trio.abc.Listener[Any], ...]
