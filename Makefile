@@ -42,7 +42,8 @@ CODE := trio_supervisor $(wildcard tests examples benchmarks .ci/*.py)
 # What the tests get to see beside the installed wheel.
 TEST_FILES := pyproject.toml .ci $(wildcard Makefile README.md CHANGELOG.md tests examples benchmarks docs)
 # What coverage reports, but does not ask to be whole; see `omit` in pyproject.toml.
-BESIDE := $(wildcard trio_supervisor/testing trio_supervisor/daemon trio_supervisor/http)
+BESIDE := $(wildcard trio_supervisor/testing trio_supervisor/daemon trio_supervisor/http \
+	trio_supervisor/children)
 # In tests and programs a body need not contain a checkpoint on every path (91x), a fixture may hold
 # a nursery across its yield (900), and a nursery with a single task may be the very point (112).
 # The testing kit catches, keeps and plants what others must let through (10x), on purpose.
@@ -162,7 +163,7 @@ cover: wheel
 	$(PY) -m coverage report --data-file=$(COVERAGE)/data
 	@if [ -n "$(BESIDE)" ]; then echo "Beside the core:"; $(PY) -m coverage report \
 		--data-file=$(COVERAGE)/data --fail-under=0 --omit=none \
-		--include='trio_supervisor/testing/*,trio_supervisor/daemon/*,trio_supervisor/http/*' || true; fi
+		--include='trio_supervisor/testing/*,trio_supervisor/daemon/*,trio_supervisor/http/*,trio_supervisor/children/*' || true; fi
 
 .PHONY: lowest
 lowest: wheel
