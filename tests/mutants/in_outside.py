@@ -128,7 +128,7 @@ MUTANTS: Final = (
         "subscribers are not woken at the end",
         _SUBSCRIPTION,
         "Subscription.end",
-        "self._lot.unpark_all()",
+        "self._wake()",
         "pass",
     ),
     Mutant(

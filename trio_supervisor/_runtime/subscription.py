@@ -21,6 +21,7 @@ from trio_supervisor._events.journal import EventRecorder, check_room
 from trio_supervisor._events.snapshot import SupervisorSnapshot, SupervisorState
 from trio_supervisor._lazy import public
 
+_MOST_AT_ONCE: Final = 32
 _NOT_ENTERED: Final = "a subscription begins with `async with supervisor.subscribe() as events:`"
 
 
@@ -76,12 +77,12 @@ class Subscription:
     """
 
     __slots__ = (
+        "_at_once",
         "_broken_off",
         "_buffer",
         "_ended",
         "_journal",
         "_left",
-        "_lot",
         "_max_buffer",
         "_missed",
         "_next",
@@ -90,6 +91,7 @@ class Subscription:
         "_readers",
         "_reading",
         "_run",
+        "_sleeper",
         "_snapshot",
         "_state",
         "lost",
@@ -107,11 +109,13 @@ class Subscription:
         state: Callable[[], SupervisorSnapshot],
         *,
         path: str,
+        is_root: bool = False,
         max_buffer: int = 1024,
         readers: Readers | None = None,
     ) -> Self:
         self = cls.__new__(cls)
-        self._prepare(journal, state, path, max_buffer, Readers() if readers is None else readers)
+        readers = Readers() if readers is None else readers
+        self._prepare(journal, state, path, max_buffer, readers, is_root=is_root)
         return self
 
     def _prepare(
@@ -121,6 +125,8 @@ class Subscription:
         path: str,
         max_buffer: int,
         readers: Readers,
+        *,
+        is_root: bool,
     ) -> None:
         self._readers = readers
         self.lost = 0
@@ -131,10 +137,12 @@ class Subscription:
         self._missed = 0  # since the last EventGap
         self._next: Event | None = None  # what follows that gap, where it cannot be lost any more
         self._snapshot: SupervisorSnapshot | None = None
-        self._lot = trio.lowlevel.ParkingLot()
+        self._sleeper: trio.lowlevel.Task | None = None
+        self._at_once = 0  # events that may be read before other tasks have a turn
         self._ended = self._left = self._reading = self._broken_off = False
         self._path = path
-        self._prefix = f"{path}/"
+        # Everything that is recorded lies below the root of the tree.
+        self._prefix = "" if is_root else f"{path}/"
         self._run = 0
 
     def __repr__(self) -> str:
@@ -194,7 +202,8 @@ class Subscription:
     async def __anext__(self) -> Event | EventGap:
         """The next event, or the gap that stands in its place.
 
-        Cancelled, it has taken nothing.
+        Notices a cancellation at each event, and has then taken none. A reader with events in its
+        buffer lets other tasks run at every 32nd of them, and whenever the buffer is empty.
 
         Raises:
             RuntimeError: The subscription has not been entered.
@@ -202,19 +211,45 @@ class Subscription:
             trio.ClosedResourceError: The subscription has been left.
             SupervisorClosed: The supervisor broke down; leaving its block raises why.
         """
+        # A reader that catches up looks for a cancellation at each event, and lets other tasks
+        # run at every 32nd: a turn of the loop for each costs more than the event did.
+        if self._at_once and self._buffer and not self._missed and self._next is None:
+            self._at_once -= 1
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return self._buffer.popleft()
+        return await self._next_slowly()
+
+    async def _next_slowly(self) -> Event | EventGap:
         if self._snapshot is None:
             raise RuntimeError(_NOT_ENTERED)
         if self._reading:
             raise trio.BusyResourceError("another task reads this subscription: open one for each")
         self._reading = True
+        self._at_once = 0
         try:
             if self._buffer or self._missed or self._next is not None or self._ended:
                 await trio.lowlevel.checkpoint()
             else:
-                await self._lot.park()
+                await self._sleep()
         finally:
             self._reading = False
+        self._at_once = _MOST_AT_ONCE
         return self._take()
+
+    async def _sleep(self) -> None:
+        """Wait for the next event, or the end."""
+        self._sleeper = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._sleeper = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _wake(self) -> None:
+        sleeper, self._sleeper = self._sleeper, None
+        if sleeper is not None:
+            trio.lowlevel.reschedule(sleeper)
 
     def _take(self) -> Event | EventGap:
         if self._left:
@@ -236,17 +271,18 @@ class Subscription:
 
     def _offer(self, event: Event) -> None:
         """Take in an event, if it is one of ours. Never waits, never raises."""
-        if self._ended or not f"{event.path}/".startswith(self._prefix):
+        if self._ended or (self._prefix and not f"{event.path}/".startswith(self._prefix)):
             return
-        if len(self._buffer) == self._max_buffer:
-            self._buffer.popleft()
+        buffer = self._buffer
+        if len(buffer) == self._max_buffer:
+            buffer.popleft()
             self._missed += 1
             self.lost += 1
-        self._buffer.append(event)
+        buffer.append(event)
+        if self._sleeper is not None:
+            self._wake()
         if type(event) is SupervisorFinished and event.run == self._run:
             self._end()
-        else:
-            self._lot.unpark()
 
     def _end(self) -> None:
         """Nothing more will come; what is in the buffer can still be read.
@@ -256,7 +292,7 @@ class Subscription:
         self._ended = True
         self._readers.remove(self)
         self._journal.detach(self._offer)
-        self._lot.unpark_all()
+        self._wake()
 
     def _break_off(self) -> None:
         """The supervisor has ended without an event that says so."""

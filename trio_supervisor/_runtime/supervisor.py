@@ -179,9 +179,14 @@ class Supervisor:
         Raises:
             SpecError: ``max_buffer`` is not a whole number of at least 1.
         """
-        journal = self._shell.tree.journal
+        shell = self._shell
         return Subscription._create(
-            journal, self.state, path=self.path, max_buffer=max_buffer, readers=self._shell.readers
+            shell.tree.journal,
+            self.state,
+            path=shell.path,
+            is_root=shell.parent is None,
+            max_buffer=max_buffer,
+            readers=shell.readers,
         )
 
     @enable_ki_protection
