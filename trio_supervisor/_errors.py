@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import trio_supervisor
 from trio_supervisor._lazy import public
 from trio_supervisor._text import short_repr, text_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 # All arguments after the message have defaults, and nothing is stored outside the instance's
 # dictionary: that is what makes an exception survive pickling and copying.
@@ -173,7 +169,7 @@ class ChildEscalated(_TreeError):
 
     Attributes:
         path: The child.
-        reason: What ``decide`` gave as the reason.
+        reason: What `Escalate` was given as the reason; may be empty.
         reports: The attempts concerned, oldest first; ``exceptions`` are those in them.
     """
 
@@ -230,31 +226,38 @@ class PastError(Exception):
 
 
 def leaf_first(error: BaseException) -> str:
-    """The text of ``error``; of a failure that came up through supervisors, the innermost first.
+    """Return the text of ``error``; of a failure that came up through supervisors, innermost first.
 
     For example ``app/pool/db/link gave up: 10 restarts in 60s; last: crashed: OSError: no route;
     then app/pool/db gave up, app/pool escalated: no database``.
     """
-    if not isinstance(error, _TreeError):
+    if not issubclass(type(error), _TreeError):
         return text_of(error)
-    *above, innermost = _floors(error)
-    if not above:
+    try:
+        *above, innermost = _levels(error)
+        if not above:
+            return text_of(error)
+        return f"{text_of(innermost)}; then {', '.join(map(_step_up, reversed(above)))}"
+    except BaseException:  # an error that was made by somebody else may hold anything
         return text_of(error)
-    return f"{text_of(innermost)}; then {', '.join(map(_step_up, reversed(above)))}"
 
 
-def _floors(error: _TreeError) -> Iterator[_TreeError]:
-    """``error``, the one that its child ended with, and so on down."""
+def _levels(error: BaseException) -> list[_TreeError]:
+    """``error``, the error that its child ended with, and so on down."""
     below: BaseException | None = error
-    while isinstance(below, _TreeError):
-        yield below
+    found: list[_TreeError] = []
+    while isinstance(below, _TreeError) and len(found) < _MOST_LEVELS:
+        found.append(below)
         below = below.reports[-1].exit.error if below.reports else None
+    return found
+
+
+_MOST_LEVELS = 1_000
 
 
 def _step_up(error: _TreeError) -> str:
     if isinstance(error, RestartLimitExceeded):
         return f"{error.path} gave up"
     if isinstance(error, ChildEscalated):
-        own = not error.reason.startswith(error.path)  # else it tells how its child ended, again
-        return f"{error.path} escalated" + (f": {error.reason}" if own and error.reason else "")
+        return f"{error.path} escalated" + (f": {error.reason}" if error.reason else "")
     return f"{error.path} failed to start"

@@ -3,9 +3,6 @@
 Importing every module of this package takes more than half as long as importing Trio. A command
 line that only prints its help, and a module that only declares specs, need few of them.
 
-Lazy exports:
-
-
 The package's ``__init__`` lists its public names once, as plain imports under ``TYPE_CHECKING``, so
 that type checkers and editors see them. `exports` reads the same list at run time: it executes the
 compiled ``__init__`` once more with an ``__import__`` that only takes notes. Reading the compiled

@@ -1,4 +1,10 @@
-"""Text from values that may misbehave, in the forms that messages, log lines and paths need."""
+"""Text from values that may misbehave, in the forms that messages, log lines and paths need.
+
+A user's ``__str__`` or ``__repr__`` may raise anything, return a subclass of `str`, or return
+megabytes. These functions never raise because of that, and what they return is a plain `str` of
+bounded length. `BaseException` is caught too: these calls happen where an exception would end a
+whole tree, with the interpreter's own interrupts held back.
+"""
 
 from __future__ import annotations
 
@@ -8,68 +14,105 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LONGEST_VALUE = 80
+_LONGEST_LINE = 500
+_LONGEST_REASON = 1_000
+_LONGEST_TEXT = 100_000
 
 
-def short_repr(value: object, longest: int = _LONGEST_VALUE) -> str:
-    """``repr(value)`` on one line of at most ``longest`` characters, whatever `repr` does."""
-    try:
-        text = repr(value)
-    except Exception:
-        text = f"<{type(value).__name__} object>"
-    text = " ".join(text.split())
+def plain_str(text: str) -> str:
+    """Return ``text`` as an instance of `str` itself, whatever a subclass overrides."""
+    return text if type(text) is str else str.__str__(text)
+
+
+def cut(text: str, longest: int) -> str:
+    """Return ``text`` with at most ``longest`` characters; dots show that something is missing."""
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
-def as_reason(value: object) -> str:
-    """What somebody gives as a reason, as the text that it should have been.
-
-    An exception is a natural thing to give; and whoever gives a reason is about to do something
-    more important than to learn that it has the wrong type.
-    """
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    return (
-        f"{type(value).__name__}: {text_of(value)}"
-        if isinstance(value, BaseException)
-        else text_of(value)
-    )
-
-
 def text_of(value: object) -> str:
-    """``str(value)``, whatever that does."""
+    """Return ``str(value)``, or a remark if that raises."""
     try:
-        return str(value)
-    except Exception:  # a broken __str__ must not hide what happened
+        return cut(plain_str(str(value)), _LONGEST_TEXT)
+    except BaseException:  # a broken __str__ must not hide what happened
         return "<its str() raised>"
 
 
-def one_line(text: str) -> str:
-    """``text`` without what would break a line or drive a terminal."""
-    line = " ".join(text.split())
-    return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
+def type_name(value: object) -> str:
+    """Return the name of the type of ``value``, whatever its metaclass makes of ``__name__``."""
+    return plain_str(type.__dict__["__name__"].__get__(type(value)))
+
+
+def type_path(value: object) -> str:
+    """Return module and name of the type of ``value``; of a builtin type, the name alone."""
+    kind = type(value)
+    try:
+        name = plain_str(kind.__qualname__)
+        return name if kind.__module__ == "builtins" else f"{kind.__module__}.{name}"
+    except BaseException:  # a metaclass may say anything
+        return type_name(value)
+
+
+def short_repr(value: object, longest: int = _LONGEST_VALUE) -> str:
+    """Return ``repr(value)`` on one line of at most ``longest`` characters."""
+    if type(value) in (str, bytes) and len(value) > 4 * longest:  # type: ignore[arg-type]
+        value = value[: 4 * longest]  # type: ignore[index]
+    try:
+        if issubclass(type(value), BaseExceptionGroup):  # its repr is that of all in it
+            text = f"{type_name(value)}({text_of(value)!r})"
+        else:
+            text = plain_str(repr(value))
+    except BaseException:
+        text = f"<{type_name(value)} object>"
+    return one_line(text, longest)
+
+
+def error_line(error: BaseException) -> str:
+    """Return type and text of ``error`` on one line, such as ``OSError: no route to host``."""
+    name, text = type_name(error), one_line(text_of(error))
+    return f"{name}: {text}" if text else name
+
+
+def as_reason(value: object) -> str:
+    """Return what was given as a reason as text.
+
+    An exception is a natural thing to give. A caller who gives a reason is about to do something
+    more important than to learn that the reason has the wrong type.
+    """
+    if issubclass(type(value), str):
+        return cut(plain_str(value), _LONGEST_REASON)  # type: ignore[arg-type]
+    if value is None:
+        return ""
+    if issubclass(type(value), BaseException):
+        return cut(f"{type_name(value)}: {text_of(value)}", _LONGEST_REASON)
+    return cut(text_of(value), _LONGEST_REASON)
+
+
+def one_line(text: str, longest: int = _LONGEST_LINE) -> str:
+    """Return ``text`` without what would break a line or drive a terminal, cut to ``longest``."""
+    line = " ".join(text[: 4 * longest].split())
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else "?" for c in line)
+    return cut(line, longest)
 
 
 def quoted(text: object) -> str:
-    """``text`` in quotes, on one line; types alone do not keep people from giving another thing."""
-    if not isinstance(text, str):
-        text = short_repr(text)
+    """Return ``text`` in quotes, on one line; of another object than a `str`, its `repr`."""
+    text = plain_str(text) if issubclass(type(text), str) else short_repr(text)  # type: ignore[arg-type]
     return '"' + one_line(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def some(names: Sequence[str], most: int, between: str) -> str:
-    """The first of ``names``, and how many more there are."""
+    """Return the first ``most`` of ``names``, and how many more there are."""
     shown = between.join(names[:most])
     more = len(names) - most
     return f"{shown}{between}and {more} more" if more > 0 else shown
 
 
 def last_name(path: str) -> str:
-    """The last part of ``path``."""
+    """Return the last part of ``path``."""
     return path.rpartition("/")[2]
 
 
 def parent_of(path: str) -> str:
-    """The path of the supervisor that ``path`` is a child of."""
+    """Return the path of the supervisor that has ``path`` as a child."""
     return path.rpartition("/")[0]

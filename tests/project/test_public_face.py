@@ -94,7 +94,12 @@ def test_every_definition_names_the_package_that_offers_it() -> None:
 
 def test_type_hints_of_everything_public_resolve() -> None:
     count, wrong = 0, []
-    things = dict(definitions())
+    # Signatures in `observe` mention types of optional packages, imported when they are used.
+    things = {
+        name: thing
+        for name, thing in definitions()
+        if thing.__module__ != "trio_supervisor.observe"
+    }
     things |= {
         name: thing
         for name, thing in vars(options).items()

@@ -1398,7 +1398,7 @@ async def test_invariant_14_what_is_seen_is_the_same_if_nothing_was_changed() ->
 def test_invariant_14_no_option_is_left_out() -> None:
     made = ChildSpec("a", forever)
     options = {name for name in dir(made) if not name.startswith("_")}
-    options -= {"replace", "is_explicit", "supervisor", "given"}
+    options -= {"replace", "is_explicit", "supervisor", "_given"}
     assert options == set(CHILD_FIELDS)
     made_too = SupervisorSpec("app")
     options = {name for name in dir(made_too) if not name.startswith("_")}

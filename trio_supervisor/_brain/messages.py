@@ -181,12 +181,16 @@ class OutcomeKind(StrEnum):
 
 
 class Outcome(Note):
-    """Why the supervisor ends, and whose attempt was the reason, if it was one."""
+    """Why the supervisor ends, and whose attempt was the reason, if it was one.
+
+    ``given_reason`` is the reason that `Escalate` was given; ``reason`` falls back to the exit.
+    """
 
     kind: OutcomeKind
     reason: str
     child: str | None = None
     attempt: int = 0
+    given_reason: str = ""
 
     @property
     def is_failure(self) -> bool:

@@ -51,7 +51,8 @@ def apply_policy(
         _emit_decision(machine, child, "escalate", source, signal)
         reason = decision.reason or f"{child.path} {signal.detail}"
         machine.begin_shutdown(
-            o.Outcome(o.OutcomeKind.ESCALATED, reason, child.name, child.attempt), now
+            o.Outcome(o.OutcomeKind.ESCALATED, reason, child.name, child.attempt, decision.reason),
+            now,
         )
     elif isinstance(decision, ShutdownTree):
         _emit_decision(machine, child, "shutdown", source, signal)

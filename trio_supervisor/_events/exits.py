@@ -25,7 +25,7 @@ from trio_supervisor._events.plain import (
 )
 from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
-from trio_supervisor._text import short_repr, text_of
+from trio_supervisor._text import error_line, one_line, short_repr, text_of, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,8 @@ ExitKind = Literal[
 TimedOutPhase = Literal["start", "run"]
 
 _LONGEST_LINE = 200
+_LONGEST_CATEGORY = 40
+_MOST_CAUSES = 5
 
 
 @public
@@ -62,26 +64,32 @@ class TaskExit(Record):
         return None
 
     def has(self, wanted: type[Exception] | tuple[type[Exception], ...]) -> bool:
-        """Whether the error, or any exception inside a group of any depth, is a ``wanted`` one."""
+        """Return whether the error, or one inside a group at any depth, is a ``wanted`` one."""
         pending: list[BaseException] = [] if self.error is None else [self.error]
+        opened: set[int] = set()
         while pending:
             found = pending.pop()
-            if isinstance(found, wanted):
+            cls = type(found)
+            if issubclass(cls, wanted):
                 return True
-            if isinstance(found, BaseExceptionGroup):
-                pending.extend(found.exceptions)
+            if issubclass(cls, BaseExceptionGroup) and id(found) not in opened:
+                opened.add(id(found))
+                pending.extend(_EXCEPTIONS.__get__(found))
         return False
 
-    def describe(self) -> str:
-        """This exit in one line of at most 200 characters.
+    @property
+    def detail(self) -> str:
+        """What is known beside the kind, on one line, such as ``ValueError: boom``; may be empty.
 
-        Never raises, whatever the `str` of the error does.
+        At most 200 characters together with the kind. Never raises, whatever the error's ``str``
+        does. The text stays the same when the exception itself is no longer kept.
         """
-        line = self.kind.replace("_", " ")
-        detail = " ".join(self._detail().split())
-        if detail:
-            line = f"{line}: {detail}"
-        return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 3]}..."
+        return one_line(self._detail(), _LONGEST_LINE - len(self.kind) - 2)
+
+    def describe(self) -> str:
+        """Return this exit as one line of at most 200 characters: its kind, then its `detail`."""
+        line, detail = self.kind.replace("_", " "), self.detail
+        return f"{line}: {detail}" if detail else line
 
     def _detail(self) -> str:
         return ""
@@ -129,7 +137,7 @@ class Failed(TaskExit):
         return self.failure
 
     def _detail(self) -> str:
-        return f"{text_of(self.failure)} ({category_of(self.failure)})"
+        return f"{text_of(self.failure)} ({category_of(self.failure)}){_causes_of(self.failure)}"
 
 
 @public
@@ -144,8 +152,9 @@ class Crashed(TaskExit):
     """The exception itself, with its traceback, cause and notes."""
 
     def _detail(self) -> str:
-        text = leaf_first(self.error)
-        name = type(self.error).__name__
+        if type(self.error) is PastError:
+            return text_of(self.error)
+        name, text = type_name(self.error), leaf_first(self.error)
         return f"{name}: {text}" if text else name
 
 
@@ -301,22 +310,81 @@ def exit_from_dict(data: object) -> TaskExit:
 
 
 def category_of(failure: TaskFailure) -> str:
-    """Its label, whatever a subclass has made of it."""
+    """Return the category of ``failure``, whatever a subclass has made of it."""
     try:
-        return text_of(failure.category)
-    except Exception:  # a broken property must not hide how the attempt ended
+        return one_line(text_of(failure.category), _LONGEST_CATEGORY)
+    except BaseException:  # a broken property must not hide how the attempt ended
         return "error"
 
 
+def cause_of(error: BaseException) -> BaseException | None:
+    """Return the exception that ``error`` followed from, as a traceback would show it."""
+    cause: BaseException | None = _CAUSE.__get__(error)
+    if cause is None and not _SUPPRESSED.__get__(error):
+        cause = _CONTEXT.__get__(error)
+    return cause
+
+
+# Past what a subclass may have put in their place.
+_CAUSE: Any = BaseException.__dict__["__cause__"]
+_CONTEXT: Any = BaseException.__dict__["__context__"]
+_SUPPRESSED: Any = BaseException.__dict__["__suppress_context__"]
+
+
+def _causes_of(failure: BaseException) -> str:
+    """The chain of causes, as it continues a line: `` from OSError: refused``."""
+    text, cause = "", cause_of(failure)
+    for _ in range(_MOST_CAUSES):
+        if cause is None:
+            return text
+        past = type(cause) is PastError
+        text += f" from {one_line(text_of(cause)) if past else error_line(cause)}"
+        cause = cause_of(cause)
+    return text if cause is None else f"{text} from ..."
+
+
+def brief_of(how: TaskExit) -> TaskExit:
+    """Return the same exit without the objects of the attempt that ended with it.
+
+    Live exceptions keep every local variable of the attempt. `TaskExit.detail` stays the same.
+    """
+    if isinstance(how, Crashed):
+        return Crashed(PastError(how.detail))
+    if isinstance(how, Failed):
+        past = TaskFailure(text_of(how.failure), category=category_of(how.failure))
+        newer: BaseException = past
+        cause = cause_of(how.failure)
+        for _ in range(_MOST_CAUSES + 1):
+            if cause is None:
+                break
+            line = text_of(cause) if type(cause) is PastError else error_line(cause)
+            newer.__cause__ = older = PastError(one_line(line))
+            newer, cause = older, cause_of(cause)
+        return Failed(past)
+    if isinstance(how, Succeeded):
+        return Succeeded(None)
+    return how
+
+
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions in ``error``. Only plain groups are opened: a subclass means something."""
+    """Yield the exceptions in ``error``. Only plain groups are opened: a subclass means something.
+
+    A group that is contained several times is opened once.
+    """
     pending = [error]
+    opened: set[int] = set()
     while pending:
         found = pending.pop()
         if type(found) is ExceptionGroup or type(found) is BaseExceptionGroup:
-            pending.extend(reversed(found.exceptions))
+            if id(found) not in opened:
+                opened.add(id(found))
+                pending.extend(reversed(found.exceptions))
         else:
             yield found
+
+
+# Past what a subclass may have put in its place.
+_EXCEPTIONS: Any = BaseExceptionGroup.__dict__["exceptions"]
 
 
 def classify(
@@ -360,35 +428,46 @@ def classify(
 
 
 def _judge_error(error: BaseException) -> TaskExit | BaseException:
-    if isinstance(error, Exception) and not isinstance(error, ExceptionGroup):  # nearly always
-        return Failed(error) if isinstance(error, TaskFailure) else Crashed(error)
+    # The type is asked, not the object, which may say anything of its ``__class__``.
+    cls = type(error)
+    if issubclass(cls, Exception) and not issubclass(cls, ExceptionGroup):  # nearly always
+        return Failed(error) if issubclass(cls, TaskFailure) else Crashed(error)  # type: ignore[arg-type]
     found = list(leaves(error))
-    fatal = [leaf for leaf in found if not isinstance(leaf, Exception)]
+    fatal = [leaf for leaf in found if not issubclass(type(leaf), Exception)]
     if fatal:
-        return _with_the_rest(fatal[0], error) if len(fatal) == 1 else error
+        return _with_the_rest(fatal[0], found, error) if len(fatal) == 1 else error
     judged = found[0] if len(found) == 1 else error
-    if isinstance(judged, TaskFailure):
-        return Failed(judged)
+    if issubclass(type(judged), TaskFailure):
+        return Failed(cast("TaskFailure", judged))
     # No leaf is fatal, so Python has made an `ExceptionGroup` of it, which is an `Exception`.
     return Crashed(cast("Exception", judged))
 
 
-def _with_the_rest(fatal: BaseException, error: BaseException) -> BaseException:
-    """The one fatal thing in ``error``, bare: a program ends as it says. The rest goes with it."""
-    if error is fatal:
+def _with_the_rest(
+    fatal: BaseException, found: list[BaseException], error: BaseException
+) -> BaseException:
+    """The one fatal exception among ``found``, bare; what was raised beside it goes along.
+
+    A program ends as the fatal exception says. `BaseExceptionGroup.split` is not used: it calls a
+    subclass's ``derive``, and recurses.
+    """
+    others = [cast("Exception", leaf) for leaf in found if leaf is not fatal]
+    if not others:
         return fatal
-    assert isinstance(error, BaseExceptionGroup)
-    rest = [leaf for leaf in leaves(error) if leaf is not fatal]
-    if not rest:
+    # An exception may be frozen, so nothing is set in its own way.
+    if _CAUSE.__get__(fatal) is None:
+        message = text_of(_MESSAGE.__get__(error)) if type(error) in _GROUPS else "beside it"
+        _CAUSE.__set__(fatal, ExceptionGroup(message, others))
         return fatal
-    if fatal.__cause__ is None:
-        # Past a `__setattr__` that refuses, as that of a frozen exception.
-        _set_cause(fatal, BaseExceptionGroup("errors beside it", rest))
-    else:
-        with suppress(Exception):  # an exception may take no notes
-            for leaf in rest:
-                fatal.add_note(f"beside it: {type(leaf).__name__}: {text_of(leaf)}")
+    for leaf in others:
+        try:
+            fatal.add_note(f"beside it: {error_line(leaf)}")
+        except Exception:
+            notes = [f"beside it: {error_line(leaf)}" for leaf in others]
+            object.__setattr__(fatal, "__notes__", notes)
+            break
     return fatal
 
 
-_set_cause = BaseException.__dict__["__cause__"].__set__
+_GROUPS = (ExceptionGroup, BaseExceptionGroup)
+_MESSAGE: Any = BaseExceptionGroup.__dict__["message"]

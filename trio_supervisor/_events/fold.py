@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 import attrs
 
+from trio_supervisor._errors import SpecError
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.snapshot import (
     BLANK,
@@ -296,16 +297,29 @@ def _why(raw: RawEvent) -> str:
 
 @public
 def fold(snapshot: SupervisorSnapshot, event: ev.Event) -> SupervisorSnapshot:
-    """The tree after ``event``, if ``snapshot`` shows it right before. Changes neither of them.
+    """Return the tree after ``event``, given the ``snapshot`` from right before.
 
-    Folding `Journal.events` into `Journal.base` gives what `Supervisor.state` gives, and so does
-    folding a subscription's events into its snapshot, as long as there was no `EventGap`.
+    Use it to follow a tree without asking it again and again. Folding `Journal.events` into
+    `Journal.base` gives what `Supervisor.state` gives; so does folding a subscription's events into
+    its snapshot, as long as there was no `EventGap`. Neither argument is changed.
 
     Args:
-        snapshot: Of the whole tree or of a nested supervisor. What the enclosing supervisor says
-            of that one (`ChildReady`, say, of ``"app/sessions"``) is not in its own snapshot.
-        event: Any event. One that concerns nobody in ``snapshot`` changes nothing.
+        snapshot: Of the whole tree or of a nested supervisor. Events in which the enclosing
+            supervisor speaks of a nested one, such as `ChildReady` of ``"app/sessions"``, do not
+            belong to the nested supervisor's own snapshot.
+        event: Any event. One of a child or supervisor that ``snapshot`` does not contain changes
+            nothing.
+
+    Raises:
+        SpecError: An argument is something else. (After an `EventGap`, subscribe anew.)
+
+    Example:
+        ``functools.reduce(fold, journal.events, journal.base) == supervisor.state()``
     """
+    if not isinstance(snapshot, SupervisorSnapshot):
+        raise SpecError("snapshot", snapshot, "a SupervisorSnapshot", owner="fold")
+    if not isinstance(event, ev.Event):
+        raise SpecError("event", event, "an Event", owner="fold")
     after = _after(snapshot, raw_of(event))
     if after is snapshot:
         return snapshot

@@ -15,13 +15,13 @@ have added them.
 from __future__ import annotations
 
 import math
-import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from trio_supervisor._errors import PastError, SpecError
+from trio_supervisor._events.tracebacks import traceback_text
 from trio_supervisor._record import Record
-from trio_supervisor._text import text_of
+from trio_supervisor._text import text_of, type_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,8 +30,6 @@ R = TypeVar("R", bound=Record)
 
 SCHEMA: Final = 1
 """The version of the JSON forms of events, snapshots and reports."""
-
-_LONGEST_TRACEBACK = 32_768
 
 
 def check_schema(data: object, owner: str) -> Mapping[str, Any]:
@@ -67,18 +65,8 @@ def wall_of(at: object) -> float | None:
 
 
 def error_to_plain(error: BaseException) -> dict[str, str]:
-    """An exception as type, message and traceback, whatever its ``__str__`` does."""
-    try:
-        lines = "".join(traceback.format_exception(error))
-    except Exception:  # a broken __str__, __notes__ or __cause__ must not hide the exit
-        lines = ""
-    kind = type(error)
-    name = (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
-    return {"type": name, "message": text_of(error), "traceback": lines[-_LONGEST_TRACEBACK:]}
+    """Return an exception as type, message and traceback, whatever its ``__str__`` does."""
+    return {"type": type_path(error), "message": text_of(error), "traceback": traceback_text(error)}
 
 
 def number(value: float) -> float | None:

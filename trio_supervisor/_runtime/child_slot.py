@@ -6,20 +6,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trio.lowlevel import enable_ki_protection
 
-from trio_supervisor._errors import PastError, TaskFailure
+from trio_supervisor._errors import PastError
 from trio_supervisor._events.exits import (
     ChildRunReport,
     Crashed,
-    Failed,
-    Succeeded,
     TaskExit,
-    category_of,
+    brief_of,
 )
 from trio_supervisor._events.snapshot import ChildState
 from trio_supervisor._runtime.handle import ChildHandle
 from trio_supervisor._runtime.observable import Observable
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
-from trio_supervisor._text import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -263,11 +260,7 @@ def _without_objects(how: TaskExit, detail: str) -> TaskExit | str:
     """
     if isinstance(how, Crashed):
         return detail
-    if isinstance(how, Failed):
-        return Failed(TaskFailure(text_of(how.error), category=category_of(how.error)))
-    if isinstance(how, Succeeded):
-        return Succeeded(None)
-    return how
+    return brief_of(how)
 
 
 def _summarised(how: TaskExit | str) -> TaskExit:

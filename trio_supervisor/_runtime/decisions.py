@@ -32,7 +32,7 @@ def ask_decide(attempt: Attempt, how: TaskExit, signal: Exited) -> BaseException
     try:
         signal.decision = _call(decide, attempt.report(how))
     except Exception as error:
-        signal.decide_error = Crashed(error).describe().removeprefix("crashed: ")
+        signal.decide_error = Crashed(error).detail
     except BaseException as error:  # noqa: ASYNC103 - returned, and raised by the block
         return error
     return None

@@ -45,7 +45,7 @@ from trio_supervisor._runtime.shutdown_account import ShutdownAccount
 from trio_supervisor._runtime.subscription import Readers
 from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._runtime.views import error_of, snapshot_of, value_of, wait_value_of
-from trio_supervisor._text import as_reason, text_of
+from trio_supervisor._text import as_reason, error_line, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -301,7 +301,7 @@ class Shell:
     def _note_fatal(self, signal: o.Exited, error: BaseException) -> None:
         self.fatal.append(error)
         signal.exit = None
-        signal.detail = f"fatal: {type(error).__name__} {text_of(error)}".rstrip()
+        signal.detail = one_line(f"fatal: {error_line(error)}", 200)
 
     def _take_heartbeat_notice(self, notice: HeartbeatNotice, now: float) -> None:
         attempt = notice.attempt

@@ -95,19 +95,13 @@ def error_of(shell: Shell, outcome: o.Outcome) -> SupervisorError:
     elif outcome.kind is o.OutcomeKind.START_FAILED:
         error = ChildStartError(outcome.reason, path=path, reports=reports)
     else:
-        error = ChildEscalated(
-            _escalation(slot, outcome.reason), path=path, reason=outcome.reason, reports=reports
-        )
+        given, message = outcome.given_reason, outcome.reason
+        if given:
+            assert slot.exit is not None  # the exit that decide was asked about
+            message = f"{path} escalated: {given}; last: {slot.exit.describe()}"
+        error = ChildEscalated(message, path=path, reason=given, reports=reports)
     error.__cause__ = None if slot.exit is None else slot.exit.error
     return error
-
-
-def _escalation(slot: Slot, reason: str) -> str:
-    path = slot.life.path
-    if reason.startswith(path):  # decide gave none
-        return reason
-    assert slot.exit is not None  # the exit that decide was asked about
-    return f"{path} escalated: {reason}; last: {slot.exit.describe()}"
 
 
 # ---------------------------------------------------------------- values

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
 
 from trio_supervisor._errors import SpecError
+from trio_supervisor._text import plain_str
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -21,11 +23,11 @@ def refuse(owner: str, field: str, value: object, expected: str) -> Never:
 
 
 def name_of(owner: str, of: object) -> str:
-    """The name, or path, by which somebody names a child: as text, or by its spec."""
+    """Return the name or path that refers to a child: given as text, or by its spec."""
     name = of if isinstance(of, str) else getattr(of, "name", None)
     if not isinstance(name, str):
         refuse(owner, "name", of, "a child's name or path, or its spec")
-    return name
+    return plain_str(name)
 
 
 def check_number(
@@ -99,19 +101,19 @@ def check_bool(owner: str, field: str, value: object) -> bool:
 
 
 def check_name(owner: str, value: object) -> str:
-    """``value``, if it can be one part of a path and one word of a log line."""
-    if isinstance(value, str) and value and "/" not in value and value.isprintable():
-        return value
+    """Return ``value`` as a plain `str`, if it can be one part of a path and of a log line."""
+    if isinstance(value, str):
+        name = plain_str(value)
+        if name and "/" not in name and name.isprintable():
+            return name
     refuse(owner, "name", value, "a non-empty str of printable characters without '/'")
 
 
 def check_choice(owner: str, field: str, value: object, enum: type[E]) -> E:
     """``value`` as a member of ``enum``, given as the member or as its string."""
-    try:
+    with suppress(Exception):  # a KeyError, or what the value's own __hash__ raises
         # Members of a StrEnum hash as their strings, so that one table serves both.
         return _choices(enum)[value]
-    except (KeyError, TypeError):
-        pass
     expected = "one of " + ", ".join(repr(str(member)) for member in enum)
     if isinstance(value, str):
         from difflib import get_close_matches  # noqa: PLC0415 - only a mistake pays for it

@@ -45,6 +45,7 @@ from trio_supervisor._specs.policy import (
     check_backoff,
     check_limit,
 )
+from trio_supervisor._text import plain_str
 
 T_co = TypeVar("T_co", covariant=True)
 Ts = TypeVarTuple("Ts")
@@ -183,7 +184,7 @@ class ChildSpec(Declared, Generic[T_co]):
         significant: bool = False,
         decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
     ) -> None:
-        check_name("ChildSpec", name)
+        name = check_name("ChildSpec", name)
         owner = f"ChildSpec {name!r}"
         check_run(owner, run, args)
         put = object.__setattr__  # the class is frozen
@@ -374,6 +375,7 @@ def _names(owner: str, name: str, requires: object) -> tuple[str, ...]:
         target = item.name if isinstance(item, Declared) else item
         if not isinstance(target, str) or not target:
             refuse(owner, "requires", target, "names or specs of siblings, such as ('db',)")
+        target = plain_str(target)
         if target == name:
             refuse(owner, "requires", target, "other children, not itself")
         if target in names:

@@ -252,7 +252,8 @@ class BackoffPolicy:
 
         Args:
             step: Failures in a row before this one; any size.
-            random: Where the jitter comes from; not touched if there is no jitter.
+            random: Where the jitter comes from; not touched if there is no jitter. A source that
+                raises, or gives something else than a number from -1 to 1, counts as no jitter.
         """
         if self.steps:
             seconds = self.steps[step] if step < len(self.steps) else self.steps[-1]
@@ -264,7 +265,7 @@ class BackoffPolicy:
             except OverflowError:  # so many failures that the power has no float
                 seconds = self.maximum
         if self.jitter:
-            seconds *= 1 + self.jitter * random.uniform(-1, 1)
+            seconds *= 1 + self.jitter * _share(random)
         return min(seconds, _LONGEST)
 
     def __repr__(self) -> str:
@@ -281,6 +282,15 @@ class BackoffPolicy:
             if value != default:
                 shown.append(f"{name}={_show(value)}")
         return f"{head}({', '.join(shown)})"
+
+
+def _share(random: Random) -> float:
+    """A random number from -1 to 1; 0 from a source that raises or returns anything else."""
+    try:
+        share = float(random.uniform(-1, 1))
+    except BaseException:  # the source is the user's; a restart must not depend on it
+        return 0.0
+    return share if -1.0 <= share <= 1.0 else 0.0
 
 
 # An unbounded policy that has failed a thousand times: "never" would be a lie, `inf` no time.

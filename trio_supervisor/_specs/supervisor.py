@@ -116,7 +116,7 @@ class SupervisorSpec(Declared):
         shutdown_deadline: float = inf,
         report_after: float = 5,
     ) -> None:
-        check_name("SupervisorSpec", name)
+        name = check_name("SupervisorSpec", name)
         owner = f"SupervisorSpec {name!r}"
         check_limit(owner, "restart_limit", restart_limit)
         given = child_restart_limit is not INHERIT

@@ -1,0 +1,172 @@
+"""Objects that misbehave in every way in which a user's object can."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NoReturn
+
+
+class Boom(BaseException):
+    """What special methods here raise: no `Exception`, so that nothing catches it by habit."""
+
+
+def _raise(*_: Any, **__: Any) -> NoReturn:
+    raise Boom
+
+
+class Text(str):
+    """A string with methods that cannot be relied upon."""
+
+    __slots__ = ()
+    __hash__ = _raise  # type: ignore[assignment]
+    __eq__ = __len__ = __iter__ = __contains__ = _raise  # type: ignore[assignment]
+    split = isprintable = startswith = replace = __format__ = __str__ = _raise  # type: ignore[assignment]
+
+
+class _Liar(type):
+    """A metaclass that hides the name of its classes."""
+
+    def __getattribute__(cls, name: str) -> Any:
+        if name in {"__name__", "__qualname__", "__module__"}:
+            raise Boom
+        return super().__getattribute__(name)
+
+
+class Mute(Exception):
+    """Nothing that describes it works."""
+
+    __str__ = __repr__ = __reduce__ = __reduce_ex__ = _raise  # type: ignore[assignment]
+    __eq__ = _raise  # type: ignore[assignment]
+    __hash__ = _raise  # type: ignore[assignment]
+    add_note = with_traceback = _raise
+
+    @property
+    def __notes__(self) -> NoReturn:
+        raise Boom
+
+
+class Talker(Exception):
+    """Says far too much, with control characters and line breaks."""
+
+    def __str__(self) -> str:
+        return "usage: x\nINFO app/db ready\x1b[2J" + "x" * 1_000_000
+
+
+class Subtle(Exception):
+    """Its text is a string that cannot be relied upon."""
+
+    def __str__(self) -> str:
+        return Text("subtle")
+
+
+class Nameless(Exception, metaclass=_Liar):
+    """Its class has no name that can be read."""
+
+
+class Faceless(Exception):
+    """It raises when it is asked for its class."""
+
+    @property
+    def __class__(self) -> NoReturn:  # type: ignore[override]
+        raise Boom
+
+
+class Hollow(Exception):
+    """Its cause and context cannot be read."""
+
+    @property
+    def __cause__(self) -> NoReturn:  # type: ignore[override]
+        raise Boom
+
+    @property
+    def __context__(self) -> NoReturn:  # type: ignore[override]
+        raise Boom
+
+    @property
+    def __traceback__(self) -> NoReturn:  # type: ignore[override]
+        raise Boom
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """Nothing can be set on it."""
+
+    code: int = 7
+
+
+class Closed(ExceptionGroup[Exception]):
+    """A group that cannot be taken apart."""
+
+    derive = split = subgroup = _raise
+
+    @property
+    def exceptions(self) -> NoReturn:  # type: ignore[override]
+        raise Boom
+
+
+def chain(length: int = 10_000) -> Exception:
+    """An exception with that many causes behind it."""
+    error = ValueError("0")
+    for number in range(1, length):
+        newer = ValueError(str(number))
+        newer.__cause__ = error
+        error = newer
+    return error
+
+
+def circle() -> Exception:
+    """Two exceptions that are each other's context."""
+    one, other = ValueError("one"), ValueError("other")
+    one.__context__, other.__context__ = other, one
+    return one
+
+
+def nest(depth: int = 10_000) -> Exception:
+    """A group in a group in a group."""
+    error: Exception = ValueError("innermost")
+    for _ in range(depth):
+        error = ExceptionGroup("", [error])
+    return error
+
+
+def explosion(depth: int = 60) -> Exception:
+    """A group that contains the same group twice, and so on: 2 ** depth leaves."""
+    error: Exception = ValueError("leaf")
+    for _ in range(depth):
+        error = ExceptionGroup("twice", [error, error])
+    return error
+
+
+def crowd(size: int = 20_000) -> Exception:
+    """A group of very many."""
+    return ExceptionGroup("many", [ValueError(str(n)) for n in range(size)])
+
+
+def recursive() -> Exception:
+    """Its text is that of a list which contains itself 10,000 levels down."""
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+    return ValueError(deep)
+
+
+def errors() -> dict[str, Exception]:
+    """One of each kind, made anew."""
+    return {
+        "mute": Mute("x"),
+        "talker": Talker(),
+        "subtle": Subtle(),
+        "nameless": Nameless("x"),
+        "faceless": Faceless("x"),
+        "hollow": Hollow("x"),
+        "frozen": Frozen(),
+        "closed": Closed("x", [ValueError("x")]),
+        "group of mute": ExceptionGroup("x", [Mute("x"), Faceless("y")]),
+        "chain": chain(),
+        "circle": circle(),
+        "nest": nest(),
+        "explosion": explosion(),
+        "crowd": crowd(),
+        "recursive": recursive(),
+        "surrogates": ValueError("\ud800"),
+    }

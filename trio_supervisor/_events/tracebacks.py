@@ -1,0 +1,92 @@
+"""Tracebacks as text that helps the reader, whatever the exceptions in them do.
+
+A traceback of a child begins with frames of this library and of Trio that say nothing about the
+failure; `trimmed` leaves them out. Formatting calls what the exception's author wrote, and takes
+time in proportion to all causes and groups: `traceback_text` bounds it, and never raises.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+
+from trio_supervisor._text import error_line
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_LONGEST: Final = 32_768
+_MOST_FRAMES: Final = 200
+_MOST_EXCEPTIONS: Final = 200
+_HOME: Final = str(PurePath(__file__).parents[1])
+_KIT: Final = str(PurePath(_HOME, "testing"))
+
+# Past what a subclass may have put in their place.
+_LINKS: Final[tuple[Any, ...]] = (
+    BaseException.__dict__["__cause__"],
+    BaseException.__dict__["__context__"],
+)
+_EXCEPTIONS: Final[Any] = BaseExceptionGroup.__dict__["exceptions"]
+_TRACEBACK: Final[Any] = BaseException.__dict__["__traceback__"]
+
+
+def trimmed(error: BaseException) -> TracebackType | None:
+    """Return the traceback of ``error`` from the first frame that is not this library's.
+
+    The exception itself is not changed. If all frames are this library's, they are what matters.
+    """
+    whole: TracebackType | None = _TRACEBACK.__get__(error)
+    here = whole
+    for _ in range(_MOST_FRAMES):
+        if here is None:
+            return whole
+        name = here.tb_frame.f_code.co_filename
+        if not name.startswith(_HOME) or name.startswith(_KIT):
+            return here
+        here = here.tb_next
+    return whole
+
+
+def is_tame(error: BaseException) -> bool:
+    """Return whether ``error`` and all causes and groups in it are few enough to be formatted.
+
+    Python formats a group once for each place in which it is contained, so it counts as often.
+    """
+    pending, causes, count = [error], {id(error)}, 0
+    while pending:
+        found = pending.pop()
+        count += 1
+        if count > _MOST_EXCEPTIONS:
+            return False
+        for link in _LINKS:
+            cause = link.__get__(found)
+            if cause is not None and id(cause) not in causes:
+                causes.add(id(cause))
+                pending.append(cause)
+        if issubclass(type(found), BaseExceptionGroup):
+            pending.extend(_EXCEPTIONS.__get__(found)[:_MOST_EXCEPTIONS])
+    return True
+
+
+def traceback_text(error: BaseException) -> str:
+    """Return the traceback of ``error``, with causes and groups if they can be formatted."""
+    where = trimmed(error)
+    remark = "more exceptions than can be shown"
+    try:
+        if is_tame(error):
+            lines = traceback.format_exception(type(error), error, where)
+            return _end_of("".join(lines))
+    except BaseException as broken:  # what the author of the exception wrote has failed
+        remark = f"formatting it failed: {type(broken).__name__}"
+    try:
+        frames = "".join(traceback.format_tb(where, _MOST_FRAMES))
+    except Exception:  # source files may be gone, or be no text
+        frames = ""
+    head = "Traceback (most recent call last):\n"
+    return _end_of(f"{head}{frames}{error_line(error)}\n({remark})\n")
+
+
+def _end_of(text: str) -> str:
+    """The end, where the exception and the innermost frames are."""
+    return text if len(text) <= _LONGEST else f"...{text[3 - _LONGEST :]}"
