@@ -80,7 +80,7 @@ class TooManyChildren(CommandRefused):
     """The supervisor already has ``max_children`` children who hold a name."""
 
 
-class _TreeError(SupervisorError):
+class TreeError(SupervisorError):
     """What ends a supervisor: knows where, and how the attempts behind it ended."""
 
     def __init__(
@@ -103,7 +103,7 @@ class _TreeError(SupervisorError):
 
 @public
 @final
-class ChildStartError(_TreeError):
+class ChildStartError(TreeError):
     """A child failed before it was ever ready, and nobody had asked to try again.
 
     What had been started with it was stopped again, in reverse order.
@@ -131,7 +131,7 @@ class ChildStartError(_TreeError):
 
 @public
 @final
-class RestartLimitExceeded(_TreeError):
+class RestartLimitExceeded(TreeError):
     """A child (or a whole supervisor) failed more often than its `RestartLimit` admits.
 
     Raised by the supervisor after all its children have been stopped in order; for a nested
@@ -164,7 +164,7 @@ class RestartLimitExceeded(_TreeError):
 
 @public
 @final
-class ChildEscalated(_TreeError):
+class ChildEscalated(TreeError):
     """A child's ``decide`` answered `Escalate`: the supervisor stopped in order and says so.
 
     Attributes:
@@ -231,7 +231,7 @@ def leaf_first(error: BaseException) -> str:
     For example ``app/pool/db/link gave up: 10 restarts in 60s; last: crashed: OSError: no route;
     then app/pool/db gave up, app/pool escalated: no database``.
     """
-    if not issubclass(type(error), _TreeError):
+    if not issubclass(type(error), TreeError):
         return text_of(error)
     try:
         *above, innermost = _levels(error)
@@ -242,11 +242,11 @@ def leaf_first(error: BaseException) -> str:
         return text_of(error)
 
 
-def _levels(error: BaseException) -> list[_TreeError]:
+def _levels(error: BaseException) -> list[TreeError]:
     """``error``, the error that its child ended with, and so on down."""
     below: BaseException | None = error
-    found: list[_TreeError] = []
-    while isinstance(below, _TreeError) and len(found) < _MOST_LEVELS:
+    found: list[TreeError] = []
+    while isinstance(below, TreeError) and len(found) < _MOST_LEVELS:
         found.append(below)
         below = below.reports[-1].exit.error if below.reports else None
     return found
@@ -255,7 +255,7 @@ def _levels(error: BaseException) -> list[_TreeError]:
 _MOST_LEVELS = 1_000
 
 
-def _step_up(error: _TreeError) -> str:
+def _step_up(error: TreeError) -> str:
     if isinstance(error, RestartLimitExceeded):
         return f"{error.path} gave up"
     if isinstance(error, ChildEscalated):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import weakref
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from trio_supervisor._errors import TaskFailure
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.exits import Crashed, Failed, TaskExit, TimedOut
 from trio_supervisor._events.journal import EventRecorder
-from trio_supervisor._logging import lines
+from trio_supervisor._logging import lines, memory, repeats
 from trio_supervisor._logging.memory import place_of
 from trio_supervisor._logging.tree_log import WINDOW, TreeLog
 
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FEED, WEB = "app/feed", "app/web"
+
+
+@pytest.fixture(autouse=True)
+def _no_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that fails again and again has been said to be ready often enough; see test_truth."""
+    monkeypatch.setattr(memory, "READY_AT_ONCE", 0)
+    monkeypatch.setattr(repeats, "READY_AT_ONCE", 0)
+    monkeypatch.setattr(repeats, "STABLE", math.inf)
 
 
 class Recorder(logging.Handler):
@@ -160,7 +169,7 @@ def test_the_life_of_a_tree() -> None:
         "INFO app ready after=0.5s (3 children)",
         'INFO app/store accepted stop reason="dep loy"',
         'INFO app/store stopped attempt=1 reason="deploy"',
-        "INFO app has nothing left to do, and nothing was declared to end it",
+        f"INFO app {lines.IDLE}",
         'INFO app stopping reason="SIGTERM"',
         'INFO app stopped in 2.31s (3 children, 0 unresponsive) reason="SIGTERM"',
     ]
@@ -307,10 +316,10 @@ def test_children_that_come_to_rest_by_hand(tree: Tree) -> None:
     tree.write(ev.ChildStopped, WEB, "")
     tree.write(ev.ChildRemoved, FEED)
     assert tree.take() == [
-        "INFO app/web stopped",
+        "INFO app/web not started",
         'INFO app/feed quarantined attempt=1 reason="a \\"b\\" \\\\ c"',
         "INFO app/feed done attempt=1",
-        "INFO app/web stopped",
+        "INFO app/web not started",
         "INFO app/feed removed attempt=1",
     ]
 
@@ -580,18 +589,15 @@ def declared(how: str) -> TaskExit:
         return Failed(failure)
 
 
-@pytest.mark.parametrize(
-    ("how", "traced"), [("alone", False), ("from none", False), ("from", True), ("while", True)]
-)
-def test_a_failure_on_purpose_has_a_traceback_only_if_an_error_lies_behind_it(
-    tree: Tree, how: str, traced: bool
-) -> None:
+@pytest.mark.parametrize("how", ["alone", "from none", "from", "while"])
+def test_a_failure_on_purpose_is_one_line_with_its_causes(tree: Tree, how: str) -> None:
     for _ in range(2):
         tree.crash(declared(how))
     tree.write(ev.SupervisorStopping, "app", "shutdown", "")
     first, *_, counted, _ready, _stopping = tree.take()
-    assert first.startswith("WARNING! " if traced else "WARNING ")
-    assert counted == same(1, "0.0s", 1, "traceback above" if traced else "first above")
+    cause = " from OSError: [Errno 28] no space left" if how in {"from", "while"} else ""
+    assert first.startswith(f"WARNING app/feed failed attempt=1 disk full (error){cause} up=")
+    assert counted == same(1, "0.0s", 1, "first above")
 
 
 def crash_here_or_there(cls: type[Exception], *, here: bool) -> TaskExit:
@@ -699,7 +705,7 @@ def test_two_who_restart_each_other_are_quiet_until_both_are_done(tree: Tree) ->
         "INFO app/feed ready attempt=6 after=0.21s",
         "INFO app/web ready attempt=3 after=0.21s",
     ]
-    assert tree.log._quiet == 0
+    assert tree.log._suppressed == 0
 
 
 def test_groups_are_told_apart_by_what_is_in_them(tree: Tree) -> None:
@@ -805,7 +811,7 @@ def test_those_who_restart_with_it_are_as_quiet(tree: Tree) -> None:
     tree.start(WEB)
     tree.take()
     group_restart()
-    assert len(tree.take()) == 3
+    assert tree.take()[1].startswith("INFO app/web stopped attempt=")
     for _ in range(4):
         group_restart()
     tree.start("app/other")
@@ -867,8 +873,8 @@ def test_those_below_them_are_as_quiet() -> None:
         "INFO app/in ready attempt=6 after=0.21s",
         "INFO app/in/x ready attempt=2 after=0.21s",
     ]
-    assert not (tree.log._hushed)
-    assert not (tree.log._quiet)
+    assert not (tree.log._held_back)
+    assert not (tree.log._suppressed)
 
 
 def test_of_those_who_are_down_at_the_end_nothing_old_is_said(tree: Tree) -> None:
@@ -931,7 +937,7 @@ def test_memory_is_bounded() -> None:
     assert not (log._children)
     assert not (log._open)
     assert not (log._supervisors["app"].children)
-    assert not (log._supervisors["app"].told)
+    assert not (log._supervisors["app"].verdict_logged)
     for run in range(2, 100):
         tree.write(ev.SupervisorStarted, "app/in", ("x",), run=run)
         tree.crash(path="app/in/x")

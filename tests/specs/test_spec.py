@@ -90,6 +90,7 @@ class TestDefaults:
             "requires": (),
             "significant": False,
             "decide": None,
+            "log_level": None,
             "supervisor": None,
         }
         assert not spec.is_explicit
@@ -107,6 +108,7 @@ class TestDefaults:
             "max_children": None,
             "shutdown_deadline": inf,
             "report_after": 5,
+            "log_level": None,
         }
 
     def test_readiness_comes_from_the_adapter(self) -> None:

@@ -21,7 +21,7 @@ from contextvars import ContextVar
 from inspect import isawaitable
 from math import inf
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
@@ -351,7 +351,8 @@ async def run_attempt(attempt: Attempt) -> None:  # noqa: ASYNC910 - a nursery i
         background = exc
     error = attempt.error
     if background is not None or not (
-        error is None or (isinstance(error, Exception) and not isinstance(error, ExceptionGroup))
+        error is None
+        or (issubclass(type(error), Exception) and not issubclass(type(error), ExceptionGroup))
     ):
         passing = _sort_out(attempt, background)
     host, attempt.host = attempt.host, NO_HOST
@@ -442,8 +443,10 @@ def _without_cancelled(
 ) -> BaseException | None:
     """``error`` without each ``Cancelled``, which is put into the list; a lone leaf comes bare."""
     found = list(leaves(error))
-    rest = [leaf for leaf in found if not isinstance(leaf, trio.Cancelled)]
-    cancelled.extend(leaf for leaf in found if isinstance(leaf, trio.Cancelled))
+    rest = [leaf for leaf in found if not issubclass(type(leaf), trio.Cancelled)]
+    cancelled.extend(
+        cast("trio.Cancelled", leaf) for leaf in found if issubclass(type(leaf), trio.Cancelled)
+    )
     if len(rest) < 2:
         return rest[0] if rest else None
     if len(rest) == len(found):

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias, fin
 
 import trio_supervisor
 from trio_supervisor._errors import SupervisorError
+from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._attempts.observer import TreeObserver
-    from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 
-    Target: TypeAlias = ChildSpec[Any] | SupervisorSpec | str
+Target: TypeAlias = ChildSpec[Any] | SupervisorSpec | str
+
 
 _ENDED = "this attempt has ended: its ChildContext can no longer reach a supervisor"
 

@@ -222,7 +222,7 @@ class ChildRunHandle(Generic[V_co]):
 def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """What came out of a nursery without the nursery's wrapping, if it is one thing."""
     found = list(leaves(group))
-    rest = [leaf for leaf in found if not isinstance(leaf, trio.Cancelled)]
+    rest = [leaf for leaf in found if not issubclass(type(leaf), trio.Cancelled)]
     if len(rest) > 1:
         return group
     return rest[0] if rest else found[0]

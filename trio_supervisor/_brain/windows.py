@@ -52,7 +52,8 @@ class Window:
     def describe(self) -> str:
         """The limit in words, as in ``3 restarts in 10s``."""
         most = self.limit.max_restarts
-        return f"{most} restart{'' if most == 1 else 's'} in {self.limit.within:g}s"
+        within = "" if self.limit.within == inf else f" in {self.limit.within:g}s"
+        return f"{most} restart{'' if most == 1 else 's'}{within}"
 
     def charge(self, now: float) -> None:
         """Count one admitted restart."""

@@ -11,7 +11,6 @@ can be tested with every combination of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, final
 
 from trio_supervisor._errors import PastError, SpecError, TaskFailure, leaf_first

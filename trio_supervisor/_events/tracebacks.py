@@ -28,7 +28,8 @@ _LINKS: Final[tuple[Any, ...]] = (
     BaseException.__dict__["__context__"],
 )
 _EXCEPTIONS: Final[Any] = BaseExceptionGroup.__dict__["exceptions"]
-_TRACEBACK: Final[Any] = BaseException.__dict__["__traceback__"]
+traceback_of: Final[Any] = BaseException.__dict__["__traceback__"].__get__
+"""Return the traceback of an exception, past what a subclass may have put in its place."""
 
 
 def trimmed(error: BaseException) -> TracebackType | None:
@@ -36,7 +37,7 @@ def trimmed(error: BaseException) -> TracebackType | None:
 
     The exception itself is not changed. If all frames are this library's, they are what matters.
     """
-    whole: TracebackType | None = _TRACEBACK.__get__(error)
+    whole: TracebackType | None = traceback_of(error)
     here = whole
     for _ in range(_MOST_FRAMES):
         if here is None:
@@ -89,4 +90,5 @@ def traceback_text(error: BaseException) -> str:
 
 def _end_of(text: str) -> str:
     """The end, where the exception and the innermost frames are."""
+    text = text.encode(errors="backslashreplace").decode()  # it may hold half a character
     return text if len(text) <= _LONGEST else f"...{text[3 - _LONGEST :]}"

@@ -12,6 +12,7 @@ statement is about; tests compare each kind with the snapshot.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from math import inf
 from typing import TYPE_CHECKING, TypeVar, final
@@ -40,7 +41,7 @@ from trio_supervisor._record import Record
 from trio_supervisor._text import last_name, one_line, parent_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 
 @public

@@ -1,10 +1,13 @@
-"""What the log remembers in order to tell a failure from one that it has told already."""
+"""What the log remembers, to tell a new failure from the repetition of an earlier one."""
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, final
 
-from trio_supervisor._errors import TaskFailure
+from trio_supervisor._errors import TaskFailure, TreeError
+from trio_supervisor._events.exits import leaves
+from trio_supervisor._events.tracebacks import traceback_of
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -14,18 +17,21 @@ if TYPE_CHECKING:
 _DEEPEST = range(200)  # how far to look for the place where an exception was raised
 _MOST_LEAVES = 8
 
+READY_AT_ONCE = 10
+"""How many times per window a child that fails again and again is said to be ready at once."""
+
 
 def place_of(error: BaseException | None) -> tuple[CodeType | None, object]:
-    """Where ``error`` was raised: the code and the instruction; line numbers would cost a search.
+    """Return where ``error`` was raised: code and instruction; line numbers would cost a search.
 
     Of a group, no code, and the types and places of its first leaves.
     """
     if error is None:
         return None, None
     if type(error) is ExceptionGroup:
-        leaves = error.exceptions[:_MOST_LEAVES]
-        return None, tuple([(type(leaf), *place_of(leaf)) for leaf in leaves])
-    here = deeper = error.__traceback__
+        found = islice(leaves(error), _MOST_LEAVES)
+        return None, tuple([(type(leaf), *place_of(leaf)) for leaf in found])
+    here = deeper = traceback_of(error)
     if here is None:
         return None, None
     # Bounded: one exception object raised again and again has a traceback that grows and grows.
@@ -38,30 +44,29 @@ def place_of(error: BaseException | None) -> tuple[CodeType | None, object]:
 
 
 def deserves_traceback(error: BaseException) -> bool:
-    """Whether there is more to see than the line says.
+    """Return whether there is more to see than the line says.
 
-    A `TaskFailure` was raised on purpose, and says itself what there is to say: where it was raised
-    is of interest only if another error lies behind it.
+    The line of a `TaskFailure` says what there is to say, causes included. The error of a nested
+    supervisor tells of a failure below it, whose traceback was logged there.
     """
-    if not isinstance(error, TaskFailure):
-        return True
-    hidden = error.__context__ is None or error.__suppress_context__
-    return error.__cause__ is not None or not hidden
+    return not issubclass(type(error), TaskFailure | TreeError)
 
 
 @final
-class Failure:
-    """A way in which a child fails, for as long as its repeats are counted.
+class FailureStreak:
+    """One way in which a child fails, for as long as its repetitions are counted.
 
     Attributes:
-        note: The type of what ``decide`` raised, if it did; `None` if the exit was not judged.
-        attempt: The one that was logged.
-        began: The start of the present window.
-        last: The newest time that it happened.
+        decide_error: The type of what ``decide`` raised, or `None`; `None` also if the exit was
+            not judged.
+        attempt: The attempt whose failure was logged.
+        began: The start of the current window.
+        last: When this failure last happened.
         traced: Whether it was logged with a traceback.
-        muted: The children of whom nothing is said meanwhile; empty before the first repeat.
-        gave_up: Whether it was said that the supervisor fails with it; in the supervisor's next
-            run this is a repeat as well.
+        suppressed: The children whose lines are not written meanwhile; empty before the first
+            repetition.
+        gave_up: Whether the log said that the supervisor fails with it; in the supervisor's next
+            run this is a repetition too.
     """
 
     __slots__ = (
@@ -72,60 +77,75 @@ class Failure:
         "child",
         "code",
         "count",
+        "decide_error",
         "gave_up",
         "kind",
         "last",
-        "muted",
-        "note",
+        "suppressed",
         "traced",
         "type",
     )
 
     def __init__(
         self,
-        child: Child,
+        child: ChildMemory,
         exited: RawEvent,
         error: BaseException | None,
-        note: str | None,
+        decide_error: str | None,
         also: tuple[str, ...],
     ) -> None:
+        _, _, now, _, _, _, attempt, (kind, *_) = exited
         self.child = child
-        self.kind: str = exited[7][0]
+        self.kind: str = kind
         self.type = type(error)
         self.code, self.at = place_of(error)
         self.traced = error is not None and deserves_traceback(error)
-        self.note = note
+        self.decide_error = decide_error
         self.also = also
-        self.attempt: int = exited[6]
-        self.began: float = exited[2]
+        self.attempt: int = attempt
+        self.began: float = now
         self.last = self.began
         self.count = 0
-        self.muted: list[Child] = []
+        self.suppressed: list[ChildMemory] = []
         self.gave_up = False
 
 
 @final
-class Child:
+class ChildMemory:
     """What the log remembers of a child; most children never need one.
 
     Attributes:
-        failures: Those whose repeats are counted, newest first.
-        quiet: How many failures that are being counted concern it.
-        unsaid: The newest event that was not logged because of that, and still holds.
-        returned: Whether it was said that it returned although it is permanent.
+        failures: The streaks of the child that are open, newest first.
+        suppressed_by: How many open streaks suppress lines about the child.
+        held_back: The newest readiness event that was not logged because of that, and still holds.
+        watched: Whether a timer looks after ``held_back``.
+        budget: How many times the child's readiness may still be logged at once in this window.
+        returned: Whether the log said that the child returned although it is permanent.
     """
 
-    __slots__ = ("failures", "path", "quiet", "returned", "unsaid")
+    __slots__ = (
+        "budget",
+        "failures",
+        "held_back",
+        "path",
+        "returned",
+        "suppressed_by",
+        "watched",
+    )
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.failures: list[Failure] = []
-        self.quiet = 0
-        self.unsaid: RawEvent | None = None
+        self.failures: list[FailureStreak] = []
+        self.suppressed_by = 0
+        self.held_back: RawEvent | None = None
+        self.watched = False
+        self.budget = READY_AT_ONCE
         self.returned = False
 
-    def find(self, kind: str, error: BaseException | None, note: str | None) -> Failure | None:
-        """The failure that this one repeats, if it does."""
+    def find(
+        self, kind: str, error: BaseException | None, decide_error: str | None
+    ) -> FailureStreak | None:
+        """Return the open streak that this failure continues, if there is one."""
         code, at = place_of(error)
         for failure in self.failures:
             if (
@@ -133,7 +153,7 @@ class Child:
                 and failure.at == at
                 and failure.type is type(error)
                 and failure.kind == kind
-                and failure.note == note
+                and failure.decide_error == decide_error
             ):
                 return failure
         return None
@@ -141,79 +161,85 @@ class Child:
     def fails_again(
         self, exited: RawEvent, error: BaseException | None, verdict: tuple[Any, ...]
     ) -> bool:
-        """Count this failure, if it is the newest one once more and its repeats are counted.
+        """Count this failure if it continues the newest streak, and return whether it does.
 
-        Does nothing that `TreeLog` would not do without it. It is the short way for a child that
-        fails hundreds of times a second, and finds the place of the error as `place_of` does.
+        A shortcut for a child that fails hundreds of times a second: `TreeLog` would come to the
+        same result without it.
         """
         if error is None or not self.failures:
             return False
         failure = self.failures[0]
-        here = error.__traceback__
-        if here is None or not failure.muted:
+        here = traceback_of(error)
+        if here is None or not failure.suppressed:
             return False
         for _ in _DEEPEST:
             deeper = here.tb_next
             if deeper is None:
                 break
             here = deeper
+        _, _, now, _, _, _, _, (kind, *_) = exited
+        action, _, _, _, _, _, _, decide_error = verdict
         if (
             here.tb_lasti != failure.at
             or here.tb_frame.f_code is not failure.code
             or type(error) is not failure.type
-            or exited[7][0] != failure.kind
-            or verdict[7] != failure.note
-            or verdict[0] != "restart"
+            or kind != failure.kind
+            or decide_error != failure.decide_error
+            or action != "restart"
         ):
             return False
         failure.count += 1
-        failure.last = exited[2]
-        self.unsaid = None
+        failure.last = now
+        self.held_back = None
         return True
 
 
 @final
-class Supervisor:
-    """What the log remembers of a supervisor: of a nested one, also between two runs.
+class SupervisorMemory:
+    """What the log remembers of a supervisor; of a nested one, also between two runs.
 
     Attributes:
         declared: The names of the children that it starts with.
         running: Whether it has started, and not finished since.
-        stopping: Whether it is about to finish.
-        reason: Why it stops, if it failed: nobody else has to say that again.
-        children: Those of whom something is remembered, by path.
-        below: The paths of nested supervisors of which something is.
-        told: The paths of those whose coming rest was told with the verdict.
-        hushed: Whether it stops as part of what goes on and on: nothing is said of that.
+        ready: Whether its first start is complete.
+        delay_logged: Whether the log said that its start does not complete.
+        stopping: Whether its stop has begun.
+        reason: Why it stops, if it failed, so that no other line has to repeat that.
+        children: Its children of which something is remembered, by path.
+        below: The paths of nested supervisors of which something is remembered.
+        verdict_logged: The paths of children whose end was announced together with its verdict.
+        suppressed: Whether it stops as part of a repeated failure, whose lines are not written.
     """
 
     __slots__ = (
         "below",
         "children",
         "declared",
-        "hushed",
+        "delay_logged",
         "path",
+        "ready",
         "reason",
         "running",
         "size",
         "started",
         "stopping",
-        "told",
+        "suppressed",
+        "verdict_logged",
     )
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.children: dict[str, Child] = {}
+        self.children: dict[str, ChildMemory] = {}
         self.below: set[str] = set()
-        self.told: set[str] = set()
+        self.verdict_logged: set[str] = set()
         self.begin((), 0.0)
 
     def begin(self, declared: tuple[str, ...], now: float) -> None:
-        """A run of it starts."""
+        """Note that a run of the supervisor starts."""
         self.declared = declared
         self.size = len(declared)
         self.started = now
         self.running = True
-        self.stopping = self.hushed = False
+        self.ready = self.stopping = self.suppressed = self.delay_logged = False
         self.reason: str | None = None
-        self.told.clear()
+        self.verdict_logged.clear()

@@ -1,14 +1,16 @@
-"""The tree's log: one line per fact, and one line for a failure that goes on and on.
+"""Write the events of one tree to the log, and aggregate repeated failures.
 
-A child that crashes, restarts and crashes again writes four events each time. Formatting one
-traceback costs more than all of that, and after the second one nobody reads them. So the first
-failure of a kind is logged with its traceback; the same one again within a minute is counted,
-without so much as asking the logger; and once a minute, or as soon as the story ends, one line says
-how often. While that lasts, nothing is said about the child being ready again and again, nor about
-those who restart with it, nor about whom they supervise; who is ready at the end, is told then.
+A child that crashes, restarts and crashes again records four events each time. Formatting one
+traceback costs more than all of that, and after the second one nobody reads them. The first failure
+of a kind is logged with its traceback. The same failure within a minute is only counted, without so
+much as asking the logger; one line per minute, and one when the repetition ends, gives the count.
+See `trio_supervisor._logging.repeats` for what is suppressed meanwhile.
 
-All times are the events' own. There is no timer here: a minute is over when the next event comes,
-or when a collector, which has one, calls `TreeLog.tick`.
+A record's time is the time of the event. There is no timer here: `TreeLog.due` is when something is
+to be said of what has *not* happened, and a collector, which has a timer, calls `TreeLog.tick`.
+
+`TreeLog.take` only collects. `TreeLog.flush` writes, when all events of one step are recorded: a
+handler that looks at the tree finds state and journal in agreement.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ from trio_supervisor._events.events import ChildExited, ExitJudged
 from trio_supervisor._logging import lines
 from trio_supervisor._logging.repeats import WINDOW, Folding
 from trio_supervisor._logging.safe import say_surprise
-from trio_supervisor._text import parent_of
+from trio_supervisor._logging.waits import Waits
+from trio_supervisor._text import one_line, parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_supervisor._events.fold import RawEvent
-    from trio_supervisor._logging.memory import Child
+    from trio_supervisor._logging.memory import ChildMemory
 
 __all__ = ["WINDOW", "TreeLog"]
 
@@ -37,12 +40,12 @@ _GIVES_UP: Final = frozenset({"escalate", "start_failed"})
 
 
 @final
-class TreeLog(Folding):
+class TreeLog(Waits):
     """Writes the events of one tree as lines of a log.
 
-    Meant as the `Journal.tap`. Never raises: what goes wrong in here is one more line, and what
-    handlers raise goes to standard error. Never keeps an exception for longer than until the event
-    after the exit that it caused (or `flush`).
+    Never raises: what goes wrong in here is one more line, and what handlers raise goes to standard
+    error. Never keeps an exception for longer than until the event after the exit that it caused
+    (or `flush`).
 
     Args:
         logger: Where the lines go. Left to Python's defaults, warnings and errors reach stderr.
@@ -50,172 +53,203 @@ class TreeLog(Folding):
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
         super().__init__(logging.getLogger("trio_supervisor") if logger is None else logger)
-        self._exited: RawEvent | None = None  # waits for the verdict, or for none to come
+        self.pending: list[tuple[RawEvent, BaseException | None]] = []
+        self._exited: RawEvent | None = None  # waits for its decision, or for none to come
         self._error: BaseException | None = None
 
+    def take(self, raw: RawEvent, error: BaseException | None = None) -> None:
+        """Collect the next event of the tree, with the exception behind it; see `on_event`."""
+        self.pending.append((raw, error))
+
     def on_event(self, raw: RawEvent, error: BaseException | None = None) -> None:
-        """Take note of the next event of the tree.
+        """Write what there is to say of the next event of the tree.
 
         Args:
             raw: The event.
-            error: The exception behind it, for `ChildExited`.
+            error: The exception behind the event, for `ChildExited`.
         """
+        self._newest = raw
+        cls, _, now, _, _, path, _, fields = raw
         try:
-            if raw[2] >= self.due:
-                self._go_on(raw[2])
-            cls = raw[0]
+            if now >= self.due:
+                self._go_on(now)
             exited = self._exited
             if exited is not None:
                 if cls is ExitJudged:
-                    child = self._children.get(raw[5])
-                    if child is not None and child.fails_again(exited, self._error, raw[7]):
+                    child = self._children.get(path)
+                    if child is not None and child.fails_again(exited, self._error, fields):
                         self._exited = self._error = None
                     else:
                         self._judged(exited, raw)
                     return
-                self._unjudged(exited)
+                self._unjudged(exited, raw)
             if cls is ChildExited:
                 self._exited = raw
                 self._error = error
-                if self._hushed:
-                    self._hushed.pop(raw[5], None)
+                if self._stops:
+                    self._stops.pop(path, None)
+                if self._held_back:
+                    self._held_back.pop(path, None)
                 return
             write = _WRITERS.get(cls)
             if write is not None:
                 write(self, raw)
-        except Exception as surprise:
-            self._surprised(f"{raw[5]} {raw[0].__name__}", surprise)
+        except BaseException as surprise:
+            self._surprised(f"{path} {cls.__name__}", surprise)
 
     def flush(self) -> None:
-        """No verdict follows the last exit: write what there is to say of it."""
+        """Write what `take` has collected. No decision follows the last exit any more."""
+        while self.pending:
+            pending, self.pending = self.pending, []
+            for raw, error in pending:
+                self.on_event(raw, error)
         exited = self._exited
         if exited is not None:
             try:
-                self._unjudged(exited)
-            except Exception as surprise:
+                self._unjudged(exited, None)
+            except BaseException as surprise:
                 self._surprised(f"{exited[5]} ChildExited", surprise)
 
     def close(self, now: float) -> None:
-        """Leave nothing unsaid: the tree has broken down and will not say that it has finished."""
+        """Write what is left: the tree has broken down and will not say that it has finished."""
         self.flush()
         try:
             for path in list(self._supervisors):
                 self._end(path, now)
-        except Exception as surprise:
+        except BaseException as surprise:
             self._surprised("what is left", surprise)
 
     def tick(self, now: float) -> None:
-        """Sum up the failures whose window is over."""
+        """Write what is due: counts of repeated failures, and what has not happened for long."""
         try:
             self._go_on(now)
-        except Exception as surprise:
+        except BaseException as surprise:
             self._surprised("what goes on", surprise)
 
-    def _surprised(self, what: str, surprise: Exception) -> None:
-        """A mistake of ours, or something in an event that it should not hold."""
+    def _surprised(self, what: str, surprise: BaseException) -> None:
+        """A mistake of this library, or something in an event that it should not hold."""
         self._exited = self._error = None
         say_surprise(self._logger, what, surprise)
         try:
             self._begin_anew()
-        except Exception as another:
+        except BaseException as another:
             say_surprise(self._logger, "what went on", another)
 
     # ------------------------------------------------------------ exits
 
-    def _unjudged(self, exited: RawEvent) -> None:
+    def _unjudged(self, exited: RawEvent, following: RawEvent | None) -> None:
+        """Write an exit that policy does not judge: the attempt was to end anyway."""
         error = self._error
         self._exited = self._error = None
-        child = self._children.get(exited[5])
+        _, _, now, _, _, path, _, (kind, _, _, stop_reason) = exited
+        child = self._children.get(path)
         if child is not None:
-            child.unsaid = None
-        kind = exited[7][0]
+            child.held_back = None
         if kind in lines.CALM:
+            if stop_reason is not None and not _comes_to_rest(path, following):
+                self._stopped_for_a_while(exited, child)
             return
-        if kind == "fatal":  # goes on to whoever runs the tree, traceback and all
-            self._say(WARNING, exited[5], lines.fatal_line(exited))
+        if kind == "fatal":  # propagates to the caller of the tree, with its traceback
+            self._say(WARNING, path, lines.fatal_line(exited), exited)
             return
         failure = None if child is None else child.find(kind, error, None)
         if failure is None:
-            self._say(WARNING, exited[5], lines.unjudged_line(exited), error)
+            self._say(WARNING, path, lines.unjudged_line(exited), exited, error=error)
             self._remember(exited, error, None, ())
         else:
-            self._count(failure, exited[2])
+            self._count(failure, now)
+
+    def _stopped_for_a_while(self, exited: RawEvent, child: ChildMemory | None) -> None:
+        """Write that a child has been stopped and starts again: with its group, or by command."""
+        path = exited[5]
+        if child is not None and child.suppressed_by:
+            return
+        supervisor = self._supervisor_of(path)
+        if supervisor.stopping or not self._logger.isEnabledFor(INFO) or self._is_suppressed(path):
+            return
+        self._say(INFO, path, lines.stopped_line(exited), exited)
 
     def _judged(self, exited: RawEvent, judged: RawEvent) -> None:
         error, self._error = self._error, None
         self._exited = None
-        path, action, now = judged[5], judged[7][0], exited[2]
-        note = judged[7][7]
-        if note:  # of what `decide` raised the type alone: the text may be a new one each time
-            note = note.partition(":")[0]
+        _, _, now, _, _, _, _, (kind, *_) = exited
+        _, _, _, _, _, path, _, (action, _, _, _, _, _, also, decide_error) = judged
+        # The type alone: the text of what `decide` raises may be a new one each time.
+        decide_type = decide_error.partition(":")[0]
         # In a nested supervisor, whose parent may start it again.
         gives_up = action in _GIVES_UP and "/" in parent_of(path)
         child = self._children.get(path)
         known = None
         if child is not None:
-            child.unsaid = None
-            known = child.find(exited[7][0], error, note)
+            child.held_back = None
+            known = child.find(kind, error, decide_type)
             if known is not None and (action == "restart" or (gives_up and known.gave_up)):
                 self._count(known, now)
                 if gives_up:
-                    self._supervisor_of(path).hushed = True
+                    self._supervisor_of(path).suppressed = True
                 return
             if gives_up:
                 self._pause(child.failures, now)
             elif action != "restart":
                 self._close(child.failures, now)
-        # Of one that is known, the traceback was logged a moment ago.
-        self._tell_verdict(exited, None if known is not None else error, judged, child)
+        # Of a known failure, the traceback was logged a moment ago.
+        self._say_verdict(exited, None if known is not None else error, judged, child)
         if action == "restart" or (gives_up and known is None):
-            known = self._remember(exited, error, note, judged[7][6])
+            known = self._remember(exited, error, decide_type, also)
         if gives_up and known is not None:
             known.gave_up = True
 
-    def _tell_verdict(
+    def _say_verdict(
         self,
         exited: RawEvent,
         error: BaseException | None,
         judged: RawEvent,
-        child: Child | None,
+        child: ChildMemory | None,
     ) -> None:
-        path, fields = judged[5], judged[7]
-        if fields[7]:
-            self._say(ERROR, path, f"decide() raised {fields[7]}; the restart policy decides")
-        restarts = fields[0] == "restart"
-        returned = restarts and exited[7][0] == "succeeded" and fields[1] == "table"
+        _, _, _, _, _, path, _, (action, source, _, _, _, _, _, decide_error) = judged
+        if decide_error:
+            line = f"decide() raised {one_line(decide_error)}; the restart policy decides"
+            self._say(ERROR, path, line, judged)
+        restarts = action == "restart"
+        kind = exited[7][0]
+        returned = restarts and kind == "succeeded" and source == "table"
         warn = returned and (child is None or not child.returned)
         level, line = lines.verdict_line(exited, judged, warn_returned=warn)
-        self._say(level, path, line, error)
+        self._say(level, path, line, exited, judged, error=error)
         if warn:
             self._child_at(path).returned = True
         elif not restarts:
-            self._supervisor_of(path).told.add(path)
+            self._supervisor_of(path).verdict_logged.add(path)
 
     # ------------------------------------------------------------ the lines
 
     def _supervisor_started(self, raw: RawEvent) -> None:
-        path = raw[5]
+        _, _, now, _, run, path, _, (children, *_) = raw
         supervisor = self._supervisor_at(path)
-        supervisor.begin(raw[7][0], raw[2])
-        self._keep_declared(supervisor, raw[2])  # an earlier run that broke did not get so far
-        if self._logger.isEnabledFor(DEBUG) and not self._is_hushed(path):
-            self._say(DEBUG, path, f"started with {lines.counted(supervisor.size)}")
+        supervisor.begin(children, now)
+        self._keep_declared(supervisor, now)  # an earlier run that broke did not get so far
+        if children and path in self.looks:
+            self._watch_start(supervisor, run)
+        if self._logger.isEnabledFor(DEBUG) and not self._is_suppressed(path):
+            self._say(DEBUG, path, f"started with {lines.counted(supervisor.size)}", raw)
 
     def _supervisor_ready(self, raw: RawEvent) -> None:
-        path = raw[5]
+        _, _, now, _, _, path, _, _ = raw
         supervisor = self._supervisors.get(path)
-        if supervisor is not None and not self._is_hushed(path):
-            # Of a nested one its child's own line says the same.
-            level = DEBUG if "/" in path else INFO
-            after = lines.seconds(raw[2] - supervisor.started)
-            self._say(level, path, f"ready after={after} ({lines.counted(supervisor.size)})")
+        if supervisor is None:
+            return
+        supervisor.ready = True
+        if not self._is_suppressed(path):
+            # Of a nested one its child's own line says the same, unless it took long.
+            level = DEBUG if "/" in path and not supervisor.delay_logged else INFO
+            after = lines.seconds(now - supervisor.started)
+            self._say(level, path, f"ready after={after} ({lines.counted(supervisor.size)})", raw)
 
     def _supervisor_idle(self, raw: RawEvent) -> None:
-        self._say(INFO, raw[5], "has nothing left to do, and nothing was declared to end it")
+        self._say(INFO, raw[5], lines.IDLE, raw)
 
     def _supervisor_stopping(self, raw: RawEvent) -> None:
-        path, now = raw[5], raw[2]
-        cause, reason = raw[7]
+        _, _, now, _, _, path, _, (cause, reason) = raw
         supervisor = self._supervisor_at(path)
         supervisor.stopping = True
         if cause in lines.FAILING:
@@ -225,65 +259,84 @@ class TreeLog(Folding):
             for each in sorted(supervisor.below):
                 if not self._supervisors[each].running:
                     self._end(each, now)
-        elif supervisor.hushed or self._is_hushed(path):
-            supervisor.hushed = True
+        elif supervisor.suppressed or self._is_suppressed(path):
+            supervisor.suppressed = True
             return
         elif cause not in lines.FAILING:
             for child in list(supervisor.children.values()):
                 self._pause(child.failures, now)
-        self._say(INFO, path, lines.stopping_line(raw))
+        self._say(INFO, path, lines.stopping_line(raw), raw)
 
     def _supervisor_finished(self, raw: RawEvent) -> None:
-        path = raw[5]
+        _, _, now, _, _, path, _, (_, _, _, unresponsive) = raw
         supervisor = self._supervisor_at(path)
+        self.looks.pop(path, None)
         if "/" in path:  # its parent may start it again
             supervisor.running = False
-            self._keep_declared(supervisor, raw[2])
+            self._keep_declared(supervisor, now)
             self._let_go(path)
         else:
-            self._end(path, raw[2])
-        unresponsive = raw[7][3]
-        if unresponsive or not supervisor.hushed:
+            self._end(path, now)
+        if unresponsive or not supervisor.suppressed:
             level = WARNING if unresponsive else INFO
-            self._say(level, path, lines.finished_line(raw, supervisor.size))
+            self._say(level, path, lines.finished_line(raw, supervisor.size), raw)
 
     def _command_accepted(self, raw: RawEvent) -> None:
-        command, reason, *by = raw[7]
-        self._say(INFO, raw[5], f"accepted {command}{lines.because(reason)}{lines.by_whom(by)}")
+        _, _, now, _, _, path, _, (command, reason, *by) = raw
+        child = self._children.get(path)
+        if child is not None:  # what follows is the command's effect, not a repetition
+            self._close(child.failures, now)
+            child.budget = max(child.budget, 1)
+        line = f"accepted {command}{lines.because(reason)}{lines.by_whom(by)}"
+        self._say(INFO, path, line, raw)
 
     def _child_added(self, raw: RawEvent) -> None:
         self._supervisor_of(raw[5]).size += 1
 
     def _child_started(self, raw: RawEvent) -> None:
-        child = self._children.get(raw[5])
-        if child is not None and child.quiet:
+        _, _, _, _, _, path, attempt, _ = raw
+        child = self._children.get(path)
+        if child is not None and child.suppressed_by:
             return
-        if self._logger.isEnabledFor(DEBUG) and not self._is_hushed(raw[5]):
-            self._say(DEBUG, raw[5], f"started attempt={raw[6]}")
+        if self._logger.isEnabledFor(DEBUG) and not self._is_suppressed(path):
+            self._say(DEBUG, path, f"started attempt={attempt}", raw)
 
     def _child_unresponsive(self, raw: RawEvent) -> None:
-        self._say(WARNING, raw[5], lines.unresponsive_line(raw))
+        path = raw[5]
+        stop = self._stops.get(path)
+        why = "" if stop is None else lines.because(stop.reason)
+        self._say(WARNING, path, f"{lines.unresponsive_line(raw)}{why}", raw)
 
     def _child_down(self, raw: RawEvent) -> None:
-        path = raw[5]
+        _, _, now, _, _, path, _, _ = raw
         child = self._children.get(path)
         if child is not None:
-            child.unsaid = None
+            child.held_back = None
         supervisor = self._supervisor_of(path)
         # Otherwise its supervisor stops, and may start again.
         if raw[0] is ev.ChildRemoved or not supervisor.stopping or "/" not in supervisor.path:
             if child is not None:
-                self._close(child.failures, raw[2])
-            self._end(path, raw[2])
-        if path in supervisor.told:
-            supervisor.told.remove(path)
-        elif not supervisor.hushed and self._logger.isEnabledFor(INFO):
-            self._say(INFO, path, lines.down_line(raw, supervisor.reason))
+                self._close(child.failures, now)
+            self._end(path, now)
+        if path in supervisor.verdict_logged:
+            supervisor.verdict_logged.remove(path)
+        elif not supervisor.suppressed and self._logger.isEnabledFor(INFO):
+            self._say(INFO, path, lines.down_line(raw, supervisor.reason), raw)
 
     def _child_removed(self, raw: RawEvent) -> None:
+        path = raw[5]
         self._child_down(raw)
-        self._forget(raw[5])
-        self._supervisor_of(raw[5]).size -= 1
+        self._forget(path)
+        self.levels.pop(path, None)
+        self._supervisor_of(path).size -= 1
+
+
+_AT_REST: Final = (ev.ChildDone, ev.ChildStopped, ev.ChildQuarantined, ev.ChildRemoved)
+
+
+def _comes_to_rest(path: str, following: RawEvent | None) -> bool:
+    """Whether the event after an exit says that the child stays down."""
+    return following is not None and following[5] == path and following[0] in _AT_REST
 
 
 _WRITERS: Final[dict[type[ev.Event], Callable[[TreeLog, RawEvent], None]]] = {
@@ -295,8 +348,10 @@ _WRITERS: Final[dict[type[ev.Event], Callable[[TreeLog, RawEvent], None]]] = {
     ev.CommandAccepted: TreeLog._command_accepted,
     ev.ChildAdded: TreeLog._child_added,
     ev.ChildStarted: TreeLog._child_started,
-    ev.ChildReady: Folding._child_said,
-    ev.ChildLostReadiness: Folding._child_said,
+    ev.ChildReady: Folding._readiness_changed,
+    ev.ChildLostReadiness: Folding._readiness_changed,
+    ev.ChildStopRequested: Waits._stop_requested,
+    ev.ChildCancelled: Waits._cancelled,
     ev.ChildUnresponsive: TreeLog._child_unresponsive,
     ev.ChildDone: TreeLog._child_down,
     ev.ChildStopped: TreeLog._child_down,

@@ -127,7 +127,7 @@ class Block:
                 raised = None
         except BaseException as rest:  # noqa: ASYNC103 - what the scope does not take, raised below
             raised = rest
-        if raised is None or isinstance(raised, Exception):
+        if raised is None or issubclass(type(raised), Exception):
             reason = (
                 "the block has ended"
                 if raised is None
@@ -174,9 +174,9 @@ def _compose(
     for error in (*shell.fatal, _unwrapped(shell.bug), raised, _unwrapped(passing), shell.error):
         if error is None:
             continue
-        if isinstance(error, Exception):
+        if issubclass(type(error), Exception):
             errors.append(error)
-        elif all(isinstance(leaf, trio.Cancelled) for leaf in leaves(error)):
+        elif all(issubclass(type(leaf), trio.Cancelled) for leaf in leaves(error)):
             cancelled = error if cancelled is None or error is raised else cancelled
         elif not any(error is known for known in fatal):
             fatal.append(error)

@@ -129,7 +129,6 @@ class Shell:
         self._attempts: trio.Nursery | None = None
         self._changed: dict[Slot, None] = {}  # in this turn
         self.unanswered: dict[Reply, None] = {}
-        self._exit_recorded = False  # and what follows from it is not in the log yet
         self._shutdown_account = ShutdownAccount()
         self._supervisor: Supervisor | None = None
         if self.observer is not None:
@@ -327,7 +326,10 @@ class Shell:
                 reply.error = refusal.error
             elif context is not None:
                 addition = None if reply.no_waiter else reply
-                self.slots[name] = Slot(self, self.machine.children[name], context, addition)
+                life = self.machine.children[name]
+                self.slots[name] = Slot(self, life, context, addition)
+                if life.spec.log_level is not None:
+                    self.tree.log.levels[life.path] = life.spec.log_level
             reply.slot = self.slots.get(name)
             if reply.slot is not None:
                 reply.attempt = reply.slot.life.attempt
@@ -367,8 +369,7 @@ class Shell:
                     self._changed[self.watched[path]] = None
             else:
                 _CARRY_OUT[type(order)](self, order, now)
-        if self._exit_recorded:
-            self._exit_recorded = False
+        if self.tree.log.pending:  # written now that the journal agrees with the machine
             self.tree.log.flush()
         if self._changed:
             changed, self._changed = self._changed, {}
@@ -376,8 +377,14 @@ class Shell:
                 slot.refresh()
 
     def _supervisor_started(self, order: o.Emit, now: float) -> None:
+        log = self.tree.log
+        log.looks[self.path] = self.snapshot
+        if self.link is None and self.spec.log_level is not None:
+            log.levels[self.path] = self.spec.log_level
         for name, life in self.machine.children.items():
             self.slots[name] = Slot(self, life, self._context)
+            if life.spec.log_level is not None:
+                log.levels[life.path] = life.spec.log_level
         self.children_listed.set()
 
     def _supervisor_ready(self, order: o.Emit, now: float) -> None:
@@ -395,7 +402,6 @@ class Shell:
         kind, detail, _, _ = order.fields
         below = slot.detach_below()
         self._shutdown_account.note_exit(path, order.attempt, kind, detail, now, below)
-        self._exit_recorded = True
         if kind == "fatal":
             return self.fatal[-1]
         return None if slot.exit is None else slot.exit.error

@@ -95,7 +95,7 @@ class Tree:
         )
         self.log = TreeLog()
         if observer is None or observer.writes_log:
-            self.journal.tap = self.log.on_event
+            self.journal.tap = self.log.take
 
     def enter(self) -> None:
         """The tree runs in this thread from now on; its events go to a file if one was given.

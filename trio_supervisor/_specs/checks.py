@@ -93,6 +93,24 @@ def check_count(owner: str, field: str, value: object) -> int:
     refuse(owner, field, value, "a whole number >= 0")
 
 
+def check_level(owner: str, field: str, value: object) -> int | None:
+    """Return the number of a log level, given as one or by name (``"warning"``); `None` stays."""
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return int(value)
+    if isinstance(value, str):
+        level = _LEVELS.get(plain_str(value).upper())
+        if level is not None:
+            return level
+    names = ", ".join(repr(name.lower()) for name in _LEVELS)
+    refuse(owner, field, value, f"a log level: a number >= 0 or one of {names}")
+
+
+# Those of `logging`, which this room does without.
+_LEVELS: Final = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+
+
 def check_bool(owner: str, field: str, value: object) -> bool:
     """``value``, if it is True or False: a string such as "no" would otherwise count as yes."""
     if value is True or value is False:

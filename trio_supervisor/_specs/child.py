@@ -25,6 +25,7 @@ from trio_supervisor._specs.check_run import check_decide, check_run
 from trio_supervisor._specs.checks import (
     check_bool,
     check_choice,
+    check_level,
     check_name,
     check_seconds,
     refuse,
@@ -62,44 +63,60 @@ _DEPENDENT: Final = frozenset({"readiness", "start_timeout", "backoff", "on_limi
 @final
 @attrs.frozen(init=False, repr=False, hash=False, weakref_slot=False)
 class ChildSpec(Declared, Generic[T_co]):
-    """One child: a function to keep running, and the policy by which it is kept.
+    """Declare one child: the function to keep running and the rules for restarting and stopping it.
 
-    Specs are values: frozen, compared by what they say, changed with `replace`. ``T_co`` is the
-    type of the value that the child is ready with.
+    Use it for work that must survive its own failures, wait for other work to be ready, or finish
+    cleanly at shutdown. In a plain nursery the first exception cancels every sibling instead. A
+    spec is an immutable value, validated when it is created; `replace` makes changed copies. It
+    runs nothing until a supervisor is opened with it. ``T_co`` is the type of the value that the
+    child passes to ``child.ready()``.
+
+    All durations are in seconds on Trio's clock; `math.inf` means no limit. With all defaults, a
+    child whose dependency is dead is restarted 10 times in about 80 seconds (backoff 0.1, 0.2, ...
+    up to 30) and then ends its supervisor; ``backoff`` and ``restart_limit`` change that, for
+    example ``backoff=BackoffPolicy(maximum=10)`` and ``restart_limit=None``: for ever.
 
     Args:
-        name: Unique among its siblings; printable, without ``/``.
-        run: An async function, called as ``run(child, *args)`` for every attempt, or what an
-            adapter (`plain`, `serving`, `holding`, `in_thread`) returns.
-        *args: The rest of its arguments.
-        restart: ``"permanent"`` (always, OTP's default), ``"transient"`` (after failures) or
-            ``"temporary"`` (never; forgotten when it ends).
-        readiness: ``"immediate"`` or ``"explicit"`` (it calls ``child.ready()``); by default what
-            the adapter says, else immediate.
-        start_timeout: Seconds from the attempt's start in which it has to become ready; 30 by
-            default. Explicit readiness only.
-        retry_first_start: Whether a failure before it was ever ready is an ordinary failure instead
-            of one that fails the start of the tree. Explicit readiness only.
-        max_runtime: Seconds that one attempt may last.
-        stale_after: Seconds of silence, while ready, after which it counts as unhealthy.
-        grace: Seconds between the stop request and the cancel.
-        backoff: How long a restart waits.
-        restart_limit: How often it may be restarted, in place of its supervisor's
-            ``child_restart_limit``; `None` for no limit.
-        on_limit: What happens at the limit: ``"escalate"`` (default) or ``"quarantine"``.
-        requires: Siblings (names or specs) that have to be ready whenever it starts; in a sequence,
-            earlier ones.
-        significant: Whether its end counts for the supervisor's ``auto_shutdown`` (EEP-56).
-        decide: Called with the report of each attempt that ended by itself; what it returns goes
-            before ``restart``, unless it is `None`. A plain function, not an async one.
-
-    All seconds may be `math.inf`, meaning no limit.
+        name: Unique among siblings; printable, without ``/``.
+        run: Async function, called as ``run(child, *args)`` once per attempt; or an adapter
+            (`plain`, `serving`, `holding`, `in_thread`).
+        *args: Further positional arguments for ``run``.
+        restart: ``"permanent"`` (default): restart after every exit. ``"transient"``: restart after
+            a failure only. ``"temporary"``: never restart, and forget the child when it exits.
+        readiness: ``"immediate"``: ready when the attempt starts. ``"explicit"``: ready when the
+            body calls ``child.ready()``. Default: what the adapter declares, otherwise immediate.
+        start_timeout: Time from the attempt's start to its first readiness; then the attempt is
+            stopped as `TimedOut`. Explicit readiness only. Default: 30.
+        retry_first_start: Whether a failure before the child was ever ready is retried by policy.
+            Default: false; such a failure ends the start of the tree (or `start_child`). Explicit
+            readiness only.
+        max_runtime: Longest duration of one attempt; then it is stopped as `TimedOut`. Default: no
+            limit.
+        stale_after: Longest silence while ready; then the attempt is stopped as `Unhealthy`.
+            Default: no limit.
+        grace: Time from the stop request to the cancel. Default: 0, request and cancel together.
+        backoff: Delays before restarts. Default: `BackoffPolicy`, 0.1 doubling to 30, 10 % jitter.
+        restart_limit: This child's own limit; `None` for no limit. Default: the supervisor's
+            ``child_restart_limit``, which is 10 restarts in 120 seconds.
+        on_limit: At this child's own limit (or ``child_restart_limit``), ``"escalate"`` (default):
+            the supervisor stops all children and raises `RestartLimitExceeded`. ``"quarantine"``:
+            take this child down; siblings continue. A supervisor's shared ``restart_limit`` always
+            escalates.
+        requires: Siblings (names or specs) that must be ready, or done after success, at every
+            start. In a sequence, earlier ones only. Losing one does not stop a running child.
+            Default: none.
+        significant: Whether this child's end can trigger ``auto_shutdown``. Default: false.
+        decide: Synchronous function from `ChildRunReport` to a decision that overrides ``restart``,
+            or `None` to keep it. Not called for stopped attempts or a failed first start. Default:
+            none.
+        log_level: The lowest level that is logged of this child, such as ``"warning"`` for one of
+            many connections. Default: that of its supervisor.
 
     Raises:
-        SpecError: A value out of range, or a combination in which an option could have no effect.
+        SpecError: A value is out of range, or an option could have no effect in this combination.
 
     Example:
-        ``ChildSpec("consumer", consume, "orders", readiness="explicit", stale_after=30, grace=5)``
+        ``ChildSpec("feed", read_feed, "wss://prices", readiness="explicit", stale_after=30)``
     """
 
     name: str
@@ -118,6 +135,7 @@ class ChildSpec(Declared, Generic[T_co]):
     requires: tuple[str, ...]
     significant: bool
     decide: Callable[[ChildRunReport], RestartDecision | None] | None
+    log_level: int | None
     supervisor: trio_supervisor.SupervisorSpec | None
     """The nested supervisor that this child is, made by `SupervisorSpec.as_child`; else `None`."""
     _given: frozenset[str] = attrs.field(eq=False)
@@ -142,6 +160,7 @@ class ChildSpec(Declared, Generic[T_co]):
         requires: Iterable[str | ChildSpec[Any] | trio_supervisor.SupervisorSpec] = (),
         significant: bool = False,
         decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
+        log_level: int | str | None = None,
     ) -> None: ...
 
     @overload
@@ -163,6 +182,7 @@ class ChildSpec(Declared, Generic[T_co]):
         requires: Iterable[str | ChildSpec[Any] | trio_supervisor.SupervisorSpec] = (),
         significant: bool = False,
         decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
+        log_level: int | str | None = None,
     ) -> None: ...
 
     def __init__(
@@ -183,6 +203,7 @@ class ChildSpec(Declared, Generic[T_co]):
         requires: Iterable[str | ChildSpec[Any] | trio_supervisor.SupervisorSpec] = (),
         significant: bool = False,
         decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
+        log_level: int | str | None = None,
     ) -> None:
         name = check_name("ChildSpec", name)
         owner = f"ChildSpec {name!r}"
@@ -193,6 +214,7 @@ class ChildSpec(Declared, Generic[T_co]):
         put(self, "args", args)
         put(self, "restart", check_choice(owner, "restart", restart, RestartPolicy))
         put(self, "decide", decide)
+        put(self, "log_level", check_level(owner, "log_level", log_level))
         put(self, "supervisor", None)
         put(self, "_given", _NONE_GIVEN)
         body = run if isinstance(run, Body) else None

@@ -37,6 +37,7 @@ class ChildOptions(TypedDict, total=False):
     requires: Iterable[str | trio_supervisor.ChildSpec[Any] | trio_supervisor.SupervisorSpec]
     significant: bool
     decide: Callable[[ChildRunReport], RestartDecision | None] | None
+    log_level: int | str | None
 
 
 class ChildChanges(ChildOptions, total=False):
@@ -58,6 +59,7 @@ class SupervisorOptions(TypedDict, total=False):
     max_children: int | None
     shutdown_deadline: float
     report_after: float
+    log_level: int | str | None
 
 
 class SupervisorChanges(SupervisorOptions, total=False):

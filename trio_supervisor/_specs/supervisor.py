@@ -16,6 +16,7 @@ from trio_supervisor._specs.check_tree import check_child_of, check_supervisor
 from trio_supervisor._specs.checks import (
     check_choice,
     check_count,
+    check_level,
     check_name,
     check_seconds,
     refuse,
@@ -79,6 +80,9 @@ class SupervisorSpec(Declared):
             any number.
         shutdown_deadline: Seconds in which a shutdown has to have cancelled everything left.
         report_after: Seconds between the cancel of a child and the report that it does not end.
+        log_level: The lowest level that is logged of this supervisor and all below it, such as
+            ``"warning"`` for a pool of connections; a child's own ``log_level`` replaces it for that
+            child. Default: that of the supervisor above, if any; otherwise the logger decides.
 
     Both seconds may be `math.inf`, meaning never.
 
@@ -100,6 +104,7 @@ class SupervisorSpec(Declared):
     max_children: int | None
     shutdown_deadline: float
     report_after: float
+    log_level: int | None
     _child_limit_given: bool = attrs.field(eq=False)
 
     def __init__(
@@ -115,6 +120,7 @@ class SupervisorSpec(Declared):
         max_children: int | None = None,
         shutdown_deadline: float = inf,
         report_after: float = 5,
+        log_level: int | str | None = None,
     ) -> None:
         name = check_name("SupervisorSpec", name)
         owner = f"SupervisorSpec {name!r}"
@@ -140,6 +146,7 @@ class SupervisorSpec(Declared):
         deadline = check_seconds(owner, "shutdown_deadline", shutdown_deadline)
         put(self, "shutdown_deadline", deadline)
         put(self, "report_after", check_seconds(owner, "report_after", report_after))
+        put(self, "log_level", check_level(owner, "log_level", log_level))
         check_supervisor(self)
 
     def as_child(self, **options: Unpack[ChildOptions]) -> ChildSpec[trio_supervisor.Supervisor]:
@@ -160,6 +167,7 @@ class SupervisorSpec(Declared):
             ``SupervisorSpec("sessions").as_child(grace=10, restart="transient")``
         """
         options.setdefault("grace", inf)
+        options.setdefault("log_level", self.log_level)
         if options.get("start_timeout") is None:
             options["start_timeout"] = inf
         child: ChildSpec[trio_supervisor.Supervisor] = ChildSpec(self.name, _NESTED, **options)

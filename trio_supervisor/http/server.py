@@ -12,17 +12,20 @@ import base64
 import hashlib
 import logging
 import re
+import socket
 from collections import deque
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import trio
 
 from trio_supervisor import open_supervisor
 from trio_supervisor._errors import ChildNotFound
 from trio_supervisor._lazy import public
+from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._specs.checks import check_seconds, refuse
 from trio_supervisor._specs.child import ChildSpec
 from trio_supervisor._specs.policy import RestartLimit
@@ -36,6 +39,7 @@ from trio_supervisor.http._exchange import (
     JSON,
     Request,
     Response,
+    Route,
     comes_from_elsewhere,
     host_is_allowed,
     json_bytes,
@@ -43,15 +47,7 @@ from trio_supervisor.http._exchange import (
 )
 from trio_supervisor.http._probes import Probes
 from trio_supervisor.http._stream import stream
-from trio_supervisor.http._watchdog import Watchdog
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import AsyncIterator, Collection
-
-    from trio_supervisor._runtime.supervisor import Supervisor
-    from trio_supervisor.http._exchange import Route
-    from trio_supervisor.http._watchdog import LoopMonitor
+from trio_supervisor.http._watchdog import LoopMonitor, Watchdog
 
 _log = logging.getLogger("trio_supervisor.http")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, final
 import trio
 
 from trio_supervisor._attempts.attempt import Attempt, current_attempt
+from trio_supervisor._attempts.host import Target
 from trio_supervisor._errors import ChildNotFound, SupervisorError
 from trio_supervisor._lazy import public
 from trio_supervisor._runtime.open import open_supervisor
@@ -20,7 +21,6 @@ from trio_supervisor.testing._sim.tasks import open_bare_nursery
 
 if TYPE_CHECKING:
     from trio_supervisor._attempts.context import ChildContext
-    from trio_supervisor._attempts.host import Target
 
 
 @public
