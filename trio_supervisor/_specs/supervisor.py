@@ -81,8 +81,8 @@ class SupervisorSpec(Declared):
         shutdown_deadline: Seconds in which a shutdown has to have cancelled everything left.
         report_after: Seconds between the cancel of a child and the report that it does not end.
         log_level: The lowest level that is logged of this supervisor and all below it, such as
-            ``"warning"`` for a pool of connections; a child's own ``log_level`` replaces it for that
-            child. Default: that of the supervisor above, if any; otherwise the logger decides.
+            ``"warning"`` for a pool of connections. A child's own ``log_level`` replaces it for
+            that child. Default: that of the supervisor above, or else what the logger decides.
 
     Both seconds may be `math.inf`, meaning never.
 
