@@ -11,7 +11,8 @@ import trio
 from helpers.support import run_real, run_virtual
 
 from documentation.code_blocks import load
-from trio_supervisor import BackoffPolicy, ChildSpec, open_supervisor
+from trio_supervisor import BackoffPolicy, ChildAlreadyExists, ChildSpec, open_supervisor
+from trio_supervisor.children import accepting
 
 if TYPE_CHECKING:
     from trio_supervisor import ChildContext, Supervisor, SupervisorSpec
@@ -47,23 +48,24 @@ async def hung_up(stream: trio.SocketStream) -> bool:
 
 def test_a_crash_in_one_connection_ends_that_connection_only() -> None:
     page = guide("connections")
+    server = accepting(page["converse"], host="127.0.0.1", port=0)
 
     async def scenario() -> None:
-        async with open_supervisor(changed(page["APP"], "acceptor", args=(0,))) as app:
-            port = app.child("acceptor").value
-            connections: Supervisor = app.child("connections").value
-            one = await trio.open_tcp_stream("127.0.0.1", port)
-            two = await trio.open_tcp_stream("127.0.0.1", port)
+        async with open_supervisor(changed(page["APP"], "server", run=server)) as app:
+            serving = app.child("server").value
+            connections: Supervisor = serving.supervisor
+            one = await trio.open_tcp_stream("127.0.0.1", serving.port)
+            two = await trio.open_tcp_stream("127.0.0.1", serving.port)
             assert await ask(one, b"hello") == b"HELLO"
             assert await ask(two, b"hello") == b"HELLO"
-            assert connections.count_children().active == 2
+            assert serving.open == 2
             crashing = next(iter(connections.children.values()))
             assert await ask(one, b"bug") == b""
             report = await crashing.wait_finished()
             assert report.exit.has(ValueError)
             assert await ask(two, b"still here") == b"STILL HERE"
             assert connections.count_children().specs == 1
-            assert [app.child(name).restarts for name in app.children] == [0, 0]
+            assert app.child("server").restarts == 0
             left = two
         assert await left.receive_some() == b""  # the stop closed it
         await one.aclose()
@@ -72,15 +74,15 @@ def test_a_crash_in_one_connection_ends_that_connection_only() -> None:
     run_real(scenario)
 
 
-def test_a_full_pool_closes_the_connection() -> None:
+def test_a_full_server_closes_the_connection() -> None:
     page = guide("connections")
-    page["APP"] = page["APP"].replace(
-        children=[page["CONNECTIONS"].replace(max_children=1), page["ACCEPTOR"].replace(args=(0,))]
+    server = accepting(
+        page["converse"], host="127.0.0.1", port=0, max_children=1, when_full="refuse"
     )
 
     async def scenario() -> None:
-        async with open_supervisor(page["APP"]) as app:
-            port = app.child("acceptor").value
+        async with open_supervisor(changed(page["APP"], "server", run=server)) as app:
+            port = app.child("server").value.port
             async with (
                 await trio.open_tcp_stream("127.0.0.1", port) as one,
                 await trio.open_tcp_stream("127.0.0.1", port) as two,
@@ -90,6 +92,18 @@ def test_a_full_pool_closes_the_connection() -> None:
                 assert await ask(one, b"b") == b"B"
 
     run_real(scenario)
+
+
+def test_a_user_has_one_session() -> None:
+    page = guide("connections")
+
+    async def scenario() -> None:
+        async with open_supervisor(page["POOL"]) as pool:
+            await page["log_in"](pool, "ada")
+            with pytest.raises(ChildAlreadyExists):
+                await page["log_in"](pool, "ada")
+
+    run_virtual(scenario)
 
 
 def test_the_feed_reconnects_and_loses_no_line() -> None:
