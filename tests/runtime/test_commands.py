@@ -1402,7 +1402,7 @@ async def test_a_handle_follows_one_life() -> None:
         assert [report.attempt for report in handle.reports] == [1, 2]
         await supervisor.remove_child("a")
         for command in (handle.stop, handle.restart):
-            with pytest.raises(ChildNotFound, match="supervisor/a is removed"):
+            with pytest.raises(ChildNotFound, match="supervisor/a was removed"):
                 await command()
         with pytest.raises(ChildNotReady, match="is removed"):
             await handle.wait_ready()

@@ -69,8 +69,11 @@ def _only_limit_grace(
     now: float,
 ) -> None:
     """Let a command whose desired state holds already shorten the stop that is under way."""
+    orders = machine.outbox.orders
+    before = len(orders)
     if child.stop_cause is not None and machine.limit_grace(child, command.grace, now):
         machine.outbox.command_accepted(child, name, command.reason, command.by, command.grace)
+        orders.insert(before, orders.pop())  # the command comes before what follows from it
     else:
         machine.outbox.command_had_no_effect(child, name, command.reason, command.by)
 

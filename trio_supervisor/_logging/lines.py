@@ -45,9 +45,9 @@ def because(reason: str) -> str:
 
 def by_whom(by: Sequence[Any]) -> str:
     """What to append for the operator of a command, if it came over the control socket."""
-    if not by:
+    if not by or by[1] is None:
         return ""
-    user, uid, pid = by
+    user, uid, pid, *_ = by
     return f" by={one_line(user) or uid} uid={uid} pid={pid}"
 
 

@@ -24,6 +24,7 @@ from trio_supervisor._errors import (
     SupervisorClosed,
 )
 from trio_supervisor._events.snapshot import ChildState
+from trio_supervisor._specs.checks import check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,27 +40,31 @@ if TYPE_CHECKING:
 # ---------------------------------------------------------------- one child
 
 
-async def stop(slot: Slot, reason: str) -> None:
+async def stop(slot: Slot, reason: str, grace: float | None = None) -> None:
     """Take the child down, and wait until its attempt has ended."""
-    reply = await give(slot, o.StopChild(slot.life.name, reason))
+    name, grace = slot.life.name, _checked(slot, grace)
+    reply = await give(slot, o.StopChild(name, reason, grace=grace))
     await _await_effect(reply, lambda view: is_down(view, reply))
 
 
-async def quarantine(slot: Slot, reason: str) -> None:
+async def quarantine(slot: Slot, reason: str, grace: float | None = None) -> None:
     """Take the child down for inspection, and wait until its attempt has ended."""
-    reply = await give(slot, o.QuarantineChild(slot.life.name, reason))
+    name, grace = slot.life.name, _checked(slot, grace)
+    reply = await give(slot, o.QuarantineChild(name, reason, grace=grace))
     await _await_effect(reply, lambda view: is_down(view, reply))
 
 
-async def remove(slot: Slot, reason: str) -> None:
+async def remove(slot: Slot, reason: str, grace: float | None = None) -> None:
     """Stop the child, and wait until it is forgotten."""
-    reply = await give(slot, o.RemoveChild(slot.life.name, reason))
+    name, grace = slot.life.name, _checked(slot, grace)
+    reply = await give(slot, o.RemoveChild(name, reason, grace=grace))
     await _await_effect(reply, lambda view: view.state is ChildState.REMOVED)
 
 
-async def restart(slot: Slot, reason: str) -> None:
+async def restart(slot: Slot, reason: str, grace: float | None = None) -> None:
     """Start a new attempt, and wait until one is ready or the child is at rest."""
-    reply = await give(slot, o.RestartChild(slot.life.name, reason))
+    name, grace = slot.life.name, _checked(slot, grace)
+    reply = await give(slot, o.RestartChild(name, reason, grace=grace))
     wanted = slot.life.generation
 
     def is_ready(view: View) -> bool:
@@ -70,13 +75,17 @@ async def restart(slot: Slot, reason: str) -> None:
         raise SupervisorClosed(f"{slot!r} was stopped with its supervisor before it was ready")
 
 
+def _checked(slot: Slot, grace: float | None) -> float | None:
+    return None if grace is None else check_seconds(slot.life.path, "grace", grace)
+
+
 @enable_ki_protection
 async def give(slot: Slot, command: o.Command) -> Reply:
     """Post ``command``, which is about the child of ``slot``, and wait until it is accepted."""
     shell = slot.shell
     if shell.slots.get(slot.life.name) is not slot:
         await trio.lowlevel.checkpoint()
-        raise ChildNotFound(f"{slot.life.path} is {slot.life.state}")
+        raise ChildNotFound(stale_text(slot))
     inside = attempt_that_waits_for_itself(shell, slot.life.path)
     if inside is not None:
         _forfeit_grace(inside)
@@ -87,6 +96,14 @@ async def give(slot: Slot, command: o.Command) -> Reply:
             _forfeit_grace(inside, taken_back=True)
         raise reply.error
     return reply
+
+
+def stale_text(slot: Slot) -> str:
+    """Return why a handle of ``slot`` no longer stands for a child."""
+    path = slot.life.path
+    if slot.shell.slots.get(slot.life.name) is None:
+        return f"{path} was removed"
+    return f"this handle is of an earlier child {path}, which was removed: take a new one"
 
 
 def is_down(view: View, reply: Reply) -> bool:

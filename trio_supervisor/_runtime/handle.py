@@ -16,11 +16,11 @@ from trio_supervisor._events.exits import ChildRunReport
 from trio_supervisor._events.snapshot import ChildState
 from trio_supervisor._lazy import public
 from trio_supervisor._runtime import commands
-from trio_supervisor._specs.checks import refuse
+from trio_supervisor._specs.checks import check_count, refuse
 from trio_supervisor._specs.supervisor import ChildSpec
 
 if TYPE_CHECKING:
-    from trio_supervisor._runtime.child_slot import Slot
+    from trio_supervisor._runtime.child_slot import Slot, View
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -138,8 +138,13 @@ class ChildHandle(Generic[T_co]):
         """The last 8 reports, oldest first. Only the newest holds a live exception."""
         return self._slot.reports
 
-    async def wait_ready(self) -> T_co:
+    async def wait_ready(self, *, after: int = 0) -> T_co:
         """Wait until the child is ready, over restarts if need be.
+
+        Args:
+            after: Wait for an attempt with a higher number than this. ``handle.attempt`` skips the
+                attempt that is live now, which may have crashed without anyone having seen it yet.
+                Default: 0, any attempt.
 
         Returns:
             The ready value.
@@ -147,17 +152,25 @@ class ChildHandle(Generic[T_co]):
         Raises:
             ChildNotReady: The child is at rest (done, stopped, quarantined or removed), so it will
                 not become ready without a command.
+            SpecError: ``after`` is not a whole number of at least 0.
             SupervisorClosed: The supervisor is stopping or has ended.
 
         A checkpoint. Cancelling the wait changes nothing about the child.
         """
         slot = self._slot
+        after = check_count(self.path, "after", after)
+
+        def is_over(view: View) -> bool:
+            return view.closed or (view.is_at_rest and view.state is not ChildState.READY)
+
         while True:
             view = await slot.wait(
-                lambda view: view.closed or view.is_at_rest or view.state is ChildState.READY
+                lambda view: (
+                    is_over(view) or (view.state is ChildState.READY and view.attempt > after)
+                )
             )
             found, value = slot.ready_value
-            if found:
+            if found and slot.life.attempt > after:
                 return cast("T_co", value)
             await trio.lowlevel.checkpoint_if_cancelled()  # that would be why
             if slot.shell.is_stopping or (view.closed and not slot.life.gone):
@@ -166,6 +179,49 @@ class ChildHandle(Generic[T_co]):
                 why = slot.life.last_exit
                 raise ChildNotReady(f"{self.path} is {view.state}{f' after: {why}' if why else ''}")
             await trio.lowlevel.checkpoint()
+
+    async def wait_exit(self, *, after: int | None = None) -> ChildRunReport:
+        """Wait until an attempt of the child has ended, whatever follows from that.
+
+        `wait_finished` waits for the end of the last attempt; this waits for the next one. To see
+        each exit, give the number of the last one::
+
+            report = await handle.wait_exit()
+            while True:
+                report = await handle.wait_exit(after=report.attempt)
+
+        Args:
+            after: Wait for an attempt with a higher number than this. If one has ended already, its
+                report is returned at once (the oldest of the last 8). Default: the newest attempt
+                that has ended, so that this waits for the next exit.
+
+        Returns:
+            The report of that attempt.
+
+        Raises:
+            ChildNotReady: The child is at rest, and no such attempt has ended.
+            SpecError: ``after`` is not a whole number of at least 0.
+            SupervisorClosed: The supervisor has ended, and no such attempt has.
+
+        A checkpoint. Cancelling the wait changes nothing about the child.
+        """
+        slot = self._slot
+        if after is None:
+            after = 0 if slot.ended is None else slot.ended.number
+        last = check_count(self.path, "after", after)
+        found: list[ChildRunReport] = []
+
+        def has_ended(view: View) -> bool:
+            if not found and slot.ended is not None and slot.ended.number > last:
+                found.extend(report for report in slot.reports if report.attempt > last)
+            return bool(found) or view.is_at_rest or view.closed
+
+        view = await slot.wait(has_ended)
+        if found:
+            return found[0]
+        if view.is_at_rest and not slot.shell.is_over:
+            raise ChildNotReady(f"{self.path} is {view.state}: no attempt after {last} will end")
+        raise SupervisorClosed(f"{self.path} is {view.state}: its supervisor has ended")
 
     async def wait_state(self, *states: ChildState | str) -> ChildState:
         """Wait until the child is in one of ``states``.
@@ -210,13 +266,21 @@ class ChildHandle(Generic[T_co]):
             raise SupervisorError(f"{self.path} is {self.state} and has never finished an attempt")
         return report
 
-    async def stop(self, reason: str = "") -> None:
+    async def stop(self, reason: str = "", *, grace: float | None = None) -> None:
         """Stop the child and keep it down until `restart`. See `Supervisor.stop_child`."""
-        await commands.stop(self._slot, reason)
+        await commands.stop(self._slot, reason, grace)
 
-    async def restart(self, reason: str = "") -> None:
+    async def restart(self, reason: str = "", *, grace: float | None = None) -> None:
         """Start a new attempt now. See `Supervisor.restart_child`."""
-        await commands.restart(self._slot, reason)
+        await commands.restart(self._slot, reason, grace)
+
+    async def quarantine(self, reason: str = "", *, grace: float | None = None) -> None:
+        """Stop the child and mark it for inspection. See `Supervisor.quarantine_child`."""
+        await commands.quarantine(self._slot, reason, grace)
+
+    async def remove(self, reason: str = "", *, grace: float | None = None) -> None:
+        """Stop the child and forget it. See `Supervisor.remove_child`."""
+        await commands.remove(self._slot, reason, grace)
 
 
 def _check_states(states: tuple[ChildState | str, ...]) -> frozenset[ChildState]:

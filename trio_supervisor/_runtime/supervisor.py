@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final, overload
 
 from trio.lowlevel import enable_ki_protection
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from trio_supervisor._runtime.shell import Shell
 
 T = TypeVar("T")
-Named: TypeAlias = "ChildSpec[Any] | SupervisorSpec | str"
+Named: TypeAlias = "ChildSpec[Any] | SupervisorSpec | ChildHandle[Any] | str"
 
 
 @public
@@ -107,25 +108,50 @@ class Supervisor:
     def child(self, of: SupervisorSpec) -> ChildHandle[Supervisor]: ...
     @overload
     def child(self, of: str) -> ChildHandle[Any]: ...
-    def child(self, of: ChildSpec[Any] | SupervisorSpec | str) -> ChildHandle[Any]:
+    @overload
+    def child(self, of: ChildHandle[T]) -> ChildHandle[T]: ...
+    def child(
+        self, of: ChildSpec[Any] | SupervisorSpec | ChildHandle[Any] | str
+    ) -> ChildHandle[Any]:
         """Return the handle of one child.
 
         Args:
-            of: Its spec, its name, or its path below this supervisor (``"sessions/s-1"``).
+            of: Its name, its path below this supervisor (``"sessions/s-1"``), the spec that it was
+                declared with, or its handle.
 
         Raises:
-            ChildNotFound: There is no such child; the message says which there are.
+            ChildNotFound: There is no such child; the message says which there are. A spec or a
+                handle of a child that was removed does not stand for a new child of that name.
+            SpecError: ``of`` is something else.
         """
         return self._find(of).handle
 
-    def _find(self, of: ChildSpec[Any] | SupervisorSpec | str) -> Slot:
+    def _find(self, of: Named) -> Slot:
+        if isinstance(of, ChildHandle):
+            return self._find_same(of._slot)
         path, own = name_of(self.path, of), f"{self.path}/"
+        if not isinstance(of, str):
+            slot = self._find_below(path)
+            if not slot.is_declared_with(of):
+                raise ChildNotFound(f"{slot.life.path} was declared with another spec")
+            return slot
         try:
             return self._find_below(path)
         except ChildNotFound:
             if not path.startswith(own):
                 raise
         return self._find_below(path[len(own) :])
+
+    def _find_same(self, slot: Slot) -> Slot:
+        """Return ``slot``, if it is of a child that is below this supervisor now."""
+        shell: Shell | None = slot.shell
+        if slot.shell.slots.get(slot.life.name) is not slot:
+            raise ChildNotFound(commands.stale_text(slot))
+        while shell is not None and shell is not self._shell:
+            shell = shell.parent
+        if shell is None:
+            raise ChildNotFound(f"{slot.life.path} is not below this supervisor, {self.path}")
+        return slot
 
     def _find_below(self, path: str) -> Slot:
         shell = self._shell
@@ -145,8 +171,9 @@ class Supervisor:
                 )
         slot = shell.slots.get(name)
         if slot is None:
-            names = ", ".join(sorted(shell.slots)[:10]) or "none"
-            raise ChildNotFound(f"{shell.path} has no child {name!r}; it has: {names}")
+            names = ", ".join(islice(shell.slots, 10)) or "none"
+            more = f" and {len(shell.slots) - 10} more" if len(shell.slots) > 10 else ""
+            raise ChildNotFound(f"{shell.path} has no child {name!r}; it has: {names}{more}")
         return slot
 
     def state(self) -> SupervisorSnapshot:
@@ -278,43 +305,53 @@ class Supervisor:
         child = _as_child(spec)
         self._shell.add_soon(o.AddChild(child, o.FirstStart.ORDINARY, reason))
 
-    async def stop_child(self, name: Named, *, reason: str = "") -> None:
+    async def stop_child(
+        self, name: Named, *, reason: str = "", grace: float | None = None
+    ) -> None:
         """Stop a child, wait for its end, and keep it down until `restart_child`.
 
         A child that is down already stays as it is.
 
         Args:
-            name: The child: its name, its path below this supervisor, or its spec.
+            name: The child: its name, its path below this supervisor, its spec, or its handle.
             reason: Recorded in events and reports, and written to the log.
+            grace: Seconds from the stop request to the cancel, in place of the spec's ``grace``; 0
+                cancels at once. It also shortens a stop that is under way. Default: the spec's.
 
         Raises:
-            ChildNotFound: There is no such child.
+            ChildNotFound: There is no such child, or the handle is of one that was removed.
             SupervisorClosed: The supervisor has ended, or ended before the child did.
             SupervisorError: Called in a thread other than Trio's.
 
         If cancelled while it waits, the child is stopped all the same. Called from inside of that
         child, the child gets no grace, and the call ends by its cancellation.
         """
-        await commands.stop(self._find(name), reason)
+        await commands.stop(self._find(name), reason, grace)
 
-    async def quarantine_child(self, name: Named, *, reason: str = "") -> None:
+    async def quarantine_child(
+        self, name: Named, *, reason: str = "", grace: float | None = None
+    ) -> None:
         """Stop a child like `stop_child`, and mark it as one to be looked into.
 
         Args:
             name: As for `stop_child`.
             reason: As for `stop_child`.
+            grace: As for `stop_child`.
 
         Raises:
             SupervisorError: As for `stop_child`; cancellation does the same as there.
         """
-        await commands.quarantine(self._find(name), reason)
+        await commands.quarantine(self._find(name), reason, grace)
 
-    async def remove_child(self, name: Named, *, reason: str = "") -> None:
+    async def remove_child(
+        self, name: Named, *, reason: str = "", grace: float | None = None
+    ) -> None:
         """Stop a child and forget it. Its name is free when this returns.
 
         Args:
             name: As for `stop_child`.
             reason: As for `stop_child`.
+            grace: As for `stop_child`.
 
         Raises:
             ChildNotFound: There is no such child.
@@ -324,9 +361,11 @@ class Supervisor:
 
         Cancellation does the same as for `stop_child`.
         """
-        await commands.remove(self._find(name), reason)
+        await commands.remove(self._find(name), reason, grace)
 
-    async def restart_child(self, name: Named, *, reason: str = "") -> None:
+    async def restart_child(
+        self, name: Named, *, reason: str = "", grace: float | None = None
+    ) -> None:
         """Start a new attempt of a child now, whatever kept it down, and wait until it is ready.
 
         The child's backoff ends, and a live attempt is stopped first, with its grace. The new
@@ -337,6 +376,7 @@ class Supervisor:
         Args:
             name: As for `stop_child`.
             reason: As for `stop_child`.
+            grace: As for `stop_child`.
 
         Raises:
             ChildNotFound: There is no such child.
@@ -346,7 +386,7 @@ class Supervisor:
 
         If cancelled while it waits, the child is restarted all the same.
         """
-        await commands.restart(self._find(name), reason)
+        await commands.restart(self._find(name), reason, grace)
 
     def request_shutdown(self, reason: str = "", *, grace: bool = True) -> None:
         """Begin to stop all children in order, and return at once. Not a checkpoint.
