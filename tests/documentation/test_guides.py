@@ -172,7 +172,8 @@ class _Instead:
         return getattr(self._module, name)
 
 
-def test_the_web_application_answers_and_finishes_what_is_in_flight() -> None:
+@pytest.mark.parametrize("directly", [False, True])
+def test_the_web_application_answers_and_finishes_what_is_in_flight(directly: bool) -> None:
     page = guide("web", needs="hypercorn")
     in_flight = trio.Event()
     answer = page["application"]
@@ -183,12 +184,17 @@ def test_the_web_application_answers_and_finishes_what_is_in_flight() -> None:
             await trio.sleep(0.3)
         await answer(scope, receive, send)
 
+    page["application"] = slow
+    if directly:
+        web = page["DIRECT"].replace(args=("127.0.0.1:0",))
+    else:
+        web = page["WEB"].replace(run=page["asgi"](slow, 0, server="hypercorn"))
+
     async def scenario() -> None:
-        page["application"] = slow
         answers: list[bytes] = []
         async with trio.open_nursery() as nursery:
-            async with open_supervisor(changed(page["APP"], "web", args=("127.0.0.1:0",))) as app:
-                [url] = app.child("web").value
+            async with open_supervisor(page["APP"].replace(children=[web])) as app:
+                url = app.child("web").value[0]
                 port = int(url.rpartition(":")[2])
                 assert b"hello" in await get("127.0.0.1", port, "/")
 
@@ -197,8 +203,8 @@ def test_the_web_application_answers_and_finishes_what_is_in_flight() -> None:
 
                 nursery.start_soon(fetch)
                 await in_flight.wait()
-                web = app.child("web")
-            report = web.last_report
+                handle = app.child("web")
+            report = handle.last_report
             assert report is not None
             assert report.exit.kind == "stopped"
         assert len(answers) == 1
