@@ -462,4 +462,4 @@ def test_a_state_machine_finds_what_is_asserted() -> None:
         run_state_machine_as_test(
             Wrong, settings=settings(QUICK, max_examples=50, phases=[Phase.generate])
         )
-    assert "QuarantineChild('a')" in shown(caught) or "quarantine(path='a')" in shown(caught)
+    assert "QuarantineChild('a')" in shown(caught) or "quarantine=True" in shown(caught)

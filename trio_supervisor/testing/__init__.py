@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from trio_supervisor.testing._drive.commands import RestartByHand as RestartByHand
     from trio_supervisor.testing._drive.commands import ShutDownTree as ShutDownTree
     from trio_supervisor.testing._drive.commands import Stop as Stop
+    from trio_supervisor.testing._drive.commands import Tick as Tick
+    from trio_supervisor.testing._drive.hunt import Hunt as Hunt
+    from trio_supervisor.testing._drive.hunt import Reopen as Reopen
+    from trio_supervisor.testing._drive.hunt import hunt as hunt
     from trio_supervisor.testing._drive.pilot import Pilot as Pilot
     from trio_supervisor.testing._drive.rig import Rig as Rig
     from trio_supervisor.testing._drive.rig import exercise as exercise

@@ -5,28 +5,43 @@ Importing this imports Hypothesis.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, final
 
+import attrs
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from trio_supervisor._lazy import public
 from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor.testing._drive import commands as command
 from trio_supervisor.testing._drive.commands import LifecycleCommand
+from trio_supervisor.testing._drive.hunt import (
+    SECONDS,
+    Engine,
+    Plan,
+    Reopen,
+    as_machine_test,
+    raise_shortest,
+)
 from trio_supervisor.testing._drive.pilot import MOST_STEPS, Pilot
+from trio_supervisor.testing._script.bodies import walk
 from trio_supervisor.testing.strategies import schedules
 
 __all__ = ["LifecycleMachine"]
 
+_INVARIANT = "hypothesis_stateful_invariant"
 
-def _paths(machine: LifecycleMachine) -> st.SearchStrategy[str]:
-    return st.sampled_from(machine.paths())
+
+def _all_paths(machine: LifecycleMachine) -> list[str]:
+    """Return every path that there may ever be: a draw means the same whatever came before."""
+    declared = [path for path, _ in walk(machine.spec)]
+    return [*declared, *(spec.name for spec in machine.adds)] or ["none"]
 
 
 def _commands(machine: LifecycleMachine) -> st.SearchStrategy[list[LifecycleCommand]]:
-    path = _paths(machine)
+    path = st.sampled_from(_all_paths(machine))
     kinds: tuple[Any, ...] = (
         command.Crash,
         command.Stop,
@@ -37,37 +52,48 @@ def _commands(machine: LifecycleMachine) -> st.SearchStrategy[list[LifecycleComm
     return st.lists(st.one_of(*(st.builds(kind, path) for kind in kinds)), min_size=2, max_size=3)
 
 
-_PATH = st.runner().flatmap(_paths)
+_PATH = st.runner().flatmap(lambda machine: st.sampled_from(_all_paths(machine)))
 _COMMANDS = st.runner().flatmap(_commands)
-_SPEC = st.runner().flatmap(lambda machine: st.sampled_from(machine.adds))
+_SPEC = st.runner().flatmap(lambda machine: st.sampled_from((None, *machine.adds)))
+_SCHEDULE = schedules(deviations=3, within=40)
+_ENDINGS = ("interrupt", "shutdown", "no_grace", "cancel")
+_RARELY = st.integers(0, 3).map(lambda number: number == 3)
 
 
-def _has_children(machine: LifecycleMachine) -> bool:
-    return machine.is_open and bool(machine.paths())
+class _TestCase:
+    """The test case of a machine: first the machine's own steps, then Hypothesis with all rules."""
 
+    def __get__(self, instance: object, machine: Any) -> Any:
+        given: Any = vars(RuleBasedStateMachine)["TestCase"]
+        base: Any = given.__get__(None, machine)
 
-def _is_open(machine: LifecycleMachine) -> bool:
-    return machine.is_open
+        class LifecycleTestCase(base):  # type: ignore[misc]
+            def runTest(self) -> None:  # noqa: N802  # as unittest calls it
+                machine.hunt(examples=self.settings.max_examples)
+                super().runTest()
 
+            runTest.is_hypothesis_test = True  # type: ignore[attr-defined]
 
-def _has_ended(machine: LifecycleMachine) -> bool:
-    return not machine.is_open
-
-
-def _can_add(machine: LifecycleMachine) -> bool:
-    return machine.is_open and bool(machine.adds)
+        LifecycleTestCase.__name__ = base.__name__
+        LifecycleTestCase.__qualname__ = base.__qualname__
+        return LifecycleTestCase
 
 
 @public
 class LifecycleMachine(RuleBasedStateMachine):
     """Crashes, stops, restarts, quarantines, removes and adds children of your tree, at any moment.
 
-    It lets virtual time pass, tries schedules, and now and then shuts the tree down, cancels it
-    from outside, or lets a child raise what is to end the program. After each step every promise of
-    `check_trace` is checked, and that the events give the state. Hypothesis shrinks what fails to
-    the fewest steps and the simplest schedule. A tree that has ended is opened again.
+    It lets virtual time pass, often just to the next deadline of any task, tries schedules and
+    drift, and now and then shuts the tree down, cancels it from outside, or lets a child raise an
+    exception that ends the program. After each step every promise of `check_trace` is checked, and
+    that the events give the state. A tree that has ended is opened again.
 
-    Bodies run as they are, so give it a tree without threads and sockets: see `with_bodies`.
+    ``TestCase`` runs a loop of its own first (see `hunt`), which finds and shortens fast, and then
+    Hypothesis, with rules of yours as well. Every rule does nothing where it does not apply.
+
+    Bodies run as they are, so give it a tree without threads and sockets: see `with_bodies`. If the
+    bodies share a world, such as a database, make both in ``__init__`` and set ``self.spec``: each
+    example makes a new machine.
 
     Example::
 
@@ -83,19 +109,24 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     Attributes:
         spec: The tree.
-        adds: What may be added to the root.
+        adds: Children that may be added to the root.
         seconds: How much time may pass in one step.
+        drift: Whether half of the examples drift; see `simulate`.
         max_steps: See `Pilot`.
     """
 
-    spec: ClassVar[SupervisorSpec]
+    spec: SupervisorSpec
     adds: ClassVar[tuple[ChildSpec[Any], ...]] = ()
-    seconds: ClassVar[tuple[float, ...]] = (1.0, 0.1, 5.0, 60.0)
+    seconds: ClassVar[tuple[float, ...]] = SECONDS
+    drift: ClassVar[bool] = True
     max_steps: ClassVar[int] = MOST_STEPS
+
+    TestCase = _TestCase()
 
     def __init__(self) -> None:
         super().__init__()
         self.pilot: Pilot | None = None
+        self._plan = Plan()
 
     # ------------------------------------------------------------ for invariants
 
@@ -121,92 +152,97 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ rules
 
-    @initialize(schedule=schedules())
-    def open(self, schedule: list[int]) -> None:
+    @initialize(schedule=_SCHEDULE, drift=st.lists(st.integers(0, 8), max_size=6))
+    def open(self, schedule: Sequence[int], drift: Sequence[int] | bool = ()) -> None:
         """Open the tree."""
-        self.pilot = Pilot(self.spec, schedule=schedule, max_steps=self.max_steps)
+        self.pilot = Pilot(
+            self.spec,
+            schedule=schedule,
+            seed=self._plan.seed,
+            drift=drift if drift and type(self).drift else False,
+            max_steps=self.max_steps,
+        )
 
-    @precondition(_has_ended)
-    @rule(schedule=schedules())
-    def open_again(self, schedule: list[int]) -> None:
-        """Open the tree again after it has ended."""
-        self._pilot.close()
-        self.open(schedule)
+    @rule()
+    def open_again(self) -> None:
+        """Open the tree again if it has ended."""
+        if not self.is_open:
+            self._pilot.close()
+            self.open(())
 
-    @precondition(_is_open)
     @rule(seconds=st.runner().flatmap(lambda machine: st.sampled_from(machine.seconds)))
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._pilot.advance(seconds)
 
-    @precondition(_has_children)
+    @rule()
+    def tick(self) -> None:
+        """Let time pass to the next deadline of any task."""
+        self._pilot.tick()
+
+    @rule()
+    def tick_too(self) -> None:
+        """Let time pass to the next deadline of any task: Hypothesis chooses evenly among rules."""
+        self._pilot.tick()
+
     @rule(path=_PATH)
     def crash(self, path: str) -> None:
         """Make a child crash."""
-        self._pilot.crash(path)
+        self._apply(command.Crash(path))
 
-    @precondition(_has_children)
+    @rule(path=_PATH)
+    def crash_too(self, path: str) -> None:
+        """Make a child crash; likewise."""
+        self._apply(command.Crash(path))
+
     @rule(path=_PATH)
     def cancel_itself(self, path: str) -> None:
         """Make a child cancel its own nursery."""
-        self._pilot.apply(command.CancelItself(path))
+        self._apply(command.CancelItself(path))
 
-    @precondition(_has_children)
     @rule(path=_PATH)
     def stop(self, path: str) -> None:
         """Stop a child by command."""
-        self._pilot.stop(path)
+        self._apply(command.Stop(path))
 
-    @precondition(_has_children)
     @rule(path=_PATH)
     def restart(self, path: str) -> None:
         """Restart a child by command."""
-        self._pilot.restart(path)
+        self._apply(command.RestartByHand(path))
 
-    @precondition(_has_children)
-    @rule(path=_PATH)
-    def quarantine(self, path: str) -> None:
-        """Quarantine a child by command."""
-        self._pilot.quarantine(path)
+    @rule(path=_PATH, quarantine=st.booleans())
+    def take_down(self, path: str, quarantine: bool) -> None:
+        """Quarantine or remove a child by command."""
+        self._apply(command.QuarantineChild(path) if quarantine else command.Remove(path))
 
-    @precondition(_has_children)
-    @rule(path=_PATH)
-    def remove(self, path: str) -> None:
-        """Remove a child by command."""
-        self._pilot.remove(path)
+    @rule(
+        path=_PATH,
+        how=st.sampled_from(("interrupt", "shutdown", "no_grace", "cancel")),
+        now=_RARELY,
+    )
+    def end(self, path: str, how: str, now: bool) -> None:
+        """End the whole tree, now and then: by a child's exception, a command, or a cancel."""
+        if now:
+            endings: dict[str, LifecycleCommand] = {
+                "interrupt": command.Interrupt(path),
+                "shutdown": command.ShutDownTree(),
+                "no_grace": command.ShutDownTree(grace=False),
+                "cancel": command.CancelTree(),
+            }
+            self._apply(endings[how])
 
-    @precondition(_has_children)
-    @rule(path=_PATH)
-    def interrupt(self, path: str) -> None:
-        """Make a child raise an exception that ends the program."""
-        self._pilot.apply(command.Interrupt(path))
-
-    @precondition(_is_open)
-    @rule(grace=st.booleans())
-    def shut_down(self, grace: bool) -> None:
-        """Shut the tree down by command."""
-        self._pilot.apply(command.ShutDownTree(grace))
-
-    @precondition(_is_open)
-    @rule()
-    def cancel(self) -> None:
-        """Cancel the tree from outside."""
-        self._pilot.apply(command.CancelTree())
-
-    @precondition(_can_add)
     @rule(spec=_SPEC)
-    def add(self, spec: ChildSpec[Any]) -> None:
+    def add(self, spec: ChildSpec[Any] | None) -> None:
         """Add a child by command."""
-        self._pilot.add(spec)
+        if spec is not None:
+            self._apply(command.Add(spec))
 
-    @precondition(_has_children)
     @rule(commands=_COMMANDS)
     def at_once(self, commands: list[LifecycleCommand]) -> None:
         """Let several things happen in the same instant."""
-        self._pilot.apply(command.AtOnce(tuple(commands)))
+        self._apply(command.AtOnce(tuple(commands)))
 
-    @precondition(_is_open)
-    @rule(schedule=schedules())
+    @rule(schedule=_SCHEDULE)
     def reschedule(self, schedule: list[int]) -> None:
         """Let tasks run in another order from now on."""
         self._pilot.set_schedule(schedule)
@@ -222,7 +258,108 @@ class LifecycleMachine(RuleBasedStateMachine):
         if self.pilot is not None:
             self.pilot.close()
 
+    def _apply(self, step: LifecycleCommand) -> None:
+        if self.is_open:
+            self._pilot.apply(step)
+
     @property
     def _pilot(self) -> Pilot:
         assert self.pilot is not None
         return self.pilot
+
+    # ------------------------------------------------------------ the loop of its own
+
+    @classmethod
+    def hunt(cls, *, examples: int = 100, seed: int = 0) -> int:
+        """Run the machine's own steps in a plain loop; raise the shortest counterexample found.
+
+        Rules of a subclass are not drawn here, its invariants are checked.
+
+        Args:
+            examples: How many examples to try. Default: 100.
+            seed: The seed of the first example.
+
+        Returns:
+            How many examples were tried.
+
+        Raises:
+            Exception: What the shortest example found fails with; its notes hold the steps.
+        """
+        engine = Engine(
+            lambda: _MachineSubject(cls),
+            adds=cls.adds,
+            seconds=cls.seconds,
+            drift=cls.drift,
+            reopens=True,
+        )
+        found = engine.find(examples, seed)
+        if found is not None:
+            raise_shortest(engine, found, lambda plan: as_machine_test(plan, cls.__name__))
+        return engine.examples
+
+    @classmethod
+    def replay(cls, *steps: LifecycleCommand, **options: Any) -> None:
+        """Open the tree, take these steps, and check every invariant after each.
+
+        Args:
+            *steps: As a counterexample shows them; see also `Tick`.
+            **options: ``schedule``, ``drift`` and ``seed``, likewise.
+
+        Raises:
+            Exception: What fails.
+        """
+        subject = _MachineSubject(cls)
+        try:
+            subject.open(attrs.evolve(Plan(), **options), drift=False)
+            subject.check()
+            for step in steps:
+                subject.apply(step)
+                subject.check()
+        finally:
+            subject.close()
+
+
+@final
+class _MachineSubject:
+    """A machine without Hypothesis, as the subject of the engine."""
+
+    def __init__(self, cls: type[LifecycleMachine]) -> None:
+        self._machine = cls()
+        self._invariants: list[tuple[Callable[..., object], Sequence[Callable[..., bool]]]] = []
+        for name in dir(cls):
+            found = getattr(getattr(cls, name, None), _INVARIANT, None)
+            if found is not None:
+                self._invariants.append((found.function, found.preconditions))
+
+    def open(self, plan: Plan, *, drift: bool) -> None:
+        self._machine._plan = plan
+        self._machine.open(plan.schedule, drift or plan.drift)
+
+    def apply(self, step: LifecycleCommand) -> None:
+        machine = self._machine
+        if isinstance(step, Reopen):
+            machine.open_again()
+        elif step.passes_time:
+            machine._pilot.apply(step)
+        else:
+            machine._apply(step)
+
+    def check(self) -> None:
+        for function, preconditions in self._invariants:
+            if all(holds(self._machine) for holds in preconditions):
+                function(self._machine)
+
+    def close(self) -> None:
+        self._machine.teardown()
+
+    def drawn(self) -> Plan:
+        pilot = self._machine.pilot
+        plan = self._machine._plan
+        return plan if pilot is None else attrs.evolve(plan, drift=pilot.drift)
+
+    @property
+    def is_open(self) -> bool:
+        return self._machine.is_open
+
+    def paths(self) -> Sequence[str]:
+        return self._machine.paths()

@@ -13,6 +13,7 @@ from trio_supervisor._lazy import public
 from trio_supervisor._specs.supervisor import ChildSpec
 from trio_supervisor.testing._script.code import as_code
 from trio_supervisor.testing._script.failures import crash_of, failure_of, interrupt_of
+from trio_supervisor.testing._sim.tasks import settle
 
 if TYPE_CHECKING:
     from trio_supervisor._attempts.context import ChildContext
@@ -66,6 +67,7 @@ class LifecycleCommand:
 
 
 Command = LifecycleCommand
+_AN_HOUR = 3_600.0
 
 
 def _place(rig: Target, path: str) -> tuple[Supervisor, str]:
@@ -91,6 +93,30 @@ class Advance(LifecycleCommand):
 
     async def run(self, rig: Target) -> None:
         await trio.sleep(self.seconds)
+
+
+@public
+@final
+@attrs.frozen
+class Tick(LifecycleCommand):
+    """Let virtual time pass to the next deadline of any task, ``times`` times.
+
+    So the narrowest window in time is met as often as a wide one. Deadlines further than an hour
+    away are left alone.
+    """
+
+    times: int = 1
+
+    @property
+    def passes_time(self) -> bool:
+        return True
+
+    async def run(self, rig: Target) -> None:
+        for number in range(self.times):
+            if number:
+                await settle()
+            wait = trio.lowlevel.current_statistics().seconds_to_next_deadline
+            await trio.sleep(wait if 0 < wait <= _AN_HOUR else 0)
 
 
 @public

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
+from random import Random
 from types import TracebackType
 from typing import Any, Final, TypeVar, TypeVarTuple, final
 
@@ -27,9 +28,10 @@ from trio_supervisor.testing._errors import LiveLock, NeverAwaited, Stuck, TaskL
 from trio_supervisor.testing._oracle.violation import InvariantViolated
 from trio_supervisor.testing._oracle.watch import Watch, watching
 from trio_supervisor.testing._script.failures import SimulatedInterrupt
+from trio_supervisor.testing._sim.drift import Drift
 from trio_supervisor.testing._sim.schedule import Picks, Scheduler, stripped
 from trio_supervisor.testing._sim.tasks import all_tasks, settle, show_tasks
-from trio_supervisor.testing._sim.trio_internals import abandon_run, bury, scheduling
+from trio_supervisor.testing._sim.trio_internals import abandon_run, bury, drifting, scheduling
 from trio_supervisor.testing._sim.warned import noting_unawaited
 
 T = TypeVar("T")
@@ -69,6 +71,7 @@ class Pilot:
         spec: The tree. Its bodies run as they are, and can be made to crash.
         schedule: As for `simulate`.
         seed: The seed of backoff jitter.
+        drift: As for `simulate`.
         max_steps: Steps without any time passing after which a call fails with `LiveLock`. Default:
             3,000; keep it low.
 
@@ -82,6 +85,7 @@ class Pilot:
         *,
         schedule: Sequence[int] = (),
         seed: int = 0,
+        drift: Sequence[int] | bool = False,
         max_steps: int = MOST_STEPS,
     ) -> None:
         self.failure: BaseException | None = None
@@ -104,6 +108,11 @@ class Pilot:
         self._stack = ExitStack()
         self._stack.enter_context(watching(self._watch))
         self._stack.enter_context(scheduling(self._scheduler))
+        late = Random(f"drift {seed}") if drift is True else None  # noqa: S311  # to be repeated
+        picks = () if isinstance(drift, bool) else drift
+        self._drift = Drift(picks, beyond=late, is_body=self._watch.is_body)
+        if late is not None or picks:
+            self._stack.enter_context(drifting(self._drift.delay))
         try:
             self._begin()
         except BaseException:
@@ -250,12 +259,18 @@ class Pilot:
     @property
     def replay(self) -> str:
         """The arguments that repeat the choices made by chance."""
-        return f"schedule={Picks(self.schedule)}, seed={self.seed}"
+        drift = f", drift={Picks(self.drift)}" if self.drift else ""
+        return f"schedule={Picks(self.schedule)}, seed={self.seed}{drift}"
 
     @property
     def schedule(self) -> tuple[int, ...]:
         """The choices made so far; see `Trace.schedule`."""
         return stripped(self._scheduler.picked)
+
+    @property
+    def drift(self) -> tuple[int, ...]:
+        """By how much deadlines of bodies were late so far; see `Trace.drift`."""
+        return stripped(self._drift.picked)
 
     @property
     def seed(self) -> int:
@@ -295,6 +310,10 @@ class Pilot:
     def advance(self, seconds: float) -> None:
         """Let virtual time pass."""
         self.run(trio.sleep, seconds)
+
+    def tick(self, times: int = 1) -> None:
+        """Let virtual time pass to the next deadline of any task, ``times`` times."""
+        self.apply(command.Tick(times))
 
     def crash(self, path: str) -> None:
         """Make a child's live attempt raise something undeclared."""

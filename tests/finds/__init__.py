@@ -1,0 +1,1 @@
+"""Twelve planted bugs in three realistic programs, and the tools of the kit that find them."""
