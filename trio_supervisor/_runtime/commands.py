@@ -138,7 +138,9 @@ async def start(shell: Shell, spec: ChildSpec[Any], reason: str) -> Slot:
         slot = reply.slot
         assert slot is not None
         try:
-            await slot.wait(lambda view: _has_started(reply, slot, view))
+            # An immediate child is ready when its addition is answered: nothing to wait for.
+            if not slot.life.ever_ready:
+                await slot.wait(lambda view: _has_started(reply, slot, view))
         finally:
             slot.forget_addition()
     except trio.Cancelled:
