@@ -45,6 +45,7 @@ from trio_supervisor.http._exchange import (
     json_bytes,
     text,
 )
+from trio_supervisor.http._metrics import MetricsPage
 from trio_supervisor.http._probes import Probes
 from trio_supervisor.http._stream import stream
 from trio_supervisor.http._watchdog import LoopMonitor, Watchdog
@@ -81,11 +82,13 @@ class HttpServer:
         self._token = trio.lowlevel.current_trio_token()
         self._nursery: trio.Nursery | None = None
         self._connections: dict[Connection, None] = {}
+        self._metrics = MetricsPage(probes)
         self._routes: dict[str, Route] = {
             "/": _dashboard,
             "/livez": self._livez,
             "/readyz": self._readyz,
             "/startupz": self._startupz,
+            "/metrics": self._metrics.answer,
             "/api/events": self._events,
             "/api/children": self._children,
             "/api/child": self._child,
@@ -97,6 +100,7 @@ class HttpServer:
     def attach(self, supervisor: Supervisor) -> None:
         """Answer for ``supervisor`` from now on. Until then ``/readyz`` says 503."""
         self._probes.supervisor = supervisor
+        self._metrics.forget_tree()
 
     def add_route(self, path: str, route: Route) -> None:
         """Answer GET requests for ``path`` with what ``await route(request)`` returns.
@@ -297,6 +301,7 @@ async def open_http(
     | ``/livez`` | 200 while the process can do its work; busy is not dead |
     | ``/readyz`` | 200 while the tree is ready, otherwise 503 with one line per child that is not |
     | ``/startupz`` | 200 once the first start was complete |
+    | ``/metrics`` | Prometheus metrics, collected from the first scrape on (extra ``metrics``) |
 
     ``/livez`` is answered by a thread while a child blocks the event loop. No dependency of the
     tree is ever part of it.
@@ -334,9 +339,10 @@ async def open_http(
         child: ChildSpec[Any] = ChildSpec(
             "server", serving(server.serve), restart_limit=RestartLimit(100, within=60)
         )
+        metrics = ChildSpec("metrics", server._metrics.keep, on_limit="quarantine")
         server._watchdog.start()
         try:
-            async with open_supervisor(SupervisorSpec(name, [child])):
+            async with open_supervisor(SupervisorSpec(name, [child, metrics])):
                 yield server
         finally:
             server._close()

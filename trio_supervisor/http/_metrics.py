@@ -1,0 +1,77 @@
+"""The page ``/metrics``: installed means available, and costs nothing before the first scrape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, final
+
+import trio
+
+from trio_supervisor.http._exchange import Request, Response, text
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from trio_supervisor._attempts.context import ChildContext
+    from trio_supervisor._runtime.supervisor import Supervisor
+    from trio_supervisor.http._probes import Probes
+
+_PATIENCE: Final = 5.0
+"""Seconds that a scrape waits for the collector to begin."""
+
+
+@final
+class MetricsPage:
+    """Collects the metrics of the tree from the first scrape on.
+
+    Args:
+        probes: Knows the tree.
+    """
+
+    def __init__(self, probes: Probes) -> None:
+        self._probes = probes
+        self._wanted = trio.Event()
+        self._replaced = trio.Event()
+        self._open = trio.Event()
+        self._registry: CollectorRegistry | None = None
+
+    def forget_tree(self) -> None:
+        """Collect anew: another tree is shown from now on."""
+        self._open = trio.Event()
+        self._replaced.set()
+
+    async def keep(self, child: ChildContext) -> None:
+        """Keep the collector up to date; the body of a child of the server's supervisor."""
+        await self._wanted.wait()
+        from prometheus_client import CollectorRegistry  # noqa: PLC0415 - optional: an extra
+
+        from trio_supervisor.observe import open_metrics  # noqa: PLC0415 - likewise
+
+        while True:
+            supervisor: Supervisor | None = self._probes.supervisor
+            assert supervisor is not None  # a scrape has seen one
+            registry = CollectorRegistry()
+            self._replaced = trio.Event()
+            async with open_metrics(supervisor, registry=registry):
+                self._registry = registry
+                self._open.set()
+                await self._replaced.wait()
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a scrape."""
+        try:
+            from prometheus_client import CONTENT_TYPE_LATEST, generate_latest  # noqa: PLC0415
+        except ImportError:
+            await trio.lowlevel.checkpoint()
+            return text(404, "prometheus-client is not installed: the extra `metrics` brings it")
+        if self._probes.supervisor is None:
+            await trio.lowlevel.checkpoint()
+            return text(503, "the tree has not been opened yet")
+        self._wanted.set()
+        with trio.move_on_after(_PATIENCE):
+            await self._open.wait()
+        registry = self._registry
+        if registry is None:
+            return text(503, "the collector does not start; the log says why")
+        # A collector may be asked in any thread, and rendering takes time.
+        page = await trio.to_thread.run_sync(generate_latest, registry, abandon_on_cancel=True)
+        return Response(200, page, CONTENT_TYPE_LATEST)
