@@ -48,10 +48,10 @@ APP = SupervisorSpec(
 
 @asynccontextmanager
 async def serving_tree(
-    tmp_path: Path, spec: SupervisorSpec = APP, **options: Any
+    tmp_path: Path, spec: SupervisorSpec = APP, *, wait_ready: bool = True, **options: Any
 ) -> AsyncIterator[tuple[Supervisor, ControlServer]]:
     async with (
-        open_supervisor(spec) as supervisor,
+        open_supervisor(spec, wait_ready=wait_ready) as supervisor,
         open_control(supervisor, str(tmp_path / "s"), **options) as server,
     ):
         yield supervisor, server

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_supervisor._runtime.child_slot import Slot, View
+    from trio_supervisor._runtime.messages import Reply
     from trio_supervisor._runtime.supervisor import Supervisor
     from trio_supervisor.control._peer import Peer
     from trio_supervisor.control.protocol import Request
@@ -68,16 +69,73 @@ async def write(supervisor: Supervisor, request: Request, peer: Peer) -> dict[st
     return {"children": [_shown(slot) for slot in slots]}
 
 
+class Posted:
+    """Commands that were posted together, and not answered yet.
+
+    A client that gives many commands without waiting for their effects gets them all into one turn
+    of the collector; one turn for each would make its pace that of the tree's scheduler.
+    """
+
+    def __init__(self, slots: list[Slot], replies: list[Reply]) -> None:
+        self._slots = slots
+        self._replies = replies
+
+    async def answer(self) -> dict[str, Any]:
+        """Wait until all are answered; returns the answer's data.
+
+        Raises:
+            ProtocolError: One was refused.
+        """
+        for reply in self._replies:
+            if not reply.answered.is_set():
+                await reply.answered.wait()
+            if reply.error is not None:
+                raise ProtocolError("refused", str(reply.error))
+        return {"children": [_shown(slot) for slot in self._slots]}
+
+
+def can_be_posted(request: Request) -> bool:
+    """Whether a request is one or several commands whose effects nobody waits for."""
+    args = request.args
+    return (
+        request.verb in {"stop", "restart", "quarantine", "remove"}
+        and args.get("wait", True) is False
+        and not args.get("dry_run")
+    )
+
+
+def post(supervisor: Supervisor, request: Request, peer: Peer) -> Posted:
+    """Post the commands of a request; never waits.
+
+    Raises:
+        ProtocolError: A name or an argument is wrong.
+    """
+    slots = find(supervisor._shell, request.args.get("names", ()))
+    if not slots:
+        raise ProtocolError("bad_request", f"{request.verb} needs the name of a child")
+    made = [_command(slot, request) for slot in slots]
+    with on_behalf_of(peer.user, peer.uid, peer.pid):
+        return Posted(
+            slots,
+            [slot.shell.command(each) for slot, each in zip(slots, made, strict=True)],
+        )
+
+
+def _command(slot: Slot, request: Request) -> Any:
+    made = _COMMANDS[request.verb](slot.life.name, request.args.get("reason", ""))
+    if "grace" in request.args:
+        if not hasattr(type(made), "grace"):
+            raise ProtocolError("bad_request", f"{request.verb} takes no grace")
+        made.grace = request.args["grace"]
+    return made
+
+
 async def _give(slot: Slot, request: Request, peer: Peer) -> Callable[[], Awaitable[None]]:
     """Post the command for one child; returns, once it is accepted, how to wait for the effect."""
-    verb, args = request.verb, request.args
+    verb = request.verb
     if verb == "start" and slot.life.state in _LIVE:
         return partial(_wait_for, slot, lambda view: _is_up(view) or view.closed)
-    made = _COMMANDS[verb](slot.life.name, args.get("reason", ""))
-    if "grace" in args:
-        if not hasattr(type(made), "grace"):
-            raise ProtocolError("bad_request", f"{verb} takes no grace")
-        made.grace = args["grace"]
+    made = _command(slot, request)
     try:
         with on_behalf_of(peer.user, peer.uid, peer.pid):
             reply = await give(slot, made)

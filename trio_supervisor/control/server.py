@@ -29,6 +29,7 @@ from trio_supervisor.control import _listening, _reading, _streams, _writing
 from trio_supervisor.control._connection import Answers, Collected, Incoming
 from trio_supervisor.control._peer import credentials_of, peer_of
 from trio_supervisor.control._records import LogRecords
+from trio_supervisor.control._writing import can_be_posted
 from trio_supervisor.control.protocol import (
     VERBS,
     ProtocolError,
@@ -159,8 +160,10 @@ class ControlServer:
                 return
             if lines is None:
                 return
+            posted: list[tuple[Request, _writing.Posted]] = []
             for line in lines:
-                await self._answer(line, peer, connection, incoming, answers)
+                await self._answer(line, peer, connection, incoming, answers, posted)
+            await _settle(posted, answers)
             await answers.flush()
 
     async def _answer(
@@ -170,14 +173,24 @@ class ControlServer:
         connection: trio.socket.SocketType,
         incoming: Incoming,
         answers: Answers,
+        posted: list[tuple[Request, _writing.Posted]],
     ) -> None:
+        """Answer one request, after those before it; commands may first be collected in ``posted``.
+
+        Nothing that happens here ends the connection but the client's own fault.
+        """
         try:
             request = parse_request(line)
         except ProtocolError as error:
+            await _settle(posted, answers)
             answers.add(error_line(error))
             return
         self._busy += 1
         try:
+            if self._supervisor is not None and peer.may_write and can_be_posted(request):
+                posted.append((request, _writing.post(self._supervisor, request, peer)))
+                return
+            await _settle(posted, answers)
             items = Answers(connection, request.id, answers)
             if _may_wait(request):
                 await answers.flush()
@@ -188,6 +201,7 @@ class ControlServer:
                 data = await self._carry_out(request, peer, items)
             answers.add(await _encoded(request, data))
         except ProtocolError as error:
+            await _settle(posted, answers)
             answers.add(error_line(error, request.id))
         except (OSError, trio.TooSlowError):
             raise
@@ -235,6 +249,16 @@ class ControlServer:
 
 
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ECONNABORTED})
+
+
+async def _settle(posted: list[tuple[Request, _writing.Posted]], answers: Answers) -> None:
+    """Answer the requests whose commands were posted, in their order."""
+    for request, commands in posted:
+        try:
+            answers.add(answer_line(request.id, await commands.answer()))
+        except ProtocolError as error:
+            answers.add(error_line(error, request.id))
+    posted.clear()
 
 
 def _may_wait(request: Request) -> bool:
