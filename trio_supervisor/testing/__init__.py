@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from trio_supervisor.testing._drive.hunt import Reopen as Reopen
     from trio_supervisor.testing._drive.hunt import hunt as hunt
     from trio_supervisor.testing._drive.pilot import Pilot as Pilot
+    from trio_supervisor.testing._drive.resources import ResourceLeak as ResourceLeak
+    from trio_supervisor.testing._drive.resources import Resources as Resources
+    from trio_supervisor.testing._drive.resources import resources as resources
     from trio_supervisor.testing._drive.rig import Rig as Rig
     from trio_supervisor.testing._drive.rig import exercise as exercise
     from trio_supervisor.testing._drive.rig import open_rig as open_rig
