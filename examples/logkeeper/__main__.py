@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from trio_supervisor import daemon
 
-from .tree import Options, declare
+from .follow import printable
+from .tree import Options, declare, name_children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,13 +38,14 @@ def main() -> None:
     """Parse the command line and run the tree until it is stopped."""
     given = _parser().parse_args()
     logs: list[Path] = given.logs or _usual_log()
-    problem = _problem_with(logs) or _problem_with_address(given.host, given.port)
+    problem = _problem_with(logs, given.db) or _problem_with_address(given.host, given.port)
     if problem is not None:
         print(f"logkeeper: {problem}", file=sys.stderr)
         raise SystemExit(daemon.ExitCode.BAD_SPEC)
     with tempfile.TemporaryDirectory(prefix="logkeeper-") as directory:
         database: Path = given.db or Path(directory, "lines.db")
-        print(f"following {', '.join(map(str, logs))}\nstoring lines in {database}", flush=True)
+        names = ", ".join(map(printable, logs))
+        print(f"following {names}\nstoring lines in {printable(database)}", flush=True)
         options = Options(logs, database, given.host, given.port, given.poll, given.linger)
         daemon.run(lambda: declare(options, _announcer(logs)), http=given.http)
 
@@ -91,17 +93,19 @@ def _usual_log() -> list[Path]:
     return list(usable)[:1]
 
 
-def _problem_with(logs: Sequence[Path]) -> str | None:
+def _problem_with(logs: Sequence[Path], database: Path | None) -> str | None:
+    if database is not None and not database.absolute().parent.is_dir():
+        return f"{printable(database)}: there is no such directory"
     if not logs:
         looked = ", ".join(map(str, USUAL_LOGS))
         return f"none of the usual log files can be read ({looked}); name one: FILE"
     for log in logs:
         if log.exists() and not log.is_file():
-            return f"{log} is not a regular file"
+            return f"{printable(log)} is not a regular file"
         if log.exists() and not os.access(log, os.R_OK):
-            return f"{log} cannot be read: permission denied"
+            return f"{printable(log)} cannot be read: permission denied"
         if not log.absolute().parent.is_dir():
-            return f"{log}: there is no such directory"
+            return f"{printable(log)}: there is no such directory"
     return None  # a file that is not there yet is waited for
 
 
@@ -117,6 +121,7 @@ def _problem_with_address(host: str, port: int) -> str | None:
 
 def _announcer(logs: Sequence[Path]) -> Callable[[str, int], None]:
     last: tuple[str, int] | None = None
+    name, first = name_children(logs)[0]
 
     def announce(host: str, port: int) -> None:
         nonlocal last
@@ -132,9 +137,9 @@ The log keeper answers on {host}, port {port}. In another terminal try:
     count program       what wrote most
     last 5              the lines that came last
     state               the tree, with what each child is doing
-    crash {logs[0].name:<13} the follower dies, and comes back
+    crash {name:<13} the follower dies, and comes back
     crash store         the database thread dies, and so must your connection; connect again:
-    count               nothing lost, nothing stored twice: compare with  wc -l {logs[0]}
+    count               nothing lost, nothing stored twice: compare with  wc -l {printable(first)}
 
 Ctrl-C stops it in order.
 """,

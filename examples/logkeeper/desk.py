@@ -1,6 +1,7 @@
 """The information desk: answers queries over TCP, a line each, so that ``nc`` will do as client.
 
-Every answer ends with an empty line.
+Every answer ends with an empty line. What comes from a log, a name or a client is spelled out where
+a terminal would act upon it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from . import store as db
+from .follow import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,7 @@ quit                close this connection"""
 
 _LONGEST_COMMAND: Final = 1000
 _MOST_LINES: Final = 1000
+_WIDEST: Final = 2000  # characters of a line in an answer
 
 
 class Desk:
@@ -89,7 +92,7 @@ class Desk:
                     return str(await self._store.call(db.count_lines))
                 case ["count", "level" | "program" as column]:
                     counts = await self._store.call(partial(db.count_by, column=column))
-                    return "\n".join(f"{number:>9}  {name}" for name, number in counts)
+                    return "\n".join(f"{number:>9}  {_one_line(name)}" for name, number in counts)
                 case ["last"]:
                     return await self._last(10)
                 case ["last", number] if number.isdecimal() and 0 < int(number) <= _MOST_LINES:
@@ -99,7 +102,8 @@ class Desk:
                 case ["files"]:
                     rows = await self._store.call(db.sources)
                     return "\n".join(
-                        f"{x.lines:>9} lines {x.offset:>12} bytes  {x.path}" for x in rows
+                        f"{x.lines:>9} lines {x.offset:>12} bytes  {printable(x.path)}"
+                        for x in rows
                     )
                 case ["state" | "tree"]:
                     return self._child.supervisor.state().render(now=trio.current_time())
@@ -115,14 +119,24 @@ class Desk:
     async def _last(self, number: int) -> str:
         rows = await self._store.call(partial(db.last_lines, number=number))
         return "\n".join(
-            f"{at or '-':<19.19} {level:<8} {program}: {message}"
+            f"{at or '-':<19.19} {level:<8} {program}: {_one_line(message)}"
             for at, level, program, message in rows
         )
 
 
+def _one_line(message: str) -> str:
+    return message.replace("\n", "\\n")
+
+
 async def _say(stream: trio.SocketStream, text: str) -> None:
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [_shown(line) for line in text.split("\n") if line.strip()]
     await stream.send_all("".join(f"{line}\n" for line in [*lines, ""]).encode())
+
+
+def _shown(line: str) -> str:
+    # Longer than any terminal is wide: the rest is in the database.
+    rest = len(line) - _WIDEST
+    return printable(line[:_WIDEST]) + (f"... [{rest} more characters]" if rest > 0 else "")
 
 
 async def answer_queries(

@@ -9,19 +9,33 @@ A position holds bytes of the file, from its beginning and from right before the
 its inode. So a file that was truncated and has grown again is told from one that only grew, and
 the copy that ``copytruncate`` makes is recognised as what we have been reading.
 
+A path may lead through symbolic links, and they may be moved: each look starts from the path as it
+was given. A position also names the file itself, so that what was written to the old file before
+the link was moved is read, also after a restart. Rotated files are looked for beside both. Those
+that were compressed meanwhile (gzip, bzip2, xz) are read from an uncompressed copy.
+
+A file with another inode that begins like the old one is the old one only under a rotated name.
+Under the path itself it is a new file, however it begins.
+
 What cannot be had: lines written between the copy and the truncation of ``copytruncate``, and
-lines of a rotated file that was compressed or deleted before it was read. When that may have
-happened, `LogReader.notes` says so.
+lines of a file that was deleted, or compressed in another way, before it was read. When that may
+have happened, `LogReader.notes` says so.
 """
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import re
+import shutil
 import stat
+import tempfile
 import time
+import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import attrs
 
@@ -39,7 +53,8 @@ class Position:
     """Behind which byte of which file the next unread line begins.
 
     ``head`` is the beginning of the file, ``tail`` what lies right before ``offset``; neither
-    reaches beyond it. ``changed`` is the file's time of modification, in nanoseconds.
+    reaches beyond it. ``changed`` is the file's time of modification, in nanoseconds. ``real`` is
+    where the file was found, without symbolic links, as `storable` writes it.
     """
 
     device: int
@@ -48,11 +63,18 @@ class Position:
     offset: int = 0
     head: bytes = attrs.field(default=b"", repr=False)
     tail: bytes = attrs.field(default=b"", repr=False)
+    real: str = attrs.field(default="", eq=False)
 
     @classmethod
-    def start_of(cls, file: os.stat_result) -> Position:
+    def start_of(cls, opened: _Opened) -> Position:
         """The beginning of a file."""
-        return cls(*_identity(file), file.st_mtime_ns)
+        status = opened.status
+        return cls(*_identity(status), status.st_mtime_ns, real=opened.real)
+
+    @property
+    def is_inside_a_line(self) -> bool:
+        """Whether the last line was handed out without its end, because it is too long."""
+        return bool(self.offset) and not self.tail.endswith((b"\n", b"\0"))
 
     def after(self, read: bytes, changed: int) -> Position:
         """The position behind ``read``, which begins here."""
@@ -64,6 +86,15 @@ class Position:
             tail=(self.tail + read[-TAIL:])[-TAIL:],
         )
 
+    def behind_hole(self, length: int) -> Position:
+        """The position behind a hole of this length, which begins here."""
+        return attrs.evolve(
+            self,
+            offset=self.offset + length,
+            head=self.head + b"\0" * min(length, HEAD - len(self.head)),
+            tail=(self.tail + b"\0" * min(length, TAIL))[-TAIL:],
+        )
+
     def is_in(self, file: os.stat_result) -> bool:
         """Whether this is the same file, by its inode."""
         return (self.device, self.inode) == _identity(file)
@@ -72,6 +103,19 @@ class Position:
 def _identity(file: os.stat_result) -> tuple[int, int]:
     # Some file systems use all 64 bits, which SQLite would take for too large a number.
     return file.st_dev & (2**63 - 1), file.st_ino & (2**63 - 1)
+
+
+@attrs.frozen
+class _Opened:
+    """An open file. ``status`` and ``real`` are those of the file on disk, also if it is packed."""
+
+    file: BinaryIO
+    status: os.stat_result
+    real: str
+    is_unpacked: bool = False
+
+    def close(self) -> None:
+        self.file.close()
 
 
 @attrs.frozen
@@ -110,7 +154,7 @@ class LogReader:
         self.position = position
         self.notes: list[str] = []
         self._noted: Position | None = None
-        self._file: BinaryIO | None = None
+        self._file: _Opened | None = None
         self._here: Position | None = None  # where the next line begins in the open file
         self._linger = linger
         self._clock = clock
@@ -138,6 +182,7 @@ class LogReader:
         """
         if self._file is None and not self._find():
             return None
+        before = self._here
         data = self._look()
         if data is None:  # truncated or overwritten since the last time
             self.close()
@@ -147,6 +192,7 @@ class LogReader:
             self._quiet = None
             return self._take(data[: used or LONGEST_LINE])
         if not self._is_complete(len(data)):
+            self._here = before  # a hole may still be filled
             if self._here is not None and not self._here.offset and self.position is not None:
                 self._forget()
             return None
@@ -155,31 +201,66 @@ class LogReader:
         return self.read() if self._move_on() else None
 
     def _look(self) -> bytes | None:
-        """What follows the position, or None if what comes before it is not what it was."""
+        """What follows the position, or None if what comes before it is not what it was.
+
+        A writer that does not append goes on where it was after a truncation, and leaves a hole. It
+        is passed over as soon as something stands behind it.
+        """
         assert self._file is not None
         assert self._here is not None
         # One read gets the known bytes and the new ones: no truncation can slip in between.
         known = self._here.tail
         length = CHUNK
         while True:
-            self._file.seek(self._here.offset - len(known))
-            data = self._file.read(len(known) + length)
+            self._file.file.seek(self._here.offset - len(known))
+            data = self._file.file.read(len(known) + length)
             if not data.startswith(known):
                 return None
             data = data[len(known) :]
-            if len(data) < length or b"\n" in data or length == LONGEST_LINE:
+            if data.startswith(b"\0"):
+                hole = self._length_of_hole()
+                if not hole:  # zeros up to the end: room that the writer has made for itself
+                    return b""
+                self._here = self._here.behind_hole(hole)
+                known = self._here.tail
+            elif len(data) < length or b"\n" in data or length > LONGEST_LINE:
                 return data
-            length = LONGEST_LINE
+            else:
+                length = LONGEST_LINE + 1  # one more tells whether the longest line ends there
+
+    def _length_of_hole(self) -> int:
+        """How many zeros follow the position; 0 if nothing but zeros does."""
+        assert self._file is not None
+        assert self._here is not None
+        at = begin = self._here.offset
+        file = self._file.file
+        while True:
+            try:
+                # The file system knows of those that were never written.
+                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:
+                return 0  # nothing but a hole up to the end, or none of the file left
+            file.seek(at)
+            data = file.read(CHUNK)
+            if not data:
+                return 0
+            rest = data.lstrip(b"\0")
+            if rest:
+                return at + len(data) - len(rest) - begin
+            at += len(data)
 
     def _take(self, data: bytes) -> Batch:
         assert self._file is not None
         assert self._here is not None
-        changed = os.fstat(self._file.fileno()).st_mtime_ns
-        # A writer that does not append goes on where it was after a truncation, behind a hole.
-        lines = tuple(line.lstrip(b"\0") for line in data.removesuffix(b"\n").split(b"\n"))
+        changed = self._file.status.st_mtime_ns
+        if not self._file.is_unpacked:
+            changed = os.fstat(self._file.file.fileno()).st_mtime_ns
+        lines = [line.lstrip(b"\0") for line in data.removesuffix(b"\n").split(b"\n")]
+        if self._here.is_inside_a_line and data.startswith(b"\n"):
+            del lines[0]  # the end of a line that was handed out in pieces
         before = self.position
         self.position = self._here = self._here.after(data, changed)
-        return Batch(lines, before, self.position)
+        return Batch(tuple(lines), before, self.position)
 
     def _is_complete(self, unread: int) -> bool:
         """Whether another file has taken the place of the open one, which is quiet since then."""
@@ -188,7 +269,7 @@ class LogReader:
             there = self.path.stat()
         except FileNotFoundError:
             return False  # renamed, and the new one is not there yet
-        if os.path.samestat(there, os.fstat(self._file.fileno())):
+        if os.path.samestat(there, self._file.status):
             return False
         now = self._clock()
         if self._quiet is None or self._quiet[0] != unread:
@@ -208,24 +289,25 @@ class LogReader:
     def _find(self) -> bool:
         """Open the file in which the position lies, or else the best one to go on with."""
         if self.position is None:
-            file = _open(self.path)
-            if file is None:
+            opened = _open(self.path)
+            if opened is None:
                 return False
-            self._file, self._here = file, Position.start_of(os.fstat(file.fileno()))
+            self._file, self._here = opened, Position.start_of(opened)
             return True
-        file = _open_at(self.position, self.path)
-        if file is not None:
-            device, inode = _identity(os.fstat(file.fileno()))  # those of a copy are other ones
-            self._here = attrs.evolve(self.position, device=device, inode=inode)
-            self._file = file
+        opened = _open_at(self.position, self.path)
+        if opened is not None:
+            device, inode = _identity(opened.status)  # those of a copy are other ones
+            self._here = attrs.evolve(self.position, device=device, inode=inode, real=opened.real)
+            self._file = opened
             return True
         if not self._open_successor(self.position):
             return False
         if self._noted != self.position:
             self._noted = self.position
             self.notes.append(
-                f"{self.path}: the file that was read up to byte {self.position.offset} is gone or"
-                " was truncated; if lines were written to it after the last look, they are lost"
+                f"{printable(self.path)}: the file that was read up to byte {self.position.offset}"
+                " is gone or was truncated; if lines were written to it after the last look, they"
+                " are lost"
             )
         return True
 
@@ -233,29 +315,44 @@ class LogReader:
         """Open the file that comes next after ``old``'s, if there is one yet."""
         # Files may be renamed between looking and opening; so look again until both agree.
         for _ in range(10):
-            file = _open(_successor(self.path, old))
-            if file is None:
+            opened = _open(_successor(self.path, old))
+            if opened is None:
                 return False
-            opened = os.fstat(file.fileno())
             try:
-                same = os.path.samestat(opened, _successor(self.path, old).stat())
+                same = os.path.samestat(opened.status, _successor(self.path, old).stat())
             except FileNotFoundError:
                 same = False
             if same:
-                self._file, self._here = file, Position.start_of(opened)
+                self._file, self._here = opened, Position.start_of(opened)
                 return True
-            file.close()
+            opened.close()
         return False
 
 
-_NUMBER: Final = re.compile(r"\.(\d{1,4})")
-_DATE: Final = re.compile(r"[.-]\d{4}[\dT:_.-]*")
+def storable(path: str | Path) -> str:
+    """A path as text that every program can store; bytes that are no UTF-8 are spelled out."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def printable(text: str | Path) -> str:
+    """``text`` on one line, with everything spelled out that a terminal would act upon."""
+    text = storable(text) if isinstance(text, Path) else text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+_PACKED: Final = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_SUFFIX: Final = r"(?:\.gz|\.bz2|\.xz)?"
+_NUMBER: Final = re.compile(rf"\.(\d{{1,4}}){_SUFFIX}")
+_DATE: Final = re.compile(rf"([.-]\d{{4}}[\dT:_.-]*?){_SUFFIX}")
 
 
 def rotated(path: Path) -> list[Path]:
     """The files that ``path`` was rotated to and that can be read, oldest first.
 
-    Known are logrotate's ways to name them: ``app.log.2`` and ``app.log-20261016``.
+    Known are logrotate's ways to name them: ``app.log.2`` and ``app.log-20261016``, also packed as
+    in ``app.log.2.gz``.
     """
     numbers: list[tuple[int, Path]] = []
     dates: list[tuple[str, Path]] = []
@@ -265,8 +362,8 @@ def rotated(path: Path) -> list[Path]:
             continue
         if match := _NUMBER.fullmatch(suffix):
             numbers.append((-int(match[1]), found))
-        elif _DATE.fullmatch(suffix):
-            dates.append((suffix, found))
+        elif match := _DATE.fullmatch(suffix):
+            dates.append((match[1], found))
     return [found for _, found in sorted(dates)] + [found for _, found in sorted(numbers)]
 
 
@@ -274,8 +371,25 @@ def _escape(name: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
+def _places(path: Path, real: str) -> list[Path]:
+    """Where a file that was read under ``path`` may be now, oldest first; not ``path`` itself."""
+    found: dict[str, Path] = {}
+    targets = [Path(real)] if real and real != storable(path) else []
+    targets.append(Path(os.path.realpath(path)))
+    for target in targets:
+        if target != path:
+            for each in rotated(target):
+                found.setdefault(storable(each), each)
+    for target in targets[:-1]:  # where the link led, which leads elsewhere now
+        if os.path.realpath(path) != os.fspath(target) and target.is_file():
+            found.setdefault(storable(target), target)
+    for each in rotated(path):
+        found.setdefault(storable(each), each)
+    return list(found.values())
+
+
 def _successor(path: Path, old: Position) -> Path:
-    files = rotated(path)
+    files = _places(path, old.real)
     for index, file in enumerate(files):
         if (status := _status(file)) is not None and old.is_in(status):
             younger = files[index + 1 :]
@@ -292,30 +406,39 @@ def _is_after(old: Position, path: Path) -> bool:
 
 
 def _begins(path: Path, head: bytes) -> bool:
-    file = _open_if_readable(path)
-    if file is None or not head:
+    opened = _open_if_readable(path)
+    if opened is None or not head:
         return False
-    with file:
-        return file.read(len(head)) == head
+    with opened.file:
+        return opened.file.read(len(head)) == head
 
 
-def _open_at(position: Position, path: Path) -> BinaryIO | None:
-    """The file in which the position lies: the same inode if it can be, else the same content."""
-    copy: BinaryIO | None = None
-    for candidate in (path, *reversed(rotated(path))):
-        file = _open(path) if candidate == path else _open_if_readable(candidate)
-        if file is None:
+def _open_at(position: Position, path: Path) -> _Opened | None:
+    """The file in which the position lies: the same inode if it can be, else the same content.
+
+    An inode is used again once its file is gone. So if a rotated file holds the same, the one with
+    the inode is the old file only if it holds all of the other one.
+    """
+    same: _Opened | None = None
+    copy: _Opened | None = None
+    for candidate in (path, *reversed(_places(path, position.real))):
+        opened = _open(path) if candidate == path else _open_if_readable(candidate)
+        if opened is None:
             continue
-        if _contains(file, position):
-            if position.is_in(os.fstat(file.fileno())):
-                if copy is not None:
-                    copy.close()
-                return file
-            if copy is None and position.offset:
-                copy = file
+        if _contains(opened.file, position):
+            if position.is_in(opened.status):
+                if same is None:
+                    same = opened
+                    continue
+            elif copy is None and position.offset and candidate != path:
+                copy = opened
                 continue
-        file.close()
-    return copy
+        opened.close()
+    if same is not None and copy is not None:
+        loser = copy if _holds(same.file, copy.file) else same
+        loser.close()
+        return copy if loser is same else same
+    return same or copy
 
 
 def _contains(file: BinaryIO, position: Position) -> bool:
@@ -326,7 +449,17 @@ def _contains(file: BinaryIO, position: Position) -> bool:
     return file.read(len(position.tail)) == position.tail
 
 
-def _open_if_readable(path: Path) -> BinaryIO | None:
+def _holds(file: BinaryIO, other: BinaryIO) -> bool:
+    """Whether ``file`` begins with all of ``other``, judging by the end of that."""
+    size = other.seek(0, os.SEEK_END)
+    begin = max(size - HEAD, 0)
+    other.seek(begin)
+    file.seek(begin)
+    end = other.read(HEAD)
+    return file.read(len(end)) == end
+
+
+def _open_if_readable(path: Path) -> _Opened | None:
     # Somebody else's files may look like rotated ones.
     try:
         return _open(path)
@@ -334,17 +467,47 @@ def _open_if_readable(path: Path) -> BinaryIO | None:
         return None
 
 
-def _open(path: Path) -> BinaryIO | None:
+def _open(path: Path) -> _Opened | None:
     """Open a regular file without buffering; None if there is no such file."""
     try:
         # Opening a FIFO would wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise OSError(f"{path} is not a regular file")
-    return os.fdopen(descriptor, "rb", buffering=0)
+        raise OSError(f"{printable(path)} is not a regular file")
+    file = os.fdopen(descriptor, "rb", buffering=0)
+    unpack = _PACKED.get(path.suffix) if _is_rotated_name(path) else None
+    real = storable(os.path.realpath(path))
+    if unpack is None:
+        return _Opened(file, status, real)
+    with file:
+        return _Opened(_unpacked(file, unpack), status, real, is_unpacked=True)
+
+
+def _is_rotated_name(path: Path) -> bool:
+    return re.search(rf"[.-]\d[\dT:_.-]*{_SUFFIX}$", path.name) is not None
+
+
+def _unpacked(file: BinaryIO, unpack: Any) -> BinaryIO:
+    """A file without a name that holds what the packed file holds.
+
+    Raises:
+        OSError: It is not packed in this way, or not completely.
+    """
+    plain: BinaryIO = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the caller closes it
+    try:
+        with unpack(file) as packed:
+            shutil.copyfileobj(packed, plain, CHUNK)
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        plain.close()
+        raise OSError(f"cannot be unpacked: {error}") from error
+    except BaseException:
+        plain.close()
+        raise
+    return plain
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -53,22 +54,24 @@ CREATE TABLE IF NOT EXISTS sources (
     changed INTEGER NOT NULL,
     offset INTEGER NOT NULL,
     head BLOB NOT NULL,
-    tail BLOB NOT NULL
+    tail BLOB NOT NULL,
+    real TEXT NOT NULL DEFAULT ''
 );
 """
 _LOAD_POSITION: Final = (
-    "SELECT device, inode, changed, offset, head, tail FROM sources WHERE path = ?"
+    "SELECT device, inode, changed, offset, head, tail, real FROM sources WHERE path = ?"
 )
 _SAVE_POSITION: Final = """
-INSERT INTO sources (path, lines, device, inode, changed, offset, head, tail)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO sources (path, lines, device, inode, changed, offset, head, tail, real)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (path) DO UPDATE SET
     lines = lines + excluded.lines, device = excluded.device, inode = excluded.inode,
     changed = excluded.changed, offset = excluded.offset, head = excluded.head,
-    tail = excluded.tail
+    tail = excluded.tail, real = excluded.real
 """
 _IDLE: Final = 0.2  # seconds between two looks at the stop request, and between heartbeats
 _STEPS: Final = 100_000  # instructions of SQLite's machine between heartbeats in a long query
+_BUSY: Final = 10.0  # seconds to wait for another process with the same database
 
 
 class StoreGone(Exception):
@@ -164,21 +167,55 @@ def run_store(path: str | Path, saboteur: Saboteur) -> None:
         closing(store),
         closing(connect(path)) as connection,
     ):
-        # A long query is no silence, and does not outlive its thread's cancellation.
-        connection.set_progress_handler(me.heartbeat, _STEPS)
+        # A long query is no silence, and does not outlive the request to stop. Lines that are being
+        # stored are stored to the end.
+        def go_on() -> bool:
+            me.heartbeat()
+            return me.stop_requested and not connection.in_transaction
+
+        connection.set_progress_handler(go_on, _STEPS)
         me.ready(store)
         while not me.wait_stop_requested(timeout=0):
             me.heartbeat()
             if (job := store.next_job(_IDLE)) is not None:
-                job.finish(outcome.capture(job.work, connection))
+                result = outcome.capture(job.work, connection)
+                cut = isinstance(result, outcome.Error) and me.stop_requested
+                job.finish(None if cut and _is_interrupt(result) else result)
+
+
+def _is_interrupt(result: outcome.Outcome[Any]) -> bool:
+    error = getattr(result, "error", None)
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
 
 
 def connect(path: str | Path) -> sqlite3.Connection:
-    """Open the database, and make its tables if it is new."""
-    connection = sqlite3.connect(path, isolation_level=None, timeout=10)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.executescript(_SCHEMA)
+    """Open the database, and make its tables if it is new.
+
+    Another process may be doing the same with the same file. SQLite waits for it in everything but
+    the change to write-ahead logging, so that is tried again.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY)
+    try:
+        deadline = time.monotonic() + _BUSY
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        with _transaction(connection):
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            columns = {row[1] for row in connection.execute("PRAGMA table_info (sources)")}
+            if "real" not in columns:  # made by an earlier version
+                connection.execute("ALTER TABLE sources ADD COLUMN real TEXT NOT NULL DEFAULT ''")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -204,7 +241,7 @@ def save_batch(connection: sqlite3.Connection, path: str, batch: Batch, program:
         PositionMoved: The batch does not follow the lines that are stored.
     """
     now = datetime.now()  # noqa: DTZ005 - logs are local
-    texts = (line.decode("utf-8", "backslashreplace").rstrip("\r") for line in batch.lines)
+    texts = (line.decode("utf-8", "backslashreplace").removesuffix("\r") for line in batch.lines)
     entries = [parse(text, default_program=program, now=now) for text in texts]
     with _transaction(connection):
         before = load_position(connection, path)
@@ -231,7 +268,10 @@ class _transaction:  # noqa: N801 - used as a function
         self._connection.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+        if kind is None:
+            self._connection.execute("COMMIT")
+        elif self._connection.in_transaction:  # SQLite rolls back by itself after some errors
+            self._connection.execute("ROLLBACK")
 
 
 def count_lines(connection: sqlite3.Connection) -> int:

@@ -13,8 +13,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -31,19 +33,21 @@ from trio_supervisor import (
 from trio_supervisor.children import holding, in_thread
 
 from .desk import answer_queries
-from .follow import LogReader
+from .follow import LogReader, printable, storable
 from .sabotage import Saboteur
-from .store import Store, load_position, run_store, save_batch
+from .store import PositionMoved, Store, load_position, run_store, save_batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-    from pathlib import Path
 
 _log: Final = logging.getLogger("logkeeper")
 
-# Patience for those who crash things for fun.
-_PATIENT: Final = RestartLimit(100, within=60)
 _SOON: Final = BackoffPolicy(initial=0.2, maximum=5)
+# With this backoff, what fails at once each time does so about 15 times in a minute. A limit that
+# such a child cannot reach would keep it failing for ever.
+_PATIENT: Final = RestartLimit(12, within=60)
+# What is called so in the tree, and typed after "crash".
+_TAKEN: Final = ("listener", "store", "followers", "desk")
 
 
 @attrs.frozen
@@ -91,7 +95,7 @@ def declare(options: Options, announce: Callable[[str, int], None]) -> Superviso
                 backoff=_SOON,
                 on_limit="quarantine",
             )
-            for name, path in _named(options.logs)
+            for name, path in name_children(options.logs)
         ],
         child_restart_limit=_PATIENT,
     )
@@ -115,14 +119,18 @@ def declare(options: Options, announce: Callable[[str, int], None]) -> Superviso
     )
 
 
-def _named(logs: Sequence[Path]) -> list[tuple[str, Path]]:
-    """A name for each file: its own, with a number where two have the same."""
+def name_children(logs: Sequence[Path]) -> list[tuple[str, Path]]:
+    """A name for each file: its own as far as it can be typed, with a number if it is taken.
+
+    The path is made absolute and no more: a symbolic link on the way may be moved.
+    """
     named: dict[str, Path] = {}
-    for path in dict.fromkeys(path.resolve() for path in logs):
-        name, number = path.name, 1
-        while name in named:
+    for path in dict.fromkeys(Path(os.path.abspath(path)) for path in logs):  # noqa: PTH100
+        own = "".join(each if each > " " else "_" for each in printable(path.name))
+        name, number = own, 1
+        while name in named or name in _TAKEN:
             number += 1
-            name = f"{path.name}-{number}"
+            name = f"{own}-{number}"
         named[name] = path
     return list(named.items())
 
@@ -153,16 +161,24 @@ async def follow_log(
 ) -> None:
     """Store the lines of one log file as they come; the body of each follower."""
     database = child.value(store)
-    position = await database.call(partial(load_position, path=str(path)))
+    key, program = storable(path), printable(path.stem)
+    position = await database.call(partial(load_position, path=key))
+    reader = LogReader(path, position, linger=options.linger)
     async with saboteur.haunts(child.name):
-        with closing(LogReader(path, position, linger=options.linger)) as reader:
+        with closing(reader):
             while not child.stop_requested:
                 batch = await trio.to_thread.run_sync(reader.read)
                 if batch is not None:
-                    save = partial(save_batch, path=str(path), batch=batch, program=path.stem)
-                    await database.call(save)
+                    save = partial(save_batch, path=key, batch=batch, program=program)
+                    try:
+                        await database.call(save)
+                    except PositionMoved:
+                        # Another log keeper with the same database was faster.
+                        reader.close()
+                        reader.position = await database.call(partial(load_position, path=key))
+                        batch = None
                 while reader.notes:
-                    _log.warning("%s %s", child.path, reader.notes.pop())
+                    _log.warning("%s %s", child.path, reader.notes.pop(0))
                 child.ready()
                 child.heartbeat()
                 if batch is None:
