@@ -154,6 +154,7 @@ class LogReader:
         self.position = position
         self.notes: list[str] = []
         self._noted: Position | None = None
+        self._unreadable: set[Path] = set()
         self._file: _Opened | None = None
         self._here: Position | None = None  # where the next line begins in the open file
         self._linger = linger
@@ -315,18 +316,33 @@ class LogReader:
         """Open the file that comes next after ``old``'s, if there is one yet."""
         # Files may be renamed between looking and opening; so look again until both agree.
         for _ in range(10):
-            opened = _open(_successor(self.path, old))
+            opened, skipped = self._open_first(_successors(self.path, old))
             if opened is None:
                 return False
             try:
-                same = os.path.samestat(opened.status, _successor(self.path, old).stat())
-            except FileNotFoundError:
+                same = os.path.samestat(opened.status, _successors(self.path, old)[skipped].stat())
+            except (FileNotFoundError, IndexError):
                 same = False
             if same:
                 self._file, self._here = opened, Position.start_of(opened)
                 return True
             opened.close()
         return False
+
+    def _open_first(self, files: list[Path]) -> tuple[_Opened | None, int]:
+        """Open the first of these that can be read, and say how many could not."""
+        for skipped, file in enumerate(files):
+            if file == self.path:
+                return _open(file), skipped
+            try:
+                return _open(file), skipped
+            except OSError as error:
+                if file not in self._unreadable:
+                    self._unreadable.add(file)
+                    self.notes.append(
+                        f"{printable(file)} is passed over, its lines are lost: {error}"
+                    )
+        return None, len(files)
 
 
 def storable(path: str | Path) -> str:
@@ -373,22 +389,18 @@ def _escape(name: str) -> str:
 
 def _places(path: Path, real: str) -> list[Path]:
     """Where a file that was read under ``path`` may be now, oldest first; not ``path`` itself."""
+    led_to, leads_to = Path(real) if real else path, Path(os.path.realpath(path))
     found: dict[str, Path] = {}
-    targets = [Path(real)] if real and real != storable(path) else []
-    targets.append(Path(os.path.realpath(path)))
-    for target in targets:
-        if target != path:
-            for each in rotated(target):
-                found.setdefault(storable(each), each)
-    for target in targets[:-1]:  # where the link led, which leads elsewhere now
-        if os.path.realpath(path) != os.fspath(target) and target.is_file():
-            found.setdefault(storable(target), target)
-    for each in rotated(path):
-        found.setdefault(storable(each), each)
+    for place in (led_to, leads_to, path):
+        found.update((storable(each), each) for each in rotated(place))
+    # Where the link led, which leads elsewhere now.
+    if led_to not in (path, leads_to) and storable(led_to) not in found and led_to.is_file():
+        found = {storable(led_to): led_to, **found}
     return list(found.values())
 
 
-def _successor(path: Path, old: Position) -> Path:
+def _successors(path: Path, old: Position) -> list[Path]:
+    """What comes after the file of ``old``, ``path`` last."""
     files = _places(path, old.real)
     for index, file in enumerate(files):
         if (status := _status(file)) is not None and old.is_in(status):
@@ -396,7 +408,7 @@ def _successor(path: Path, old: Position) -> Path:
             break
     else:  # its name is not known any more: then by time
         younger = [file for file in files if _is_after(old, file)]
-    return younger[0] if younger else path
+    return [*younger, path]
 
 
 def _is_after(old: Position, path: Path) -> bool:
@@ -421,7 +433,7 @@ def _open_at(position: Position, path: Path) -> _Opened | None:
     """
     same: _Opened | None = None
     copy: _Opened | None = None
-    for candidate in (path, *reversed(_places(path, position.real))):
+    for candidate in (path, *_places(path, position.real)):
         opened = _open(path) if candidate == path else _open_if_readable(candidate)
         if opened is None:
             continue
@@ -430,15 +442,22 @@ def _open_at(position: Position, path: Path) -> _Opened | None:
                 if same is None:
                     same = opened
                     continue
-            elif copy is None and position.offset and candidate != path:
+            elif copy is None and candidate != path and _can_be_copy(position, opened):
                 copy = opened
                 continue
         opened.close()
     if same is not None and copy is not None:
-        loser = copy if _holds(same.file, copy.file) else same
+        is_path = same.real == storable(os.path.realpath(path))
+        loser = same if is_path and not _holds(same.file, copy.file) else copy
         loser.close()
         return copy if loser is same else same
     return same or copy
+
+
+def _can_be_copy(position: Position, opened: _Opened) -> bool:
+    # A file that was last written before the position was reached holds other lines, however it
+    # begins. Packing may round times to seconds.
+    return bool(position.offset) and opened.status.st_mtime_ns >= position.changed - 10**9
 
 
 def _contains(file: BinaryIO, position: Position) -> bool:

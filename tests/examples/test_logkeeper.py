@@ -373,7 +373,14 @@ def test_only_what_looks_rotated_counts_oldest_first(log: Path) -> None:
         "app.log.1.gz",
         "app.log-20260103.xz",
     ]
-    others = ["app.log.gz", "app.log.1.zst", "app.log.bak", "app.log", "xapp.log.1", "app.log.old.1"]
+    others = [
+        "app.log.gz",
+        "app.log.1.zst",
+        "app.log.bak",
+        "app.log",
+        "xapp.log.1",
+        "app.log.old.1",
+    ]
     for name in names + others:
         log.with_name(name).touch()
     log.with_name("app.log.3").mkdir()

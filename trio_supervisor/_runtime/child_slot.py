@@ -125,8 +125,12 @@ class Slot:
 
     def is_declared_with(self, spec: ChildSpec[Any] | SupervisorSpec) -> bool:
         """Whether ``spec`` is, or equals, what the child was declared with."""
-        own = self.life.spec if isinstance(spec, ChildSpec) else self.life.spec.supervisor
-        if own is spec:
+        own: ChildSpec[Any] | SupervisorSpec | None = self.life.spec
+        if not isinstance(spec, ChildSpec):
+            own = self.life.spec.supervisor
+        elif self.life.spec._stands_for is not None:
+            own = self.life.spec._stands_for
+        if own is spec or self.life.spec is spec:
             return True
         try:
             return bool(own == spec)

@@ -139,6 +139,8 @@ class ChildSpec(Declared, Generic[T_co]):
     supervisor: trio_supervisor.SupervisorSpec | None
     """The nested supervisor that this child is, made by `SupervisorSpec.as_child`; else `None`."""
     _given: frozenset[str] = attrs.field(eq=False)
+    # What a test's double was made from: siblings ask for the value of the spec that they know.
+    _stands_for: ChildSpec[Any] | None = attrs.field(eq=False)
     """Which of the options with a default that depends on other things were named."""
 
     @overload
@@ -217,6 +219,7 @@ class ChildSpec(Declared, Generic[T_co]):
         put(self, "log_level", check_level(owner, "log_level", log_level))
         put(self, "supervisor", None)
         put(self, "_given", _NONE_GIVEN)
+        put(self, "_stands_for", None)
         body = run if isinstance(run, Body) else None
         self._set_readiness(owner, body, readiness, start_timeout, retry_first_start)
         self._set_times(owner, body, max_runtime, stale_after, grace)
@@ -334,6 +337,11 @@ class ChildSpec(Declared, Generic[T_co]):
     def is_explicit(self) -> bool:
         """Whether the body itself says when it is ready."""
         return self.readiness is ReadinessPolicy.EXPLICIT
+
+    def _standing_for(self, original: ChildSpec[Any]) -> ChildSpec[T_co]:
+        """Mark this spec as a double: `ChildContext.value` finds it for ``original``, too."""
+        object.__setattr__(self, "_stands_for", original._stands_for or original)
+        return self
 
     def replace(self, **changes: Unpack[ChildChanges]) -> ChildSpec[T_co]:
         """A copy with some options changed, validated anew.

@@ -54,7 +54,7 @@ def with_bodies(
         for pattern, body in bodies.items():
             if matches(pattern, path):
                 unused.pop(pattern, None)
-                return with_body(child, body)
+                return with_body(child, body)._standing_for(child)
         return child
 
     result = map_children(spec, replaced)
@@ -99,8 +99,8 @@ def wrap_bodies(
         call = wrap(path, child)
         old = child.run
         if isinstance(old, Body):
-            return child.replace(run=attrs.evolve(old, call=call))
-        return child.replace(run=call, args=child.args)
+            return child.replace(run=attrs.evolve(old, call=call))._standing_for(child)
+        return child.replace(run=call, args=child.args)._standing_for(child)
 
     return map_children(spec, wrapped)
 
