@@ -101,6 +101,11 @@ def quoted(text: object) -> str:
     return '"' + one_line(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def seconds_text(seconds: float) -> str:
+    """Return a measured duration with two decimals at most: ``2s``, ``2.02s``."""
+    return f"{round(seconds, 2) or seconds:g}s"
+
+
 def some(names: Sequence[str], most: int, between: str) -> str:
     """Return the first ``most`` of ``names``, and how many more there are."""
     shown = between.join(names[:most])

@@ -24,7 +24,14 @@ from trio_supervisor._events.plain import (
 )
 from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
-from trio_supervisor._text import error_line, one_line, short_repr, text_of, type_name
+from trio_supervisor._text import (
+    error_line,
+    one_line,
+    seconds_text,
+    short_repr,
+    text_of,
+    type_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,7 +176,7 @@ class TimedOut(TaskExit):
 
     def _detail(self) -> str:
         what = "not ready within" if self.phase == "start" else "still running after"
-        return f"{what} {self.seconds:g}s"
+        return f"{what} {seconds_text(self.seconds)}"
 
 
 @public
@@ -182,7 +189,7 @@ class Unhealthy(TaskExit):
     silence: float
 
     def _detail(self) -> str:
-        return f"no heartbeat for {self.silence:g}s"
+        return f"no heartbeat for {seconds_text(self.silence)}"
 
 
 @public

@@ -242,5 +242,6 @@ class Journal:
         return len(self._recorder)
 
     def __repr__(self) -> str:
-        path = self.base.path or "of a tree that has not started"
+        raws = self._recorder._raws
+        path = raws[-1][5].partition("/")[0] if raws else "of a tree that has not started"
         return f"<Journal {path}: {len(self)} of {self.last_sequence} events>"

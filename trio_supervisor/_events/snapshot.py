@@ -8,6 +8,7 @@ terminal, and it stays as it is whatever happens to the tree. How events change 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -24,7 +25,7 @@ from trio_supervisor._events.plain import (
     value_from,
 )
 from trio_supervisor._lazy import public
-from trio_supervisor._text import one_line
+from trio_supervisor._text import one_line, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -171,11 +172,14 @@ class SupervisorSnapshot:
         return _supervisor_from(check_schema(data, owner), owner)
 
     def render(self, *, now: float | None = None) -> str:
-        """A tree for people, one line for each supervisor and each child.
+        """Return the tree as text for people, one line for each supervisor and each child.
+
+        Times are shown as ages ("for 2.5s"), and on the wall clock in UTC if that is known.
 
         Args:
-            now: The present on Trio's clock, in seconds. With it, times are shown as distances from
-                it ("for 2.5s"), without as they are ("since 7.5").
+            now: The moment from which ages are counted, in seconds on Trio's clock. Default: the
+                moment of the snapshot (`time`). If neither is known, as for a snapshot that was
+                folded from nothing, times are shown as they are ("since 7.500").
         """
         return "\n".join(_render(self, now))
 
@@ -297,9 +301,42 @@ _CHILD_FIELDS: Final = tuple(field.name for field in attrs.fields(ChildSnapshot)
 
 # ---------------------------------------------------------------- for people
 
+_MOST_NAMES: Final = 8
 
-def _render(root: SupervisorSnapshot, now: float | None) -> Iterator[str]:
-    yield _line(root.name, root, [f"run {root.run}"], now)
+
+class _Ages:
+    """How a rendered tree shows times: as ages before ``now``, and on the wall clock if known."""
+
+    def __init__(self, root: SupervisorSnapshot, now: float | None) -> None:
+        self.now = root.time if now is None else now
+        both = root.time is not None and root.wall is not None
+        self._offset = root.wall - root.time if both else None  # type: ignore[operator]
+
+    def date(self, time: float, form: str) -> str:
+        """``time`` on the wall clock, in UTC, as `datetime.strftime` writes it; may be empty."""
+        if self._offset is None:
+            return ""
+        try:
+            return datetime.fromtimestamp(time + self._offset, UTC).strftime(form)
+        except (OverflowError, ValueError, OSError):
+            return ""
+
+    def since(self, since: float) -> str:
+        """How long something has been as it is."""
+        if self.now is None:
+            return f"since {since:.3f}"
+        clock = self.date(since, "%H:%M:%S")
+        return f"for {self.now - since:.1f}s" + (f" since {clock}" if clock else "")
+
+    def until(self, until: float) -> str:
+        """When something is going to happen."""
+        return f"until {until:.3f}" if self.now is None else f"again in {until - self.now:.1f}s"
+
+
+def _render(root: SupervisorSnapshot, at: float | None) -> Iterator[str]:
+    now = _Ages(root, at)
+    date = "" if now.now is None else now.date(now.now, "%Y-%m-%d %H:%M:%S UTC")
+    yield _line(root.name, root, [f"run {root.run}", *([f"at {date}"] if date else [])], now)
     below: list[ChildSnapshot | SupervisorSnapshot]
     below = list(root.children)
     pending = [("  ", iter(below), _widest(below))]
@@ -326,20 +363,20 @@ def _widest(entries: Iterable[ChildSnapshot | SupervisorSnapshot]) -> int:
 
 
 def _line(
-    name: str, what: ChildSnapshot | SupervisorSnapshot, remarks: list[str], now: float | None
+    name: str, what: ChildSnapshot | SupervisorSnapshot, remarks: list[str], now: _Ages
 ) -> str:
-    time = f"since {what.since:.3f}" if now is None else f"for {now - what.since:.1f}s"
+    time = now.since(what.since)
     reason = [f"reason: {one_line(what.reason)}"] if what.reason else []
     return "  ".join([name, what.state.value.ljust(11), time, *remarks, *reason])
 
 
-def _remarks(child: ChildSnapshot, now: float | None) -> Iterator[str]:
+def _remarks(child: ChildSnapshot, now: _Ages) -> Iterator[str]:
     if child.until is not None:
-        yield f"until {child.until:.3f}" if now is None else f"again in {child.until - now:.1f}s"
+        yield now.until(child.until)
     if child.unresponsive:
         yield "UNRESPONSIVE"
     if child.waiting_for:
-        yield f"waiting for {', '.join(child.waiting_for)}"
+        yield f"waiting for {some(child.waiting_for, _MOST_NAMES, ', ')}"
     if child.attempt:
         yield f"attempt {child.attempt}"
     if child.restarts:

@@ -224,12 +224,12 @@ class TreeLog(Waits):
     # ------------------------------------------------------------ the lines
 
     def _supervisor_started(self, raw: RawEvent) -> None:
-        _, _, now, _, run, path, _, (children, *_) = raw
+        _, _, now, _, _, path, _, (children, *_) = raw
         supervisor = self._supervisor_at(path)
         supervisor.begin(children, now)
         self._keep_declared(supervisor, now)  # an earlier run that broke did not get so far
         if children and path in self.looks:
-            self._watch_start(supervisor, run)
+            self._watch_start(supervisor)
         if self._logger.isEnabledFor(DEBUG) and not self._is_suppressed(path):
             self._say(DEBUG, path, f"started with {lines.counted(supervisor.size)}", raw)
 

@@ -7,6 +7,7 @@ from logging import INFO, WARNING
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from trio_supervisor._events.snapshot import SupervisorState
 from trio_supervisor._logging import lines
 from trio_supervisor._logging.repeats import Folding
 from trio_supervisor._record import Record
@@ -50,7 +51,7 @@ class Waits(Folding):
 
     # ------------------------------------------------------------ starts
 
-    def _watch_start(self, supervisor: SupervisorMemory, run: int) -> None:
+    def _watch_start(self, supervisor: SupervisorMemory) -> None:
         again = partial(self._start_lasts, supervisor, supervisor.started, START_PATIENCE)
         self._call_at(supervisor.started + START_PATIENCE, again)
 
@@ -62,11 +63,14 @@ class Waits(Folding):
         over = supervisor.ready or supervisor.stopping or not supervisor.running
         if look is None or over or supervisor.started != started:
             return
+        tree = look()
+        if tree.state is not SupervisorState.STARTING:
+            return  # that is about to be said
         again = partial(self._start_lasts, supervisor, started, 2 * waited)
         self._call_at(started + 2 * waited, again)
         if not self._is_suppressed(supervisor.path):
             supervisor.delay_logged = True
-            line = lines.start_lasts_line(look(), now - started, now)
+            line = lines.start_lasts_line(tree, now - started, now)
             self._say(WARNING, supervisor.path, line, at=now, attempt=0, seconds=now - started)
 
     # ------------------------------------------------------------ stops
