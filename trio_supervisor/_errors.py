@@ -17,8 +17,8 @@ from trio_supervisor._text import short_repr, text_of
 class SupervisorError(Exception):
     """Base of every error of this library.
 
-    Raised itself where a supervisor cannot keep its promises (its tasks were cancelled by somebody
-    else, say) or a context is used where it has no meaning; the message says which.
+    Raised itself where a supervisor cannot keep its promises (for example, other code cancelled
+    its tasks) or a context is used where it has no meaning; the message says which.
     """
 
 
@@ -31,7 +31,7 @@ class SpecError(SupervisorError, ValueError):
         field: The option at fault, as one writes it (``"grace"``).
         value: What was given.
         expected: What would have been right, in words.
-        owner: Whose field it is (``"ChildSpec 'web'"``); may be empty.
+        owner: The object with that field (``"ChildSpec 'web'"``); may be empty.
 
     Example:
         ``ChildSpec 'web': grace=-1: expected seconds >= 0``
@@ -54,7 +54,7 @@ class SpecError(SupervisorError, ValueError):
 @public
 @final
 class ChildNotFound(SupervisorError, LookupError):
-    """No child of that name or path; the message lists those there are."""
+    """There is no child of that name or path; the message lists the existing ones."""
 
 
 @public
@@ -71,17 +71,17 @@ class CommandRefused(SupervisorError):
 @public
 @final
 class ChildAlreadyExists(CommandRefused):
-    """The name of a child to be started is held by another one, alive or held down."""
+    """Another child has the name of the child to be started; it may be down."""
 
 
 @public
 @final
 class TooManyChildren(CommandRefused):
-    """The supervisor already has ``max_children`` children who hold a name."""
+    """The supervisor already has ``max_children`` children; one that is down counts."""
 
 
 class TreeError(SupervisorError):
-    """What ends a supervisor: knows where, and how the attempts behind it ended."""
+    """Base of the errors that end a supervisor: with the path, and the reports behind the error."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class TreeError(SupervisorError):
 
     @property
     def exceptions(self) -> tuple[BaseException, ...]:
-        """The exceptions behind the reports, oldest first; those without one are left out."""
+        """The exceptions in the reports, oldest first; exits without one are left out."""
         found = (report.exit.error for report in self.reports)
         return tuple(error for error in found if error is not None)
 
@@ -104,7 +104,7 @@ class TreeError(SupervisorError):
 @public
 @final
 class ChildStartError(TreeError):
-    """A child failed before it was ever ready, and nobody had asked to try again.
+    """A child failed before it was ever ready, and was not declared with ``retry_first_start``.
 
     What had been started with it was stopped again, in reverse order.
 
@@ -139,7 +139,7 @@ class RestartLimitExceeded(TreeError):
     ``shutdown`` after reached_max_restart_intensity.)
 
     Attributes:
-        path: The child whose failure was one too many.
+        path: The child that failed once too often.
         limit: The limit that refused.
         last_exit: How its last attempt ended.
         reports: Its newest attempts, oldest first.
@@ -170,7 +170,8 @@ class ChildEscalated(TreeError):
     Attributes:
         path: The child.
         reason: What `Escalate` was given as the reason; may be empty.
-        reports: The attempts concerned, oldest first; ``exceptions`` are those in them.
+        reports: The reports of its newest attempts, oldest first.
+        exceptions: The exceptions in the reports.
     """
 
     def __init__(
@@ -193,7 +194,7 @@ class SupervisorClosed(SupervisorError):
 
 @public
 class TaskFailure(Exception):
-    """What a child raises to fail on purpose, without the look of a bug.
+    """The exception that a child raises to fail on purpose, without the look of a bug.
 
     The attempt then ends as `Failed` instead of `Crashed`; restart policy treats both alike.
 
@@ -205,7 +206,7 @@ class TaskFailure(Exception):
         ``raise TaskFailure("upstream answered 503", category="upstream")``
     """
 
-    # Of the class as well, for subclasses whose initializer does not call this one.
+    # On the class as well, for subclasses that do not call this initializer.
     message: str = ""
     category: str = "error"
 
@@ -238,7 +239,7 @@ def leaf_first(error: BaseException) -> str:
         if not above:
             return text_of(error)
         return f"{text_of(innermost)}; then {', '.join(map(_step_up, reversed(above)))}"
-    except BaseException:  # an error that was made by somebody else may hold anything
+    except BaseException:  # an error that a user has made may hold anything
         return text_of(error)
 
 

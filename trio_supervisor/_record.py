@@ -82,15 +82,15 @@ class _RecordType(type):
 
         @property
         def __signature__(cls) -> Signature:
-            """What it is called with."""
-            from inspect import signature  # noqa: PLC0415 - nobody who only runs things asks
+            """The parameters of the initializer."""
+            from inspect import signature  # noqa: PLC0415 - seldom asked for
 
             found = signature(_compiled_init(cls))
             return found.replace(parameters=list(found.parameters.values())[1:])
 
 
 def _compiled_init(cls: Any) -> Any:
-    """The initializer of ``cls``: all fields, in order, by position or by name."""
+    """Compile the initializer of ``cls``: all fields, in order, by position or by name."""
     fields, defaults, types = cls.__match_args__, cls._defaults, _types_of(cls)
     known: dict[str, Any] = {"__name__": cls.__module__}
     lines = ["def __init__(" + ", ".join(["self", *(_parameter(f, defaults) for f in fields)])]
@@ -113,7 +113,7 @@ def _compiled_init(cls: Any) -> Any:
 
 
 def _types_of(cls: Any) -> dict[str, Any]:
-    """The annotation of each field, those of base classes included."""
+    """Return the annotation of each field, also of the fields of base classes."""
     found: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         for field, annotation in vars(base).get("__annotations__", {}).items():
@@ -127,12 +127,12 @@ def _parameter(field: str, defaults: dict[str, Any]) -> str:
 
 @dataclass_transform(frozen_default=True)
 class RecordType(_RecordType):
-    """Of classes that never change, and that are equal if all of their fields are."""
+    """The metaclass of frozen records: two of them are equal if all of their fields are."""
 
 
 @dataclass_transform(eq_default=False)
 class NoteType(_RecordType):
-    """Of classes that are made, filled in, handed on and forgotten."""
+    """The metaclass of mutable records: two of them are never equal."""
 
 
 class Record(metaclass=RecordType):
@@ -163,14 +163,14 @@ class Record(metaclass=RecordType):
 
 
 class Note(metaclass=NoteType, mutable=True):
-    """The same, but it can be changed, and is equal to nothing but itself."""
+    """A class with slots whose instances can be changed and are compared by identity."""
 
     def __repr__(self) -> str:
         return _shown(self)
 
 
 def values_of(record: Record | Note) -> tuple[Any, ...]:
-    """The values of its fields, in order."""
+    """Return the values of the fields, in order."""
     return tuple([getattr(record, field) for field in _fields_of(record)])
 
 

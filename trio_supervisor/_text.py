@@ -75,8 +75,8 @@ def error_line(error: BaseException) -> str:
 def as_reason(value: object) -> str:
     """Return what was given as a reason as text.
 
-    An exception is a natural thing to give. A caller who gives a reason is about to do something
-    more important than to learn that the reason has the wrong type.
+    An exception is a natural thing to give. The caller is about to do something more important
+    than to learn that the reason has the wrong type.
     """
     if issubclass(type(value), str):
         return cut(plain_str(value), _LONGEST_REASON)  # type: ignore[arg-type]

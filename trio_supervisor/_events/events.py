@@ -1,6 +1,6 @@
-"""What happens in a supervision tree, as typed, frozen, numbered facts.
+"""Events: each change in a supervision tree as a typed, frozen, numbered record.
 
-Snapshots, logs and the journal are folds of these. An event is identified by `Event.sequence`
+Snapshots, logs and the journal are made from events. An event is identified by `Event.sequence`
 within one tree; an attempt by ``(run, path, attempt)`` within the life of its child, since
 `Event.run` is unique per attempt of a supervisor. A name that is used again after `ChildRemoved` is
 another child, with `ChildAdded` at its beginning. Heartbeats are neither events nor state.
@@ -17,15 +17,15 @@ from trio_supervisor._record import Record
 
 @public
 class Event(Record):
-    """What all events have in common.
+    """The base class of all events, with the fields that each of them has.
 
     Attributes:
         sequence: Counts from 1 over the whole tree, without gaps.
         time: Trio's clock, in seconds.
-        wall: Seconds since the epoch, for people; never used for decisions.
-        run: Number of the supervisor's run that this belongs to; unique in the tree.
-        path: Of the child or supervisor that it speaks of, such as ``"app/store"``.
-        attempt: Of the child, counted from 1; 0 where no attempt is meant.
+        wall: Seconds since the epoch, for readers; no decision depends on it.
+        run: The number of the supervisor's run that the event belongs to; unique in the tree.
+        path: The child or supervisor concerned, such as ``"app/store"``.
+        attempt: The child's attempt, counted from 1; 0 where no attempt is meant.
     """
 
     sequence: int
@@ -48,7 +48,11 @@ class Event(Record):
 @public
 @final
 class SupervisorStarted(Event):
-    """A supervisor began; ``children`` are the names declared for it, all waiting."""
+    """A supervisor has started.
+
+    Attributes:
+        children: The names of the children declared for it, all of them waiting.
+    """
 
     children: tuple[str, ...]
 
@@ -56,19 +60,25 @@ class SupervisorStarted(Event):
 @public
 @final
 class SupervisorReady(Event):
-    """Its first start is complete: every declared child was ready, is done, or is held down."""
+    """A supervisor's first start is complete: each declared child was ready, or is at rest."""
 
 
 @public
 @final
 class SupervisorIdle(Event):
-    """Nobody is alive, nobody comes back, and nothing was declared to end it: said once."""
+    """All children of a supervisor are at rest, and ``auto_shutdown`` does not end it."""
 
 
 @public
 @final
 class SupervisorStopping(Event):
-    """The orderly stop began. ``cause`` is one of `OutcomeKind`."""
+    """The orderly stop of a supervisor has begun.
+
+    Attributes:
+        cause: ``shutdown auto_shutdown cancelled fatal limit escalated start_failed quarantined
+            broken``.
+        reason: The reason in words; may be empty.
+    """
 
     cause: str
     reason: str
@@ -77,7 +87,14 @@ class SupervisorStopping(Event):
 @public
 @final
 class SupervisorFinished(Event):
-    """None of its children is alive. ``unresponsive`` counts those that overran their cancel."""
+    """A supervisor has ended: none of its children is alive.
+
+    Attributes:
+        cause: As in `SupervisorStopping`.
+        reason: As in `SupervisorStopping`.
+        seconds: Time since its stop began.
+        unresponsive: How many children were unresponsive during the stop.
+    """
 
     cause: str
     reason: str
@@ -127,19 +144,23 @@ class CommandHadNoEffect(Event):
 @public
 @final
 class ChildAdded(Event):
-    """A child was added to a running supervisor; it is waiting."""
+    """A child was added to a running supervisor; the child is waiting."""
 
 
 @public
 @final
 class ChildWaiting(Event):
-    """It should run and cannot yet: its turn in the order, or a requirement, is missing."""
+    """A child should run and cannot yet: it waits for its turn in the ordering or a requirement."""
 
 
 @public
 @final
 class ChildStarted(Event):
-    """An attempt was started. ``generation`` counts restarts by hand, from 0."""
+    """An attempt has started.
+
+    Attributes:
+        generation: How many times the child had been restarted by command before.
+    """
 
     generation: int
 
@@ -147,7 +168,11 @@ class ChildStarted(Event):
 @public
 @final
 class ChildReady(Event):
-    """The attempt said that it is ready, ``after`` seconds from its start."""
+    """An attempt is ready, for the first time or again.
+
+    Attributes:
+        after: Seconds since the attempt's start.
+    """
 
     after: float
 
@@ -155,7 +180,11 @@ class ChildReady(Event):
 @public
 @final
 class ChildLostReadiness(Event):
-    """The attempt withdrew its readiness."""
+    """An attempt has called `ChildContext.not_ready`.
+
+    Attributes:
+        reason: As given; may be empty.
+    """
 
     reason: str
 
@@ -163,7 +192,12 @@ class ChildLostReadiness(Event):
 @public
 @final
 class ChildStopRequested(Event):
-    """The attempt was asked to end; after ``grace`` seconds it is cancelled."""
+    """An attempt was asked to stop.
+
+    Attributes:
+        reason: Why: the command's reason, the supervisor's, or the fault (``unhealthy: ...``).
+        grace: Seconds until the attempt is cancelled.
+    """
 
     reason: str
     grace: float
@@ -172,7 +206,11 @@ class ChildStopRequested(Event):
 @public
 @final
 class ChildCancelled(Event):
-    """The attempt's scope was cancelled."""
+    """An attempt's scope was cancelled.
+
+    Attributes:
+        reason: That of the stop request.
+    """
 
     reason: str
 
@@ -180,7 +218,12 @@ class ChildCancelled(Event):
 @public
 @final
 class ChildUnresponsive(Event):
-    """Cancelled, and still there: ``stack`` shows where it hangs, one line per task inside."""
+    """An attempt was cancelled and is still alive after the supervisor's ``report_after``.
+
+    Attributes:
+        seconds: Time since the cancel.
+        stack: Where the attempt hangs, one line per task inside it.
+    """
 
     seconds: float
     stack: tuple[str, ...]
@@ -189,7 +232,14 @@ class ChildUnresponsive(Event):
 @public
 @final
 class ChildExited(Event):
-    """The attempt's scope has closed. ``kind`` is `TaskExit.kind`, ``detail`` one line about it."""
+    """An attempt has ended: its scope has closed.
+
+    Attributes:
+        kind: The exit's `TaskExit.kind`, or ``"fatal"``.
+        detail: The exit on one line, as `TaskExit.describe` returns it.
+        seconds: The duration of the attempt.
+        stop_reason: Why the attempt had been asked to stop; `None` if it had not.
+    """
 
     kind: str
     detail: str
@@ -200,18 +250,18 @@ class ChildExited(Event):
 @public
 @final
 class ExitJudged(Event):
-    """What follows from an exit, decided once.
+    """The decision that follows from an exit. It is made once.
 
     Attributes:
         action: ``restart done remove quarantine escalate shutdown start_failed``.
-        source: Who decided: ``table decide limit first_start``.
+        source: Where the decision comes from: ``table decide limit first_start``.
         delay: Seconds until the restart is due.
         used: Restarts in the window that was asked (the child's own, or else the shared one), this
             one included.
         limit: That window's ``max_restarts``, or `None` without one.
         within: The window's length in seconds.
-        also: Names of the other children that share this fate.
-        error: What ``decide`` raised, if it did.
+        also: Names of the other children that restart with this one.
+        error: The exception that ``decide`` raised, as text; empty if it raised none.
     """
 
     action: str
@@ -227,7 +277,11 @@ class ExitJudged(Event):
 @public
 @final
 class ChildBackingOff(Event):
-    """It will start again at ``until`` on Trio's clock."""
+    """A child waits before its next attempt.
+
+    Attributes:
+        until: When the attempt may start, in seconds on Trio's clock.
+    """
 
     until: float
 
@@ -235,13 +289,17 @@ class ChildBackingOff(Event):
 @public
 @final
 class ChildDone(Event):
-    """It ended, and nothing is left to do."""
+    """A child has ended for good; only a command starts it again."""
 
 
 @public
 @final
 class ChildStopped(Event):
-    """It is down by an operator's wish, or because its supervisor ends."""
+    """A child was taken down by command, or because its supervisor ends.
+
+    Attributes:
+        reason: Why; may be empty.
+    """
 
     reason: str
 
@@ -249,7 +307,11 @@ class ChildStopped(Event):
 @public
 @final
 class ChildQuarantined(Event):
-    """It is held down, by policy or by hand, until it is restarted by hand."""
+    """A child was taken down by policy or by command, marked for inspection, until a command.
+
+    Attributes:
+        reason: Why; may be empty.
+    """
 
     reason: str
 
@@ -257,12 +319,16 @@ class ChildQuarantined(Event):
 @public
 @final
 class ChildRemoved(Event):
-    """It is forgotten; its name is free."""
+    """A child was removed; its name is free."""
 
 
 @public
 @final
 class EventGap(Record):
-    """Stands in a subscription for ``lost`` events that a slow reader was too late for."""
+    """An entry of a subscription in place of events that a slow reader has missed.
+
+    Attributes:
+        lost: How many events are missing.
+    """
 
     lost: int

@@ -1,8 +1,8 @@
-"""How an attempt ended: one type per cause, the record, and the one function that judges.
+"""The exits of attempts: one type per cause, the report, and the function that classifies.
 
-A nursery tells you *that* something ended. Whoever restarts things needs to know *why*: did it
-finish, did it crash, did we stop it, did it cancel itself? Each cause is a type of its own here,
-so that policy, logs and tests can match on it instead of guessing from exception types.
+A nursery shows *that* a task ended. A supervisor needs to know *why*: did the body finish, did it
+crash, did the supervisor stop it, did it cancel itself? Each cause is a type of its own, so that
+policy, logs and tests can match on the type instead of guessing from exceptions.
 
 Nothing in this module waits, reads a clock or knows Trio: `classify` sees only recorded facts, and
 can be tested with every combination of them.
@@ -55,14 +55,18 @@ _MOST_CAUSES = 5
 
 @public
 class TaskExit(Record):
-    """How one attempt of a child ended: one of the subclasses. Match on the type or on `kind`."""
+    """The exit of one attempt: one of the subclasses. Match on the type or on `kind`.
+
+    Attributes:
+        kind: The cause as a word: ``"crashed"``, ``"stopped"``, ...
+        is_success: Whether the body did its work and returned.
+        is_failure: Whether the exit counts against the child. Restart policy and limits look at
+            nothing else.
+    """
 
     kind: ClassVar[ExitKind]
-    """The cause as a word: ``"crashed"``, ``"stopped"``, ..."""
     is_success: ClassVar[bool] = False
-    """Whether the body did its work and returned."""
     is_failure: ClassVar[bool] = False
-    """Whether this counts against the child: restart policy and limits look at nothing else."""
 
     @property
     def error(self) -> Exception | None:
@@ -85,7 +89,7 @@ class TaskExit(Record):
 
     @property
     def detail(self) -> str:
-        """What is known beside the kind, on one line, such as ``ValueError: boom``; may be empty.
+        """The facts beside the kind, on one line, such as ``ValueError: boom``; may be empty.
 
         At most 200 characters together with the kind. Never raises, whatever the error's ``str``
         does. The text stays the same when the exception itself is no longer kept.
@@ -121,7 +125,11 @@ class TaskExit(Record):
 @public
 @final
 class Succeeded(TaskExit):
-    """The body returned, and nobody had asked it to stop."""
+    """The body returned without having been asked to stop.
+
+    Attributes:
+        value: What the body returned.
+    """
 
     kind: ClassVar[ExitKind] = "succeeded"
     is_success: ClassVar[bool] = True
@@ -131,7 +139,11 @@ class Succeeded(TaskExit):
 @public
 @final
 class Failed(TaskExit):
-    """The body raised `TaskFailure`: it failed and says so itself."""
+    """The body raised `TaskFailure`: a failure on purpose.
+
+    Attributes:
+        failure: The exception; `error` is the same.
+    """
 
     kind: ClassVar[ExitKind] = "failed"
     is_failure: ClassVar[bool] = True
@@ -149,13 +161,17 @@ class Failed(TaskExit):
 @public
 @final
 class Crashed(TaskExit):
-    """An exception came out of the body or its background tasks; a group, if several did."""
+    """An exception came out of the body or its background tasks; a group, if several did.
+
+    Attributes:
+        error: The exception itself, with its traceback, cause and notes. In older reports, a
+            `PastError` with its text.
+    """
 
     kind: ClassVar[ExitKind] = "crashed"
     is_failure: ClassVar[bool] = True
     # Frozen, so it reads like the property it overrides.
     error: Exception  # pyright: ignore[reportIncompatibleMethodOverride]
-    """The exception itself, with its traceback, cause and notes."""
 
     def _detail(self) -> str:
         if type(self.error) is PastError:
@@ -167,7 +183,13 @@ class Crashed(TaskExit):
 @public
 @final
 class TimedOut(TaskExit):
-    """We ended it: it took too long to become ready (``"start"``) or altogether (``"run"``)."""
+    """The supervisor stopped the attempt because a time limit had passed.
+
+    Attributes:
+        phase: ``"start"``: the attempt was not ready within ``start_timeout``. ``"run"``: it ran
+            for ``max_runtime``.
+        seconds: How long that was.
+    """
 
     kind: ClassVar[ExitKind] = "timed_out"
     is_failure: ClassVar[bool] = True
@@ -182,7 +204,11 @@ class TimedOut(TaskExit):
 @public
 @final
 class Unhealthy(TaskExit):
-    """We ended it: it had sent no heartbeat for ``silence`` seconds."""
+    """The supervisor stopped the attempt because it had sent no heartbeat for ``stale_after``.
+
+    Attributes:
+        silence: Seconds since the last heartbeat.
+    """
 
     kind: ClassVar[ExitKind] = "unhealthy"
     is_failure: ClassVar[bool] = True
@@ -195,7 +221,11 @@ class Unhealthy(TaskExit):
 @public
 @final
 class Stopped(TaskExit):
-    """It was asked to stop, and its body returned."""
+    """The body returned after it had been asked to stop.
+
+    Attributes:
+        reason: The reason of the stop request.
+    """
 
     kind: ClassVar[ExitKind] = "stopped"
     reason: str = ""
@@ -207,7 +237,11 @@ class Stopped(TaskExit):
 @public
 @final
 class Aborted(TaskExit):
-    """Its scope was cancelled from outside the body, and that is what ended the body."""
+    """The attempt was cancelled by its supervisor, or from outside of the tree.
+
+    Attributes:
+        reason: The reason of the stop request, or what is known of the cancel.
+    """
 
     kind: ClassVar[ExitKind] = "aborted"
     reason: str = ""
@@ -221,8 +255,11 @@ class Aborted(TaskExit):
 class SelfCancelled(TaskExit):
     """The body ended with a `trio.Cancelled` that no supervisor had asked for: a failure.
 
-    The usual way to get here is ``child.nursery.cancel_scope.cancel()``, meant as "I am finished".
-    Return from the body for that, and cancel the background tasks' own nursery.
+    The usual cause is ``child.nursery.cancel_scope.cancel()``, meant as "I am finished". Return
+    from the body instead, and cancel a nursery of the background tasks' own.
+
+    Attributes:
+        reason: What is known of the cancel.
     """
 
     kind: ClassVar[ExitKind] = "self_cancelled"
@@ -266,7 +303,7 @@ class ChildRunReport(Record):
 
     @property
     def seconds(self) -> float:
-        """How long the attempt lasted."""
+        """The duration of the attempt."""
         return self.ended_at - self.started_at
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""How each event changes a snapshot.
+"""Fold: apply events to snapshots.
 
-The machine can draw a picture of itself at any time; whoever has only an older picture and the
-events since then folds them together and gets the same one. Both ways have to agree, always: that
-is how one knows that the events leave nothing out.
+The machine can make a snapshot of itself at any time. Folding the events since an older snapshot
+into that one gives the same result. Both ways have to agree, always: this shows that the events
+leave nothing out.
 
 The rules are written once, each as the change of a single child. `fold` applies them to frozen
 snapshots, along one path from the root; `SnapshotBuilder` applies them in place, to the tree that
@@ -176,7 +176,7 @@ class _Supervisor:
         child.clear_below()
 
     def vanish(self) -> None:
-        """Forget all children: nobody below this one exists any longer."""
+        """Forget all children: nothing below this supervisor exists any longer."""
         for child in list(self.children.values()):
             self.drop(child)
 
@@ -259,7 +259,7 @@ def _unresponsive(child: _Child, _raw: RawEvent) -> None:
     child.unresponsive = True
 
 
-# Numbers instead of names in the rules of a restart's four events; these are those numbers.
+# The rules of a restart's four events use numbers instead of these names, which costs less.
 assert (TIME, ATTEMPT, FIELDS) == (2, 6, 7)
 
 _CHILD_RULES: Final[dict[type[ev.Event], Callable[[_Child, RawEvent], None]]] = {

@@ -1,4 +1,4 @@
-"""The proof of a stop: what became of every child, and how long each took."""
+"""Shutdown reports: the outcome of each child in a stop, and how long each took."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trio_supervisor._record import Record
 @public
 @final
 class ChildShutdown(Record):
-    """What became of one child when its supervisor ended.
+    """The outcome of one child at the end of its supervisor.
 
     Attributes:
         path: The child.
         attempt: Its last attempt; 0 if it never ran.
         outcome: How that attempt ended (`TaskExit.kind`, or ``"fatal"``) if it was alive when the
-            stop began; else the state that it was resting in, such as ``"done"`` or ``"stopped"``.
-        detail: One line about it.
+            stop began; else the child's state, such as ``"done"`` or ``"stopped"``.
+        detail: One line about the exit.
         seconds: From the beginning of the supervisor's stop until it was gone; 0 if it rested.
         stack: Where its tasks hung, if it had to be called unresponsive.
     """
@@ -42,7 +42,7 @@ class ChildShutdown(Record):
 @public
 @final
 class ShutdownReport(Record):
-    """How a supervisor ended. `children` lists every child, those of nested supervisors too.
+    """The outcome of a supervisor's stop, with every child, also of nested supervisors.
 
     Attributes:
         path: The supervisor.
@@ -50,8 +50,8 @@ class ShutdownReport(Record):
         cause: Why it ended: ``shutdown auto_shutdown cancelled fatal limit escalated start_failed
             broken``.
         reason: In words.
-        seconds: From the beginning of the stop until nobody was alive.
-        children: In the order in which they were gone, those that rested first.
+        seconds: From the beginning of the stop until no child was alive.
+        children: In the order in which they ended; children that were at rest come first.
     """
 
     path: str
@@ -63,7 +63,7 @@ class ShutdownReport(Record):
 
     @property
     def unresponsive(self) -> tuple[ChildShutdown, ...]:
-        """Those that ignored their cancel for longer than ``report_after``."""
+        """The children that ignored their cancel for longer than ``report_after``."""
         return tuple(child for child in self.children if child.unresponsive)
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class ShutdownReport(Record):
         return record_from(cls, {**data, "children": entries}, owner)
 
     def child(self, path: str) -> ChildShutdown:
-        """The entry of one child, by its path or its path below this supervisor.
+        """Return the entry of one child, by its path or its path below this supervisor.
 
         Raises:
             KeyError: There is none.
@@ -97,7 +97,7 @@ class ShutdownReport(Record):
         raise KeyError(path)
 
     def render(self) -> str:
-        """The report as lines of text."""
+        """Return the report as lines of text."""
         count, stuck = len(self.children), len(self.unresponsive)
         lines = [
             (

@@ -1,4 +1,4 @@
-"""What a supervision tree looks like at one moment.
+"""Snapshots: the state of a supervision tree at one moment.
 
 A snapshot is plain data, all the way down: it can be compared, kept, sent as JSON or shown in a
 terminal, and it stays as it is whatever happens to the tree. How events change one is told in
@@ -34,31 +34,31 @@ if TYPE_CHECKING:
 @public
 @final
 class ChildState(StrEnum):
-    """Where a child stands. To be unresponsive is no state: it is said beside this one."""
+    """The state of a child. *Unresponsive* is not a state: see `ChildSnapshot.unresponsive`."""
 
     WAITING = "waiting"
-    """It should run and cannot yet, or is on its way from one state to the next."""
+    """The child should run and cannot yet, or is between two states."""
     STARTING = "starting"
     READY = "ready"
     NOT_READY = "not_ready"
-    """It runs, and has withdrawn its readiness."""
+    """The child runs, and has withdrawn its readiness."""
     STOPPING = "stopping"
     BACKING_OFF = "backing_off"
-    """It starts again at a known time."""
+    """The child starts again at a known time."""
     DONE = "done"
-    """It has ended, and nothing is left to do."""
+    """The child has ended for good; only a command starts it again."""
     STOPPED = "stopped"
-    """It is held down by an operator, or because its supervisor ends."""
+    """The child was taken down by command, or because its supervisor ends."""
     QUARANTINED = "quarantined"
-    """It is held down, for somebody to look at."""
+    """The child was taken down and marked for inspection."""
     REMOVED = "removed"
-    """It is forgotten. Only a handle still knows of it; no snapshot does."""
+    """The child was removed. A handle still knows of it; no snapshot does."""
 
 
 @public
 @final
 class SupervisorState(StrEnum):
-    """Where a supervisor stands."""
+    """The state of a supervisor."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -78,23 +78,23 @@ class ChildSnapshot:
     attempt: int
     """The newest attempt, counted from 1; 0 before the first."""
     generation: int
-    """How often it had been restarted by hand when that attempt started."""
+    """How many times the child had been restarted by command when that attempt started."""
     since: float
-    """When it entered its state."""
+    """When the present state began."""
     until: float | None
-    """When it starts again, while it is backing off."""
+    """When the child starts again, while it is backing off."""
     reason: str
-    """Why it is in its state, if somebody gave a reason."""
+    """Why the child is in its state; empty if no reason is known."""
     unresponsive: bool
-    """Whether it was cancelled and is still there."""
+    """Whether the attempt was cancelled and is still alive, ``report_after`` later."""
     restarts: int
-    """How many restarts policy has admitted over its life."""
+    """How many restarts policy has admitted over the child's life."""
     last_exit: str
-    """How its last attempt ended, in one line; empty before that."""
+    """How the last attempt ended, in one line; empty before the first exit."""
     supervisor: SupervisorSnapshot | None = None
-    """What is below it, if it is a nested supervisor whose attempt is alive."""
+    """The tree below the child, if it is a nested supervisor whose attempt is alive."""
     waiting_for: tuple[str, ...] = attrs.field(default=(), eq=False)
-    """Whom it waits for. Computed for `Supervisor.state` alone: events do not carry it."""
+    """The children that this one waits for. `Supervisor.state` computes them; no event has them."""
     opened: tuple[SupervisorSnapshot, ...] = ()
     """The supervisors that its attempt has opened with `ChildContext.open_supervisor`."""
 
@@ -111,11 +111,11 @@ class SupervisorSnapshot:
     """Which of the tree's supervisor runs this is."""
     state: SupervisorState
     since: float
-    """When it entered its state."""
+    """When the present state began."""
     reason: str
-    """Why it stops or has stopped."""
+    """Why the supervisor stops or has stopped."""
     children: tuple[ChildSnapshot, ...]
-    """Those that were declared, in that order, and then those that were added."""
+    """The declared children in their order, then the added ones."""
     time: float | None = attrs.field(default=None, eq=False)
     """When this was the state, if that is known; only in the snapshot of a whole tree."""
     wall: float | None = attrs.field(default=None, eq=False)
@@ -129,7 +129,7 @@ class SupervisorSnapshot:
                 (``"app/sessions/s-1"``). If it could be either, the relative one is meant.
 
         Raises:
-            ChildNotFound: There is no such child; the message lists those there are.
+            ChildNotFound: There is no such child; the message lists the existing ones.
         """
         for path in (f"{self.path}/{path_or_name}", path_or_name):
             found = self._find(path)
@@ -305,7 +305,7 @@ _MOST_NAMES: Final = 8
 
 
 class _Ages:
-    """How a rendered tree shows times: as ages before ``now``, and on the wall clock if known."""
+    """Turns times into text: ages before ``now``, and the wall clock if that is known."""
 
     def __init__(self, root: SupervisorSnapshot, now: float | None) -> None:
         self.now = root.time if now is None else now
@@ -322,14 +322,14 @@ class _Ages:
             return ""
 
     def since(self, since: float) -> str:
-        """How long something has been as it is."""
+        """Return for how long a state that began at ``since`` has lasted."""
         if self.now is None:
             return f"since {since:.3f}"
         clock = self.date(since, "%H:%M:%S")
         return f"for {self.now - since:.1f}s" + (f" since {clock}" if clock else "")
 
     def until(self, until: float) -> str:
-        """When something is going to happen."""
+        """Return in how many seconds ``until`` comes."""
         return f"until {until:.3f}" if self.now is None else f"again in {until - self.now:.1f}s"
 
 

@@ -44,7 +44,7 @@ def because(reason: str) -> str:
 
 
 def by_whom(by: Sequence[Any]) -> str:
-    """What to append for the operator of a command, if it came over the control socket."""
+    """Return what to append for an operator of a command over the control socket."""
     if not by or by[1] is None:
         return ""
     user, uid, pid, *_ = by
@@ -102,7 +102,7 @@ def grace_lasts_line(attempt: int, waited: float, left: float, reason: str) -> s
 
 
 def start_lasts_line(tree: SupervisorSnapshot, waited: float, now: float) -> str:
-    """Return the line of a first start that is not complete: which children wait, for whom, why."""
+    """Return the line of a first start that is not complete: what is awaited, and why."""
     children = {child.name: child for child in tree.children}
     waiting: dict[str, list[str]] = {}
     for child in tree.children:
@@ -114,8 +114,8 @@ def start_lasts_line(tree: SupervisorSnapshot, waited: float, now: float) -> str
     parts = []
     for name, others in waiting.items():
         why = _why_not_ready(children[name], now) if name in children else ""
-        who = some(others, _MOST_NAMES, ", ")
-        verb = f"{who} {'waits' if len(others) == 1 else 'wait'} for {name}" if others else name
+        names = some(others, _MOST_NAMES, ", ")
+        verb = f"{names} {'waits' if len(others) == 1 else 'wait'} for {name}" if others else name
         parts.append(f"{verb} ({why})" if why else verb)
     what = some(parts, _MOST_TASKS, "; ") or "its children have not settled"
     return f"start not complete after {seconds(waited)}: {what}"
@@ -133,7 +133,7 @@ _ON_THEIR_WAY: Final = frozenset(
 
 
 def _last_awaited(child: ChildSnapshot, children: dict[str, ChildSnapshot]) -> str:
-    """The child at the end of the chain of those that ``child`` waits for."""
+    """Return the child at the end of the chain of children that ``child`` waits for."""
     here, seen = child, {child.name}
     while here.state is ChildState.WAITING and here.waiting_for:
         name = here.waiting_for[0]

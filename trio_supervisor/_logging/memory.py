@@ -1,4 +1,4 @@
-"""What the log remembers, to tell a new failure from the repetition of an earlier one."""
+"""The memory of the log, to tell a new failure from the repetition of an earlier one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def deserves_traceback(error: BaseException) -> bool:
     """Return whether there is more to see than the line says.
 
     The line of a `TaskFailure` says what there is to say, causes included. The error of a nested
-    supervisor tells of a failure below it, whose traceback was logged there.
+    supervisor tells of a failure below it; the traceback was logged there.
     """
     return not issubclass(type(error), TaskFailure | TreeError)
 
@@ -59,11 +59,11 @@ class FailureStreak:
     Attributes:
         decide_error: The type of what ``decide`` raised, or `None`; `None` also if the exit was
             not judged.
-        attempt: The attempt whose failure was logged.
+        attempt: The attempt of the failure that was logged.
         began: The start of the current window.
         last: When this failure last happened.
         traced: Whether it was logged with a traceback.
-        suppressed: The children whose lines are not written meanwhile; empty before the first
+        suppressed: The children without lines meanwhile; empty before the first
             repetition.
         gave_up: Whether the log said that the supervisor fails with it; in the supervisor's next
             run this is a repetition too.
@@ -112,7 +112,7 @@ class FailureStreak:
 
 @final
 class ChildMemory:
-    """What the log remembers of a child; most children never need one.
+    """The log's memory of a child; most children never need one.
 
     Attributes:
         failures: The streaks of the child that are open, newest first.
@@ -196,7 +196,7 @@ class ChildMemory:
 
 @final
 class SupervisorMemory:
-    """What the log remembers of a supervisor; of a nested one, also between two runs.
+    """The log's memory of a supervisor; of a nested one, also between two runs.
 
     Attributes:
         declared: The names of the children that it starts with.
@@ -207,8 +207,8 @@ class SupervisorMemory:
         reason: Why it stops, if it failed, so that no other line has to repeat that.
         children: Its children of which something is remembered, by path.
         below: The paths of nested supervisors of which something is remembered.
-        verdict_logged: The paths of children whose end was announced together with its verdict.
-        suppressed: Whether it stops as part of a repeated failure, whose lines are not written.
+        verdict_logged: The paths of children that were said to be down together with the decision.
+        suppressed: Whether it stops as part of a repeated failure, so that no line is written.
     """
 
     __slots__ = (

@@ -45,7 +45,7 @@ _MOST_KINDS = 8  # of failures that one child is remembered for at a time
 
 
 class Folding:
-    """What `TreeLog` remembers, and how that is dropped without losing a count.
+    """The memory of `TreeLog`, dropped without losing a count.
 
     Attributes:
         due: When `TreeLog.tick` has something to do, on Trio's clock; `inf` for never.
@@ -62,7 +62,7 @@ class Folding:
         self._children: dict[str, ChildMemory] = {}
         self._supervisors: dict[str, SupervisorMemory] = {}
         self._open: OrderedDict[FailureStreak, None] = OrderedDict()  # by the end of their windows
-        self._suppressed = 0  # the number of children whose lines are suppressed at present
+        self._suppressed = 0  # how many children have their lines suppressed at present
         self._held_back: dict[str, RawEvent] = {}  # the readiness of children below them
 
     # ------------------------------------------------------------ failures
@@ -329,7 +329,7 @@ class Folding:
             self._release(f"{path}/")
 
     def _release(self, prefix: str) -> None:
-        """Log what was held back of the children whose paths begin with ``prefix``."""
+        """Log the readiness that was held back of all children below ``prefix``."""
         for path in [each for each in self._held_back if each.startswith(prefix)]:
             self._say_readiness(self._held_back.pop(path))
 

@@ -51,7 +51,7 @@ def write(
         line: What is to be said of it.
         created: Seconds since the epoch, the record's time.
         fields: What the record carries as attributes.
-        error: The exception whose traceback is to be shown.
+        error: The exception of the traceback that is to be shown.
     """
     try:
         if not logger.isEnabledFor(level):

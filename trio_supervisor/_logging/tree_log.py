@@ -1,7 +1,7 @@
 """Write the events of one tree to the log, and aggregate repeated failures.
 
 A child that crashes, restarts and crashes again records four events each time. Formatting one
-traceback costs more than all of that, and after the second one nobody reads them. The first failure
+traceback costs more than all of that, and nothing is learnt from the second one. The first failure
 of a kind is logged with its traceback. The same failure within a minute is only counted, without so
 much as asking the logger; one line per minute, and one when the repetition ends, gives the count.
 See `trio_supervisor._logging.repeats` for what is suppressed meanwhile.
@@ -176,7 +176,7 @@ class TreeLog(Waits):
         _, _, _, _, _, path, _, (action, _, _, _, _, _, also, decide_error) = judged
         # The type alone: the text of what `decide` raises may be a new one each time.
         decide_type = decide_error.partition(":")[0]
-        # In a nested supervisor, whose parent may start it again.
+        # In a nested supervisor, which its parent may start again.
         gives_up = action in _GIVES_UP and "/" in parent_of(path)
         child = self._children.get(path)
         known = None

@@ -28,7 +28,7 @@ GRACE_PATIENCE: Final = 5.0
 
 
 class _Stop(Record):
-    """A stop request whose attempt has not ended yet."""
+    """A stop request to an attempt that has not ended yet."""
 
     attempt: int
     since: float
@@ -41,7 +41,7 @@ class Waits(Folding):
 
     Attributes:
         looks: Of each supervisor, a function that returns its snapshot, by path. Lines about a
-            start that does not complete need it: who waits for whom is in no event.
+            start that does not complete need it: no event says which children wait for which.
     """
 
     def __init__(self, logger: Logger) -> None:
@@ -58,7 +58,7 @@ class Waits(Folding):
     def _start_lasts(
         self, supervisor: SupervisorMemory, started: float, waited: float, now: float
     ) -> None:
-        """Say that the first start of ``supervisor`` is not complete, and who waits for whom."""
+        """Say that the first start of ``supervisor`` is not complete, and why."""
         look = self.looks.get(supervisor.path)
         over = supervisor.ready or supervisor.stopping or not supervisor.running
         if look is None or over or supervisor.started != started:

@@ -1,4 +1,4 @@
-"""What an adapter returns: an async function of the context, and what is known about it."""
+"""Body: an async function of the context, and what is known about it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Body(Generic[T_co]):
 
 
 def label_of(run: object) -> str:
-    """What to call a function in a log line: its qualified name, or that of what it wraps."""
+    """Return the name of a function for log lines: its own, or that of the function it wraps."""
     if isinstance(run, Body):
         return run.label
     for _ in range(8):  # partials of partials, bounded

@@ -1,4 +1,4 @@
-"""Checks that need the whole family: names, requirements, cycles, significance, nesting."""
+"""Checks that need all children: names, requirements, cycles, significance, nesting."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def check_child_of(
 
     Args:
         spec: The child.
-        supervisor: Whose child it is to be.
-        siblings: Its siblings by name; those that it requires are enough.
+        supervisor: The supervisor that it is to be added to.
+        siblings: Its siblings by name; the required ones are enough.
 
     Raises:
         SpecError: It requires an unknown or a temporary sibling, or has an option that could have
@@ -93,7 +93,7 @@ def _check_inherited(child: ChildSpec[Any], supervisor: SupervisorSpec) -> None:
 
 
 def _check_auto_shutdown(owner: str, spec: SupervisorSpec) -> None:
-    """None is significant: then somebody significant must be able to come later."""
+    """No child is significant: then a significant one must be able to come later."""
     if spec.auto_shutdown in _HEEDS_SIGNIFICANT and spec.max_children == len(spec.children):
         expected = (
             "a child with significant=True, or room for one to be added later "

@@ -44,7 +44,7 @@ def check_number(
     """``value`` as a float, if it is a number within the bounds (`bool` and NaN are none).
 
     Args:
-        owner: Whose field it is, for a complaint.
+        owner: The object with that field, for the message.
         field: The option as one writes it.
         value: What was given.
         least: The smallest value that is allowed.
@@ -107,7 +107,7 @@ def check_level(owner: str, field: str, value: object) -> int | None:
     refuse(owner, field, value, f"a log level: a number >= 0 or one of {names}")
 
 
-# Those of `logging`, which this room does without.
+# As in `logging`, which this room does not import.
 _LEVELS: Final = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 
 

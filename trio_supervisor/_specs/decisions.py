@@ -12,7 +12,7 @@ from trio_supervisor._text import as_reason
 
 @public
 class Restart(Record):
-    """An answer of ``decide``: restart, whatever the restart policy says; limits still apply.
+    """A decision of ``decide``: restart, whatever the restart policy says; limits still apply.
 
     Args:
         delay: Seconds to wait, finite; `None` for what the child's backoff says.
@@ -31,7 +31,7 @@ class Restart(Record):
 @public
 @final
 class RestartAfter(Restart):
-    """An answer of ``decide``: restart after ``delay`` seconds instead of the child's backoff.
+    """A decision of ``decide``: restart after ``delay`` seconds instead of the child's backoff.
 
     Args:
         delay: Seconds to wait, finite.
@@ -50,13 +50,13 @@ class RestartAfter(Restart):
 @public
 @final
 class DoNotRestart(Record):
-    """An answer of ``decide``: the child is done, as if it were transient and had returned."""
+    """A decision of ``decide``: the child is done, as if it were transient and had returned."""
 
 
 @public
 @final
 class Quarantine(Record):
-    """An answer of ``decide``: hold the child down until somebody restarts it by hand.
+    """A decision of ``decide``: take the child down until a command restarts it.
 
     Args:
         reason: One line for the log and the snapshot.
@@ -71,7 +71,7 @@ class Quarantine(Record):
 @public
 @final
 class Escalate(Record):
-    """An answer of ``decide``: stop all siblings in order and fail with `ChildEscalated`.
+    """A decision of ``decide``: stop all siblings in order and fail with `ChildEscalated`.
 
     Args:
         reason: One line for the error.
@@ -86,7 +86,7 @@ class Escalate(Record):
 @public
 @final
 class ShutdownTree(Record):
-    """An answer of ``decide``: stop the supervisor's children in order; it ends without an error.
+    """A decision of ``decide``: stop the whole tree in order, from its root, without an error.
 
     Args:
         reason: One line for the log and the shutdown report.

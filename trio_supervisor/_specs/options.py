@@ -41,7 +41,7 @@ class ChildOptions(TypedDict, total=False):
 
 
 class ChildChanges(ChildOptions, total=False):
-    """What `ChildSpec.replace` may change."""
+    """The fields that `ChildSpec.replace` can change."""
 
     name: str
     run: Callable[..., Awaitable[object]]
@@ -63,14 +63,14 @@ class SupervisorOptions(TypedDict, total=False):
 
 
 class SupervisorChanges(SupervisorOptions, total=False):
-    """What `SupervisorSpec.replace` may change."""
+    """The fields that `SupervisorSpec.replace` can change."""
 
     name: str
     children: Iterable[trio_supervisor.ChildSpec[Any] | trio_supervisor.SupervisorSpec]
 
 
 class Declared:
-    """What both kinds of spec are: something with a name."""
+    """The base class of both kinds of spec."""
 
     __slots__ = ()
 

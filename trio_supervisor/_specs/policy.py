@@ -1,4 +1,4 @@
-"""The words of a declaration: enums, restart limits, backoff, and what ``decide`` may answer."""
+"""The words of a declaration: enums, restart limits, backoff."""
 
 from __future__ import annotations
 
@@ -30,42 +30,42 @@ class RestartPolicy(StrEnum):
 @public
 @final
 class SupervisionStrategy(StrEnum):
-    """Who shares the fate of a child that is restarted (OTP's strategies)."""
+    """The strategy of a supervisor: which children restart together (OTP's strategies)."""
 
     ONE_FOR_ONE = "one_for_one"
-    """Nobody."""
+    """The failed child alone."""
     ONE_FOR_ALL = "one_for_all"
-    """Every sibling."""
+    """The failed child and every sibling."""
     REST_FOR_ONE = "rest_for_one"
-    """Those that come after it, and whoever requires it."""
+    """The failed child, its successors, and all that require it, also indirectly."""
 
 
 @public
 @final
 class Ordering(StrEnum):
-    """Who waits for whom in a round of starts or stops."""
+    """The ordering of a supervisor: which children wait for which in a round."""
 
     SEQUENCE = "sequence"
-    """Each child for the one before it in the list."""
+    """Each child waits for the one before it in the list."""
     GRAPH = "graph"
-    """Each child only for those it requires; the others start and stop concurrently."""
+    """Each child waits for its requirements only; others start and stop concurrently."""
 
 
 @public
 @final
 class ReadinessPolicy(StrEnum):
-    """When an attempt counts as ready."""
+    """The readiness of a child: from when on an attempt counts as ready."""
 
     IMMEDIATE = "immediate"
-    """As soon as it is started."""
+    """From its start."""
     EXPLICIT = "explicit"
-    """When the body calls ``child.ready()``."""
+    """From the body's call of ``child.ready()``."""
 
 
 @public
 @final
 class ReadinessState(StrEnum):
-    """What an attempt has said of itself so far."""
+    """The last statement of an attempt about its readiness."""
 
     UNREPORTED = "unreported"
     READY = "ready"
@@ -78,24 +78,24 @@ class AutoShutdown(StrEnum):
     """Whether a supervisor finishes because of its children (EEP-56, and ``all_done``)."""
 
     NEVER = "never"
-    """Not even when nobody is left."""
+    """Not even when all children are at rest."""
     ANY_SIGNIFICANT = "any_significant"
     """When one significant child has ended for good."""
     ALL_SIGNIFICANT = "all_significant"
     """When the last significant child has ended for good."""
     ALL_DONE = "all_done"
-    """When nobody is alive and nobody is coming back."""
+    """When no child is alive and none can come back without a command."""
 
 
 @public
 @final
 class OnLimit(StrEnum):
-    """What happens to a child that has used up its restart limit."""
+    """The reaction to a child that has used up its own restart limit."""
 
     ESCALATE = "escalate"
     """The supervisor stops all its children and raises `RestartLimitExceeded`."""
     QUARANTINE = "quarantine"
-    """The child is held down, visibly, and the others live on."""
+    """The child is taken down and marked for inspection; its siblings go on."""
 
 
 RestartPolicyLike: TypeAlias = RestartPolicy | Literal["permanent", "transient", "temporary"]
@@ -178,7 +178,7 @@ def check_backoff(owner: str, value: object) -> None:
 @final
 @attrs.frozen(repr=False)
 class BackoffPolicy:
-    """How long a restart waits, growing with each failure in a row.
+    """The delays before restarts, growing with each consecutive failure.
 
     The wait before restart number ``n`` (counted from 0) is
     ``min(maximum, initial * factor**n) * (1 + jitter * U(-1, 1))`` seconds, where ``U`` is uniform:
@@ -186,12 +186,14 @@ class BackoffPolicy:
     Counting starts anew once an attempt has been ready for ``reset_after``. (OTP has no backoff.)
 
     Args:
-        initial: The first wait in seconds, finite; 0 restarts at once.
-        factor: By how much each wait exceeds the one before; 1 or more, finite.
-        maximum: The longest wait in seconds, at least ``initial``; `math.inf` for no bound.
-        jitter: Share of the wait that is random, from 0 (none) to 1 (up to twice the wait).
-        reset_after: Seconds of being ready after which the failures before are forgotten;
-            `math.inf` never forgets.
+        initial: The first delay in seconds, finite; 0 restarts at once. Default: 0.1.
+        factor: Ratio of each delay to the one before; finite, at least 1. Default: 2.
+        maximum: The longest delay in seconds, at least ``initial``; `math.inf` for no bound.
+            Default: 30.
+        jitter: Share of the delay that is random, from 0 (none) to 1 (up to twice the delay).
+            Default: 0.1.
+        reset_after: Seconds of readiness after which earlier failures no longer count;
+            `math.inf`: they always count. Default: 60.
 
     Raises:
         SpecError: A value out of range or of the wrong type, or ``initial`` above ``maximum``.

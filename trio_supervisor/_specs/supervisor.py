@@ -1,4 +1,4 @@
-"""What a user declares: children (see `ChildSpec`) and supervisors. Frozen, validated when made."""
+"""Supervisors as a user declares them. Frozen, validated when they are made."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ class SupervisorSpec(Declared):
     Args:
         name: The first part of every path below it; unique among its siblings if it is nested.
         children: `ChildSpec` and `SupervisorSpec` objects, in the order in which they start.
-        strategy: Who else is restarted when a child is: ``"one_for_one"`` (nobody),
-            ``"one_for_all"`` or ``"rest_for_one"`` (those after it, and those that require it).
-        ordering: ``"sequence"`` (each child waits for the one before it) or ``"graph"`` (only for
-            those it ``requires``).
+        strategy: Which children restart with a failed one: ``"one_for_one"`` (none, the default),
+            ``"one_for_all"`` or ``"rest_for_one"`` (its successors and its dependents).
+        ordering: ``"sequence"`` (default: each child waits for the one before it) or ``"graph"``
+            (each child waits only for its ``requires``).
         restart_limit: OTP's shared window over all children (intensity and period); none by
             default. Beyond it the supervisor gives up.
         child_restart_limit: The window of each child that has none of its own; `None` for no limit.
@@ -150,7 +150,7 @@ class SupervisorSpec(Declared):
         check_supervisor(self)
 
     def as_child(self, **options: Unpack[ChildOptions]) -> ChildSpec[trio_supervisor.Supervisor]:
-        """This supervisor as a child of another one, with options for that role.
+        """Return this supervisor as a child of another one, with options for that role.
 
         It is ready, with its `Supervisor` as value, once its own first start is complete. By
         default it may take any time to start and to stop, since its children have limits of their
@@ -175,7 +175,7 @@ class SupervisorSpec(Declared):
         return child
 
     def replace(self, **changes: Unpack[SupervisorChanges]) -> SupervisorSpec:
-        """A copy with some fields changed, validated anew.
+        """Return a copy with some fields changed, validated anew.
 
         Args:
             **changes: Any field.
