@@ -215,7 +215,7 @@ async def test_sup_start_map(lab: Lab) -> None:
             "retry_first_start": False,
             "max_runtime": float("inf"),
             "stale_after": float("inf"),
-            "grace": 0,
+            "grace": None,
             "backoff": BackoffPolicy(initial=0.1, factor=2, maximum=30, jitter=0.1, reset_after=60),
             "restart_limit": INHERIT,
             "on_limit": "escalate",

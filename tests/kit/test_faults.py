@@ -123,7 +123,7 @@ def test_a_slow_wait_ends_late(place: str, late: float) -> None:
 @pytest.mark.parametrize(("place", "asked"), [("#2", 7), ("~2", 7), ("@2.5", 7)])
 def test_a_wait_that_hangs_ends_when_it_is_cancelled(place: str, asked: float) -> None:
     log: list[Any] = []
-    child = ChildSpec("a", steps, log, max_runtime=asked, backoff=AT_ONCE)
+    child = ChildSpec("a", steps, log, max_runtime=asked, grace=0, backoff=AT_ONCE)
     trace = simulate(run, child, fault=f"app/a hang {place}")
     trace.check()
     assert log == [(1, 0, 0), (1, 1, 2), (2, 0, 7), (2, 1, 9)]

@@ -65,6 +65,14 @@ class Kid:
         return self.desired == "done" and self.done_by_success
 
     @property
+    def declared_grace(self) -> float:
+        """What is declared, or else what is due to a body that waits for a stop request."""
+        if self.spec.grace is not None:
+            return self.spec.grace
+        waits = self.body.stop_takes < inf and self.attempt <= self.body.attempts
+        return 5.0 if waits else 0.0
+
+    @property
     def lingers(self) -> float:
         """How long its body takes to end once it is cancelled."""
         return self.body.cancel_takes if self.body.at_cancel == "shield" else 0.0
@@ -314,7 +322,7 @@ class Model:
 
     def _ask(self, kid: Kid) -> None:
         kid.asked, kid.asked_at = True, self.now
-        kid.grace = 0.0 if self.without_grace else kid.spec.grace
+        kid.grace = 0.0 if self.without_grace else kid.declared_grace
         self.tell(kid.name, f"ChildStopRequested {kid.grace:g}")
         if not kid.grace:
             self._cancel(kid)

@@ -931,9 +931,9 @@ async def test_invariant_10_every_exception_is_in_a_report(seed: int) -> None:
     reported: list[BaseException] = []
     keep = Slot.record  # every report passes through here
 
-    def note(slot: Any, attempt: Any, how: Any, detail: str) -> None:
+    def note(slot: Any, attempt: Any, how: Any, *rest: Any) -> None:
         reported.extend(leaves_of(how.error))
-        keep(slot, attempt, how, detail)
+        keep(slot, attempt, how, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Slot, "record", note)

@@ -32,7 +32,7 @@ from trio_supervisor._attempts.open_nurseries import close_leftovers
 from trio_supervisor._events.exits import ChildRunReport, TaskExit, classify, leaves
 from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
-from trio_supervisor._specs.body import label_of
+from trio_supervisor._specs.body import Body, label_of
 from trio_supervisor._specs.policy import ReadinessState
 from trio_supervisor._text import as_reason, short_repr
 
@@ -170,6 +170,12 @@ class Attempt:
 
     def __repr__(self) -> str:
         return f"<attempt {self.number} of {self.path}>"
+
+    @property
+    def can_hear_stop(self) -> bool:
+        """Whether the attempt can notice a stop request: its adapter listens, or its body has."""
+        run = self.spec.run
+        return self.hears_stop or (isinstance(run, Body) and run.hears_stop)
 
     def note_hears_stop(self) -> None:
         """The body has looked at the stop request, or waits for it: it can end by itself."""

@@ -16,6 +16,7 @@ from trio_supervisor._attempts.observer import tree_observer
 from trio_supervisor._brain.vitals import Stage, Vitals
 from trio_supervisor._errors import ChildNotReady, SupervisorError
 from trio_supervisor._events.exits import ChildRunReport, TaskExit
+from trio_supervisor._specs.body import DEFAULT_GRACE
 from trio_supervisor._text import as_reason, short_repr
 
 if TYPE_CHECKING:
@@ -115,9 +116,12 @@ class SingleRun:
         attempt = self.attempt
         reason = as_reason(reason)
         now = trio.current_time()
-        self._vitals.begin_grace(now, attempt.spec.grace)
-        attempt.request_stop(reason, now + attempt.spec.grace, fault)
-        if attempt.spec.grace > 0:
+        grace = attempt.spec.grace
+        if grace is None:
+            grace = DEFAULT_GRACE if attempt.can_hear_stop else 0.0
+        self._vitals.begin_grace(now, grace)
+        attempt.request_stop(reason, now + grace, fault)
+        if grace > 0:
             self._rearm()
         else:
             self.cancel(reason)

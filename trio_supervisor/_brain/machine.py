@@ -47,6 +47,7 @@ from trio_supervisor._brain.vitals import Stage
 from trio_supervisor._brain.windows import Window, end_delays, set_backoff
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.snapshot import ChildState, SupervisorState
+from trio_supervisor._specs.body import DEFAULT_GRACE
 from trio_supervisor._specs.policy import Ordering, ReadinessPolicy
 
 if TYPE_CHECKING:
@@ -79,16 +80,25 @@ class SupervisionMachine:
         path: The supervisor's path, for events.
         random: The source of the jitter of backoffs.
         nested: Whether this supervisor is a child of another one.
+        hears_stop: Whether a child's attempt can notice a stop request, for children without a
+            ``grace`` of their own; it is asked when the stop is requested. By default none can.
     """
 
     def __init__(
-        self, spec: SupervisorSpec, path: str, random: Random, *, nested: bool = False
+        self,
+        spec: SupervisorSpec,
+        path: str,
+        random: Random,
+        *,
+        nested: bool = False,
+        hears_stop: Callable[[str, int], bool] | None = None,
     ) -> None:
         self.spec = spec
         self.path = path
         self.outbox = Outbox(path)
         self.random = random
         self.nested = nested
+        self.hears_stop = _hears_nothing if hears_stop is None else hears_stop
         self.state = SupervisorState.STARTING
         self.since = 0.0
         self.reason = ""
@@ -257,7 +267,12 @@ class SupervisionMachine:
     def _grace_of(self, child: ChildLife) -> float:
         if self.without_grace or child.without_grace:
             return 0.0
-        return child.spec.grace if child.command_grace is None else child.command_grace
+        if child.command_grace is not None:
+            return child.command_grace
+        grace = child.spec.grace
+        if grace is None:
+            grace = DEFAULT_GRACE if self.hears_stop(child.name, child.attempt) else 0.0
+        return grace
 
     def limit_grace(self, child: ChildLife, grace: float | None, now: float) -> bool:
         """Give the live attempt ``grace`` seconds instead of its own; a running grace only shrinks.
@@ -490,6 +505,10 @@ class SupervisionMachine:
             and not child.generation
             and child.first_start is not o.FirstStart.ORDINARY
         )
+
+
+def _hears_nothing(name: str, attempt: int) -> bool:
+    return False
 
 
 _HANDLERS: dict[type, Callable[[SupervisionMachine, Any, float], None]] = {

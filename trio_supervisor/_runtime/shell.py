@@ -109,7 +109,9 @@ class Shell:
         self.observer = tree.observer
         self.thread = 0
         self.run = tree.journal.next_run()
-        self.machine = SupervisionMachine(spec, path, tree.random, nested=link is not None)
+        self.machine = SupervisionMachine(
+            spec, path, tree.random, nested=link is not None, hears_stop=self._hears_stop
+        )
         self.collector = ReportCollector(
             self.machine, tree.log, self._handle, self._wake, self._nursery_cancelled
         )
@@ -425,6 +427,10 @@ class Shell:
         if self.observer is not None:
             self.observer.attempt_ordered(attempt)
         slot.context.run(start_soon, run_attempt, attempt, name=attempt.task_name)
+
+    def _hears_stop(self, name: str, number: int) -> bool:
+        attempt = self._attempt_of(name, number)
+        return attempt is not None and attempt.can_hear_stop
 
     def _attempt_of(self, name: str, number: int) -> Attempt | None:
         slot = self.slots.get(name)

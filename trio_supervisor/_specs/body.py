@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Final, Generic, TypeVar, final
 
 import attrs
 
@@ -13,6 +13,9 @@ from trio_supervisor._specs.checks import check_choice
 from trio_supervisor._specs.policy import ReadinessPolicy
 
 T_co = TypeVar("T_co", covariant=True)
+
+DEFAULT_GRACE: Final = 5.0
+"""Seconds of grace for an attempt that can notice a stop request, if none are declared."""
 
 
 @public

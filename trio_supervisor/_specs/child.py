@@ -94,10 +94,13 @@ class ChildSpec(Declared, Generic[T_co]):
             limit.
         stale_after: Longest silence while ready; then the attempt is stopped as `Unhealthy`.
             Default: no limit.
-        grace: Time from the stop request to the cancel. Default: 0, request and cancel together.
+        grace: Time from the stop request to the cancel; 0 makes one step of them. Default: 5 for an
+            attempt that can notice the request, because its adapter listens for it or its body has
+            used ``stop_requested``, ``stop_scope()`` or ``wait_stop_requested()``; 0 for any other.
         backoff: Delays before restarts. Default: `BackoffPolicy`, 0.1 doubling to 30, 10 % jitter.
         restart_limit: This child's own limit; `None` for no limit. Default: the supervisor's
-            ``child_restart_limit``, which is 10 restarts in 120 seconds.
+            ``child_restart_limit``, which is 10 restarts in 120 seconds
+            unless a shared ``restart_limit`` is given.
         on_limit: At this child's own limit (or ``child_restart_limit``), ``"escalate"`` (default):
             the supervisor stops all children and raises `RestartLimitExceeded`. ``"quarantine"``:
             take this child down; siblings continue. A supervisor's shared ``restart_limit`` always
@@ -128,7 +131,7 @@ class ChildSpec(Declared, Generic[T_co]):
     retry_first_start: bool
     max_runtime: float
     stale_after: float
-    grace: float
+    grace: float | None
     backoff: BackoffPolicy
     restart_limit: RestartLimit | Inherit | None
     on_limit: OnLimit
@@ -155,7 +158,7 @@ class ChildSpec(Declared, Generic[T_co]):
         retry_first_start: bool = False,
         max_runtime: float = inf,
         stale_after: float = inf,
-        grace: float = 0,
+        grace: float | None = None,
         backoff: BackoffPolicy | None = None,
         restart_limit: RestartLimit | Inherit | None = INHERIT,
         on_limit: OnLimitLike | None = None,
@@ -177,7 +180,7 @@ class ChildSpec(Declared, Generic[T_co]):
         retry_first_start: bool = False,
         max_runtime: float = inf,
         stale_after: float = inf,
-        grace: float = 0,
+        grace: float | None = None,
         backoff: BackoffPolicy | None = None,
         restart_limit: RestartLimit | Inherit | None = INHERIT,
         on_limit: OnLimitLike | None = None,
@@ -198,7 +201,7 @@ class ChildSpec(Declared, Generic[T_co]):
         retry_first_start: bool = False,
         max_runtime: float = inf,
         stale_after: float = inf,
-        grace: float = 0,
+        grace: float | None = None,
         backoff: BackoffPolicy | None = None,
         restart_limit: RestartLimit | Inherit | None = INHERIT,
         on_limit: OnLimitLike | None = None,
@@ -274,19 +277,20 @@ class ChildSpec(Declared, Generic[T_co]):
         body: Body[Any] | None,
         max_runtime: float,
         stale_after: float,
-        grace: float,
+        grace: float | None,
     ) -> None:
         put = object.__setattr__
         if max_runtime is not inf:
             max_runtime = check_seconds(owner, "max_runtime", max_runtime, positive=True)
         if stale_after is not inf:
             stale_after = check_seconds(owner, "stale_after", stale_after, positive=True)
-        grace = check_seconds(owner, "grace", grace)
+        if grace is not None:
+            grace = check_seconds(owner, "grace", grace)
         put(self, "max_runtime", max_runtime)
         put(self, "stale_after", stale_after)
         put(self, "grace", grace)
         if body is not None:
-            if grace > 0 and not body.hears_stop:
+            if grace and not body.hears_stop:
                 expected = f"0: {body.label} cannot hear a stop request and is cancelled at once"
                 refuse(owner, "grace", grace, expected)
             if stale_after < inf and not body.can_heartbeat:

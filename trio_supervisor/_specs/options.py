@@ -30,7 +30,7 @@ class ChildOptions(TypedDict, total=False):
     retry_first_start: bool
     max_runtime: float
     stale_after: float
-    grace: float
+    grace: float | None
     backoff: BackoffPolicy | None
     restart_limit: RestartLimit | Inherit | None
     on_limit: OnLimitLike | None

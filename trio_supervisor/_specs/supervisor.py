@@ -166,7 +166,8 @@ class SupervisorSpec(Declared):
         Example:
             ``SupervisorSpec("sessions").as_child(grace=10, restart="transient")``
         """
-        options.setdefault("grace", inf)
+        if options.get("grace") is None:
+            options["grace"] = inf
         options.setdefault("log_level", self.log_level)
         if options.get("start_timeout") is None:
             options["start_timeout"] = inf

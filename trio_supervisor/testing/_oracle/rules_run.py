@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import inf, isclose
 from typing import TYPE_CHECKING
 
+from trio_supervisor._specs.body import DEFAULT_GRACE
+
 if TYPE_CHECKING:
     from trio_supervisor._events import events as ev
     from trio_supervisor.testing._oracle.model import ChildModel, SupervisorModel
@@ -119,10 +121,14 @@ def child_stop_requested(
             tree.fail("radius", "asked to stop without a cause", event, child)
     elif child.stop_cause in ("group", "shutdown"):
         _check_stop_order(tree, supervisor, child, event)
-    grace = inf if child.spec is None else child.spec.grace
-    if child.command_grace is not None:
-        grace = child.command_grace
-    if child.spec is not None and event.grace not in (0.0, grace):
+    grace = child.command_grace
+    if grace is None:
+        grace = None if child.spec is None else child.spec.grace
+    if grace is None:  # then it depends on what the body has used of its context
+        if event.grace not in (0.0, DEFAULT_GRACE) and child.spec is not None:
+            tree.fail("stop_time", f"grace {event.grace:g}, by default", event, child)
+        grace = 0.0
+    elif child.spec is not None and event.grace not in (0.0, grace):
         wrong = f"grace {event.grace:g}, should be {grace:g}"
         tree.fail("stop_time", wrong, event, child)
     no_grace = supervisor.without_grace or event.time >= supervisor.deadline - tree.slack

@@ -102,7 +102,7 @@ def _child_options(spec: ChildSpec[Any]) -> Iterator[str]:
         "retry_first_start": False,
         "max_runtime": inf,
         "stale_after": inf,
-        "grace": inf if nested else 0,
+        "grace": inf if nested else None,
         "backoff": spec.replace(backoff=None).backoff if "backoff" in spec._given else spec.backoff,
         "restart_limit": INHERIT,
         "on_limit": OnLimit.ESCALATE,
