@@ -1091,7 +1091,12 @@ async def restart_often(times: int, check: Callable[[Supervisor], None], *, nest
         raise LookupError("of no interest")
 
     kinds: Counter[str] = Counter()
-    options: dict[str, Any] = {"restart_limit": None, "backoff": AT_ONCE, "max_runtime": 1}
+    options: dict[str, Any] = {
+        "restart_limit": None,
+        "backoff": AT_ONCE,
+        "max_runtime": 1,
+        "grace": 0,
+    }
     children: list[Any] = [ChildSpec("a", body, decide=decide, **options)]
     if nest:
         children.append(SupervisorSpec("nest", [ChildSpec("x", body, **options)]))
