@@ -239,7 +239,7 @@ def test_holding_without_grace_is_exited_but_has_no_time_for_it() -> None:
             resource.events.append("saying goodbye")
             await trio.sleep(1)
 
-    report = watched(ChildSpec("c", holding(open_it)), stop)
+    report = watched(ChildSpec("c", holding(open_it), grace=0), stop)
     assert report.exit == Aborted("enough")
     assert resource.events == ["opened", "saying goodbye", "Cancelled", "closed"]
     assert report.seconds == 1
