@@ -22,11 +22,13 @@ from trio_supervisor import (
     ChildSpec,
     SpecError,
     Supervisor,
+    SupervisorClosed,
     SupervisorSpec,
     open_supervisor,
 )
 from trio_supervisor._events.exits import Crashed, Stopped
 from trio_supervisor.children import Connections, accepting, plain
+from trio_supervisor.children._accepting import _Starting
 from trio_supervisor.testing import Behaviour, with_bodies
 
 if TYPE_CHECKING:
@@ -504,6 +506,108 @@ def test_connections_whose_child_never_begins_are_closed() -> None:
         for _, other in listener.pairs:
             data = run_virtual(other.receive_some)
             assert data in (b"", b"in")  # closed, in any case
+
+
+class Given(trio.abc.Listener[Any]):
+    """Gives one stream, when it is told to."""
+
+    def __init__(self, *, at_once: bool = True) -> None:
+        self.ours, self.theirs = trio.testing.memory_stream_pair()
+        self.may = trio.Event()
+        self.stubborn = False
+        if at_once:
+            self.may.set()
+
+    async def accept(self) -> Any:
+        with trio.CancelScope(shield=self.stubborn):
+            await self.may.wait()
+        self.may = trio.Event()
+        self.stubborn = False
+        return self.ours
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("room", [False, True])
+def test_a_connection_that_waits_for_its_turn_gets_it_or_is_closed(room: bool) -> None:
+    pair = Given(), Given()
+    heard: list[bytes] = []
+
+    async def listen(given: Given) -> None:
+        heard.append(b"" + await given.theirs.receive_some())
+
+    async def act(tree: Supervisor, web: Connections) -> None:
+        async with trio.open_nursery() as nursery:
+            for given in pair:
+                nursery.start_soon(listen, given)
+            await trio.testing.wait_all_tasks_blocked()
+            assert (web.open, web.accepted, heard) == (1, 1, [b"in"])
+            if room:
+                await web.supervisor.stop_child(next(iter(web.supervisor.children)))
+            else:
+                tree.request_shutdown("enough")
+        assert heard == [b"in", b"in" if room else b""]
+
+    options: Any = {"max_children": 1, "spec_options": {"grace": 0}}
+    serve(hold, act, run=run_virtual, listeners=list(pair), **options)
+
+
+def test_a_connection_that_comes_with_the_stop_is_closed() -> None:
+    late = Given(at_once=False)
+    late.stubborn = True
+
+    async def act(tree: Supervisor, web: Connections) -> None:
+        tree.request_shutdown("enough")
+        await trio.sleep(1)
+        late.may.set()
+        await tree.wait_finished()
+        assert web.accepted == 0
+
+    serve(hold, act, run=run_virtual, listeners=[late], spec_options={"grace": 5})
+    assert run_virtual(late.theirs.receive_some) == b""
+
+
+def test_a_pool_that_is_shut_down_by_hand_ends_the_attempt() -> None:
+    late = Given(at_once=False)
+
+    async def act(tree: Supervisor, web: Connections) -> None:
+        await web.supervisor.shutdown("by hand")
+        late.may.set()
+        await until_there(tree)
+        last = tree.child("web").last_report
+        assert last is not None
+        assert isinstance(last.exit, Crashed)
+        assert last.exit.has(SupervisorClosed)
+
+    async def until_there(tree: Supervisor) -> None:
+        while tree.child("web").last_report is None:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+    serve(hold, act, run=run_virtual, listeners=[late], spec_options={"grace": 5})
+    assert run_virtual(late.theirs.receive_some) == b""
+
+
+def test_a_connection_whose_child_has_vanished_is_closed_later() -> None:
+    """As when it was stopped by name before its first step."""
+    listener = Given(at_once=False)
+    ours, theirs = trio.testing.memory_stream_pair()
+
+    async def act(tree: Supervisor, web: Connections) -> None:
+        web._run._starting["vanished"] = _Starting(ours, trio.current_time())
+        web._run.open += 1
+        for _ in range(3):
+            assert web.open == 1
+            await trio.sleep(2)
+            listener.ours, listener.theirs = trio.testing.memory_stream_pair()
+            listener.may.set()
+            await trio.testing.wait_all_tasks_blocked()
+            await web.supervisor.stop_child(next(iter(web.supervisor.children)))
+            if web.open == 0:
+                break
+        assert await theirs.receive_some() == b""
+
+    serve(hold, act, run=run_virtual, listeners=[listener], spec_options={"grace": 0})
 
 
 def test_a_server_that_crashes_listens_again_and_given_listeners_stay_open() -> None:

@@ -51,7 +51,8 @@ def watch(
             await trio.sleep(seconds)
             look(schedule)
             handle.request_stop("enough")
-            return await handle.wait()
+        assert handle.report is not None
+        return handle.report
 
     return run_virtual(main)
 

@@ -37,7 +37,8 @@ def once(
             handle = ChildRunner().spawn_once(nursery, spec)
             if act is not None:
                 await act(handle)
-            return await handle.wait()
+        assert handle.report is not None
+        return handle.report
 
     return run_real(main)
 

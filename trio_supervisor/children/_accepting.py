@@ -12,9 +12,9 @@ import trio
 
 import trio_supervisor
 from trio_supervisor._attempts.context import ChildContext
-from trio_supervisor._errors import CommandRefused, SpecError, SupervisorClosed
+from trio_supervisor._errors import SpecError, SupervisorClosed
 from trio_supervisor._lazy import public
-from trio_supervisor._record import Record
+from trio_supervisor._record import Note, Record
 from trio_supervisor._specs.body import Body, label_of
 from trio_supervisor._specs.check_run import check_run
 from trio_supervisor._specs.child import ChildSpec
@@ -101,22 +101,24 @@ class _Accepting(Record):
     stale_after: float
 
     async def __call__(self, child: ChildContext) -> None:
-        opened: Sequence[trio.abc.Listener[Any]] = ()
+        opened: Any = ()
         if self.port is not None:
             opened = await trio.open_tcp_listeners(self.port, host=self.host, backlog=self.backlog)
         elif callable(self.listeners):
-            opened = await self.listeners()
-        run = _Run(self, child, tuple(opened or self.listeners))
+            open_them: Any = self.listeners
+            opened = await open_them()
+        given: Any = opened or self.listeners
+        run = _Run(self, child, tuple(given))
         try:
             async with child.open_supervisor(SupervisorSpec("connections")) as run.pool:
                 child.ready(Connections(run))
                 try:
                     await run.accept_all()
                 finally:  # before the open connections get their time
-                    await _close_all(opened)
+                    await _close_all(opened)  # noqa: ASYNC102 - shielded there
         finally:
-            await run.close_left()
-            await _close_all(opened)
+            await run.close_left()  # noqa: ASYNC102 - likewise
+            await _close_all(opened)  # noqa: ASYNC102 - likewise
 
 
 @final
@@ -140,7 +142,7 @@ class _Run:
         self._number = 0
         # Connections whose child has not made its first step. One that is stopped before that never
         # runs, so nothing in it can close the connection.
-        self._starting: dict[str, tuple[trio.abc.AsyncResource, float]] = {}
+        self._starting: dict[str, _Starting] = {}
         self._untold = 0
         self._told_at = -inf
 
@@ -174,7 +176,7 @@ class _Run:
             else:
                 await self._refuse(stream)
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_room(self) -> None:  # noqa: ASYNC910 - `accept` is a checkpoint
         while self.open >= self._what.max_children:
             if self._freed is None:
                 self._freed = trio.Event()
@@ -184,7 +186,7 @@ class _Run:
         try:
             await self._wait_for_room()
         except BaseException:
-            await _close(stream)
+            await _close(stream)  # noqa: ASYNC102 - closes before it waits
             raise
         await self._start(stream)
 
@@ -202,7 +204,9 @@ class _Run:
             self._untold = 0
             self._told_at = trio.current_time()
 
-    async def _start(self, stream: trio.abc.AsyncResource) -> None:
+    async def _start(  # noqa: ASYNC910 - `accept` is a checkpoint
+        self, stream: trio.abc.AsyncResource
+    ) -> None:
         name = self._name_for(stream)
         what = self._what
         spec: ChildSpec[Any] = ChildSpec(
@@ -216,14 +220,14 @@ class _Run:
         )
         try:
             self.pool.start_child_soon(spec)
-        except BaseException as error:
-            await _close(stream)
-            if isinstance(error, SupervisorClosed | CommandRefused) and self._child.stop_requested:
+        except SupervisorClosed:
+            await _close(stream)  # noqa: ASYNC120 - closes before it waits
+            if self._child.stop_requested:
                 return
-            raise
+            raise  # it has been shut down by a command: nothing can be accepted any more
         self.open += 1
         self.accepted += 1
-        self._starting[name] = stream, trio.current_time()
+        self._starting[name] = _Starting(stream, trio.current_time())
 
     def _name_for(self, stream: trio.abc.AsyncResource) -> str:
         self._number += 1
@@ -236,12 +240,12 @@ class _Run:
 
     async def _serve(self, child: ChildContext, stream: trio.abc.AsyncResource) -> None:
         """The body of a connection."""
-        del self._starting[child.name]
+        self._starting.pop(child.name, None)
         try:
             await self._what.handler(child, stream)
         finally:
             self._one_less()
-            await _close(stream)
+            await _close(stream)  # noqa: ASYNC102 - closes before it waits
 
     def _one_less(self) -> None:
         self.open -= 1
@@ -249,26 +253,37 @@ class _Run:
             self._freed.set()
             self._freed = None
 
-    async def _close_forgotten(self) -> None:
+    async def _close_forgotten(self) -> None:  # noqa: ASYNC910 - `accept` is a checkpoint
         """Close connections whose child has been stopped before its first step."""
         before = trio.current_time() - _LONGEST_START
-        for name, (stream, since) in list(self._starting.items()):
-            if since > before:
-                break  # the rest is younger
-            if name not in self.pool.children:
-                await self._forget(name, stream)
+        for name, entry in list(self._starting.items()):
+            if entry.since > before:
+                continue
+            # Missing twice, with a checkpoint between: after a long block of the loop the child may
+            # just not have been added yet.
+            entry.missing = entry.missing + 1 if name not in self.pool.children else 0
+            if entry.missing > 1:
+                await self._forget(name)
 
-    async def close_left(self) -> None:
+    async def close_left(self) -> None:  # noqa: ASYNC910 - mostly nothing is left
         """Close connections that no child will serve: the supervisor has ended."""
         self._tell_refused()
-        with trio.CancelScope(shield=True):  # as in `_close_all`
-            for name, (stream, _) in list(self._starting.items()):
-                await self._forget(name, stream)
+        for name in list(self._starting):
+            await self._forget(name)
 
-    async def _forget(self, name: str, stream: trio.abc.AsyncResource) -> None:
-        del self._starting[name]
+    async def _forget(self, name: str) -> None:
+        entry = self._starting.pop(name)
         self._one_less()
-        await _close(stream)
+        await _close(entry.stream)
+
+
+@final
+class _Starting(Note):
+    """A connection whose child has not made its first step."""
+
+    stream: trio.abc.AsyncResource
+    since: float
+    missing: int = 0
 
 
 def _socket_of(stream: Any) -> Any:
@@ -295,19 +310,23 @@ def _peer_of(stream: trio.abc.AsyncResource) -> str:
     return one_line(f"[{host}]:{port}" if ":" in host else f"{host}:{port}").replace("/", "?")
 
 
-async def _close_all(listeners: Sequence[trio.abc.Listener[Any]]) -> None:
-    # Where the attempt has been cancelled, each of them would raise, and leave the next one open.
-    with trio.CancelScope(shield=True):
-        for listener in listeners:
-            await trio.aclose_forcefully(listener)
+async def _close_all(  # noqa: ASYNC910 - there may be none
+    listeners: Sequence[trio.abc.Listener[Any]],
+) -> None:
+    for listener in listeners:
+        await _close(listener)
 
 
 async def _close(stream: trio.abc.AsyncResource) -> None:  # noqa: ASYNC910 - see below
-    """Close ``stream`` at once, without the politeness of TLS."""
+    """Close a stream or listener at once, without the politeness of TLS.
+
+    Shielded: where the attempt has been cancelled, it would raise, and what comes next stay open.
+    """
     if type(stream) is trio.SocketStream:  # nearly always, and nothing to wait for
         stream.socket.close()
     else:
-        await trio.aclose_forcefully(stream)
+        with trio.CancelScope(shield=True):  # noqa: ASYNC912 - closing never waits long
+            await trio.aclose_forcefully(stream)
 
 
 @public

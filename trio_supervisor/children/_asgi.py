@@ -124,7 +124,7 @@ class _Run:
             await self._child.wait_stop_requested()
             await trio.sleep(self._drain)
         finally:
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True):  # noqa: ASYNC912 - ends with the server
                 while not self._is_over:
                     for each in self._held:
                         each.cut_connections()

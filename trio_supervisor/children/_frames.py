@@ -54,8 +54,9 @@ def unpack(buffer: bytearray) -> Message | None:
 def error_message(error: BaseException) -> Message:
     """Return the ``exit`` message of an attempt that ended with ``error``."""
     try:
-        packed: bytes | None = pickle.dumps(error)
-        pickle.loads(packed)  # type: ignore[arg-type]  # noqa: S301 - some can only be written
+        dumped = pickle.dumps(error)
+        pickle.loads(dumped)  # noqa: S301 - some can only be written
+        packed: bytes | None = dumped
     except Exception:
         packed = None
     kind = type(error)

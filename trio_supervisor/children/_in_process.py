@@ -105,7 +105,7 @@ class _Run:
                     finally:
                         self._helpers.cancel("the process has ended")
             finally:
-                await self._group.end()
+                await self._group.end()  # noqa: ASYNC102 - shielded there
         return await self._outcome()
 
     # ---- while it runs
@@ -134,13 +134,14 @@ class _Run:
                 with trio.move_on_after(_LAST_WORDS, shield=True):
                     await self._silent.wait()
             if self._exit is not None and self._exit[1] == "error":
-                raise error_of(self._exit, self._where) from None
+                # As of any child: what is raised in the cleanup is what comes out.
+                raise error_of(self._exit, self._where) from None  # noqa: ASYNC104
             raise
         program.collect()
         with trio.move_on_after(_LAST_WORDS):
             await self._silent.wait()
 
-    async def _send(self, *message: object) -> None:
+    async def _send(self, *message: object) -> None:  # noqa: ASYNC910 - the lock is a checkpoint
         try:
             async with self._sending:
                 await self._stream.send_all(pack(message))
@@ -245,13 +246,13 @@ class _Run:
             raise self._group.failure(status, more)
         how = self._exit[1]
         if how == "returned":
-            return unpickle(self._exit[2])
+            return unpickle(self._exit[2])  # noqa: ASYNC910
         if how == "error":
             raise error_of(self._exit, self._where)
         if how == "cancelled itself":
             self._child.nursery.cancel_scope.cancel(self._exit[2])
             await trio.lowlevel.checkpoint()
-        return None
+        return None  # noqa: ASYNC910
 
 
 def _check_main_is_imported() -> None:

@@ -86,11 +86,11 @@ class Output:
             if not self._waiting:
                 self._arrived = trio.Event()
 
-    async def finish(self) -> None:
+    async def finish(self) -> None:  # noqa: ASYNC910 - there may be nothing to wait for
         """Read what is left in the pipes, without waiting, close them, and log what is left."""
         for stream in self.streams:
             stream.finish()
-        with trio.move_on_after(_LONGEST_END):
+        with trio.move_on_after(_LONGEST_END):  # noqa: ASYNC912 - likewise
             while self._waiting:
                 await self._write_some()
         self._dropped += len(self._waiting)

@@ -118,7 +118,7 @@ class _Run:
                     await self._watch(nursery)
                     nursery.cancel_scope.cancel("the program has ended")
             finally:
-                await self._group.end()
+                await self._group.end()  # noqa: ASYNC102 - shielded there
         self._judge()
 
     def _environment(self) -> dict[str, str]:

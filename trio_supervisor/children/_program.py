@@ -157,19 +157,19 @@ class Program:
             Whether the group is empty now. Processes in an uninterruptible wait, and processes of
             another user, may be left after five seconds.
         """
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True):  # noqa: ASYNC912 - SIGKILL ends it
             if self.status is None:
                 self.signal_group(signal.SIGKILL)
                 await self.wait_ended()
                 self.collect()
             pause = _LOOK_FIRST_AFTER
-            with trio.move_on_after(_UNKILLABLE_AFTER):
+            with trio.move_on_after(_UNKILLABLE_AFTER):  # noqa: ASYNC912 - likewise
                 while not self.group_is_empty():
                     # Again and again: a member may have forked while it was being killed.
                     self.signal_group(signal.SIGKILL)
                     await trio.sleep(pause)
                     pause = min(2 * pause, _LOOK_EVERY)
-                return True
+                return True  # noqa: ASYNC910 - an empty group needs no wait
         return False
 
     def close(self) -> None:

@@ -52,7 +52,7 @@ class Answers(Record):
                 else:
                     stream = await trio.open_tcp_stream(*self.address)
         except (OSError, trio.TooSlowError):
-            return False
+            return False  # noqa: ASYNC910 - the attempt to connect was a checkpoint
         # A connection that is reset, not closed in order, leaves nothing behind.
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         await trio.aclose_forcefully(stream)
@@ -98,7 +98,7 @@ class Makes:
         self._old = self._mark()
         await trio.lowlevel.checkpoint()
 
-    async def wait(self, output: Output) -> None:
+    async def wait(self, output: Output) -> None:  # noqa: ASYNC910 - it may be there already
         """Return when the file is another one, or has been written to."""
         while self._mark() in (None, self._old):  # noqa: ASYNC110 - likewise
             await trio.sleep(_LOOK_EVERY)

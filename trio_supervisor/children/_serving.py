@@ -231,7 +231,7 @@ def _check_stop(async_fn: Callable[..., object], stop: object) -> None:
 
 
 @public
-async def serve_tcp(
+async def serve_tcp(  # noqa: ASYNC128 - `serve_listeners` calls it
     handler: Callable[[trio.SocketStream], Awaitable[object]],
     port: int,
     *,

@@ -197,7 +197,7 @@ async def _run_in_the_thread(work: Callable[[], T], discard: Callable[[T], None]
     def job() -> None:
         try:
             results.append(work())
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103 - raised in the waiting task
             errors.append(error)
         try:
             token.run_sync_soon(done.set)

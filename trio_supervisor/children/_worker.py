@@ -44,7 +44,7 @@ def main(connection: socket.socket) -> NoReturn:
     faulthandler.enable()
     try:
         last = _work(connection)
-    except BaseException as error:
+    except BaseException as error:  # noqa: ASYNC103 - raised in the supervisor's process
         last = error_message(error)
     connection.sendall(pack(last))
     sys.exit()
@@ -87,7 +87,7 @@ async def _run(
     Thread(target=host.listen, args=(attempt, token), name="supervisor", daemon=True).start()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.send_beats, attempt)
-        async with trio.open_nursery() as alone:
+        async with trio.open_nursery() as alone:  # noqa: ASYNC112 - a task of its own, as ever
             alone.start_soon(run_attempt, attempt, name=attempt.task_name)
         nursery.cancel_scope.cancel("the attempt has ended")
     return attempt.judge()
@@ -164,22 +164,22 @@ class _RemoteHost:
     def post_exit(self, attempt: Attempt) -> None:
         """Nothing: `_work` sends it, with all that is known then."""
 
-    def value_of(self, attempt: Attempt, name: Any) -> object:
-        answer = self._ask(name, wait=False)
+    def value_of(self, attempt: Attempt, of: Any) -> object:
+        answer = self._ask(of, wait=False)
         if not answer.heard.wait(_LONGEST_ANSWER):
             raise SupervisorError(f"no answer from the supervisor in {_LONGEST_ANSWER:g} s")
         return answer.value()
 
-    async def wait_value_of(self, attempt: Attempt, name: Any) -> object:
-        answer = self._ask(name, wait=True)
+    async def wait_value_of(self, attempt: Attempt, of: Any) -> object:
+        answer = self._ask(of, wait=True)
         answer.event = trio.Event()
         await answer.event.wait()
         return answer.value()
 
-    def _ask(self, name: Any, *, wait: bool) -> _Answer:
+    def _ask(self, of: Any, *, wait: bool) -> _Answer:
         number = next(self._numbers)
         answer = self._waiting[number] = _Answer()
-        self._send("ask", number, getattr(name, "name", name), wait)
+        self._send("ask", number, getattr(of, "name", of), wait)
         return answer
 
     # ---- what the supervisor says
@@ -192,7 +192,8 @@ class _RemoteHost:
                 if kind == "answer":
                     self._hear(token, *rest)
                 elif kind == "stop":
-                    token.run_sync_soon(_request_stop, attempt, *rest)
+                    reason, seconds = rest
+                    token.run_sync_soon(_request_stop, attempt, reason, seconds)
                 elif kind == "cancel":
                     token.run_sync_soon(attempt.cancel, *rest)
         except trio.RunFinishedError:
