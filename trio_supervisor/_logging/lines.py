@@ -162,18 +162,22 @@ def _why_not_ready(child: ChildSnapshot, now: float) -> str:
 IDLE: Final = 'idle: all children are at rest; auto_shutdown="never" keeps the supervisor open'
 
 
-def verdict_line(exited: RawEvent, judged: RawEvent, *, warn_returned: bool) -> tuple[int, str]:
-    """Return level and text for an exit and what follows from it."""
+def verdict_level(exited: RawEvent, judged: RawEvent, *, warn_returned: bool) -> int:
+    """Return the level of `verdict_line`."""
+    action, calm = judged[7][0], exited[7][0] in CALM
+    return _LEVELS.get(action, INFO if calm and not warn_returned else WARNING)
+
+
+def verdict_line(exited: RawEvent, judged: RawEvent, *, warn_returned: bool) -> str:
+    """Return the text for an exit and what follows from it."""
     _, _, _, _, _, path, _, (action, source, delay, used, limit, within, also, _) = judged
     _, _, _, _, _, _, attempt, (kind, detail, *_) = exited
-    calm = kind in CALM
     if action == "restart":
         line = exit_line(exited)
         if kind == "succeeded":
             although = " although permanent" if warn_returned else ""
             line = line.replace("succeeded", f"returned{although}", 1)
-        level = INFO if calm and not warn_returned else WARNING
-        return level, f"{line} {_restart(delay, used, limit, within, also)}{_whose(source)}"
+        return f"{line} {_restart(delay, used, limit, within, also)}{_whose(source)}"
     parent = parent_of(path)
     follows = {
         "done": "done",
@@ -183,12 +187,11 @@ def verdict_line(exited: RawEvent, judged: RawEvent, *, warn_returned: bool) -> 
         "shutdown": f"shutting down {parent}",
         "start_failed": "not tried again",
     }.get(action, action)
-    level = _LEVELS.get(action, INFO if calm else WARNING)
     if source == "limit":
         times = f"{limit} restart{'' if limit == 1 else 's'}{_within(within)}"
-        return level, f"gave up: {times}; attempt={attempt} last={one_line(detail)}; {follows}"
+        return f"gave up: {times}; attempt={attempt} last={one_line(detail)}; {follows}"
     start = "failed to start: " if action == "start_failed" else ""
-    return level, f"{start}{exit_line(exited)}; {follows}{_whose(source)}"
+    return f"{start}{exit_line(exited)}; {follows}{_whose(source)}"
 
 
 _LEVELS: Final = {"quarantine": ERROR, "escalate": ERROR, "start_failed": ERROR}

@@ -284,6 +284,8 @@ class Folding:
 
         Without an event, ``at`` is the time of the line on Trio's clock.
         """
+        if not self._logger.isEnabledFor(level):
+            return
         if self.levels and level < self._level_of(path):
             return
         if error is not None and not deserves_traceback(error):

@@ -102,7 +102,11 @@ class TreeLog(Waits):
         while self.pending:
             pending, self.pending = self.pending, []
             for raw, error in pending:
-                self.on_event(raw, error)
+                # Of most events there is nothing to say: a look into a table costs less than a call.
+                if raw[0] in _SILENT and self._exited is None and raw[2] < self.due:
+                    self._newest = raw
+                else:
+                    self.on_event(raw, error)
         exited = self._exited
         if exited is not None:
             try:
@@ -214,8 +218,10 @@ class TreeLog(Waits):
         kind = exited[7][0]
         returned = restarts and kind == "succeeded" and source == "table"
         warn = returned and (child is None or not child.returned)
-        level, line = lines.verdict_line(exited, judged, warn_returned=warn)
-        self._say(level, path, line, exited, judged, error=error)
+        level = lines.verdict_level(exited, judged, warn_returned=warn)
+        if self._logger.isEnabledFor(level):
+            line = lines.verdict_line(exited, judged, warn_returned=warn)
+            self._say(level, path, line, exited, judged, error=error)
         if warn:
             self._child_at(path).returned = True
         elif not restarts:
@@ -328,7 +334,8 @@ class TreeLog(Waits):
         path = raw[5]
         self._child_down(raw)
         self._forget(path)
-        self.levels.pop(path, None)
+        if self.levels:
+            self.levels.pop(path, None)
         self._supervisor_of(path).size -= 1
 
 
@@ -359,3 +366,10 @@ _WRITERS: Final[dict[type[ev.Event], Callable[[TreeLog, RawEvent], None]]] = {
     ev.ChildQuarantined: TreeLog._child_down,
     ev.ChildRemoved: TreeLog._child_removed,
 }
+_SILENT: Final = frozenset(
+    cls
+    for cls in vars(ev).values()
+    if isinstance(cls, type)
+    and issubclass(cls, ev.Event)
+    and cls not in {*_WRITERS, ChildExited, ExitJudged}
+)
