@@ -59,7 +59,12 @@ class TreeLog(Waits):
 
     def take(self, raw: RawEvent, error: BaseException | None = None) -> None:
         """Collect the next event of the tree, with the exception behind it; see `on_event`."""
-        self.pending.append((raw, error))
+        # Of most events there is nothing to say: a look into a table costs less than a call.
+        quiet = raw[0] in _SILENT and self._exited is None and not self.pending
+        if quiet and raw[2] < self.due:
+            self._newest = raw
+        else:
+            self.pending.append((raw, error))
 
     def on_event(self, raw: RawEvent, error: BaseException | None = None) -> None:
         """Write what there is to say of the next event of the tree.
@@ -102,11 +107,7 @@ class TreeLog(Waits):
         while self.pending:
             pending, self.pending = self.pending, []
             for raw, error in pending:
-                # Of most events there is nothing to say: a look into a table costs less than a call.
-                if raw[0] in _SILENT and self._exited is None and raw[2] < self.due:
-                    self._newest = raw
-                else:
-                    self.on_event(raw, error)
+                self.on_event(raw, error)
         exited = self._exited
         if exited is not None:
             try:
