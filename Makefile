@@ -198,7 +198,7 @@ docs:
 
 .PHONY: demo
 demo:
-	$(call make-venv,$(DEMO),core daemon)
+	$(call make-venv,$(DEMO),core daemon cli)
 	@$(DEMO)/bin/python -m examples.logkeeper --http 127.0.0.1:8024 $(A)
 
 .PHONY: bench

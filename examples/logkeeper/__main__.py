@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -119,6 +120,13 @@ def _problem_with_address(host: str, port: int) -> str | None:
     return None
 
 
+def _command() -> str:
+    """How to call ``trio-supervisor`` here, where the package may not be installed."""
+    if shutil.which("trio-supervisor") is not None:
+        return "trio-supervisor"
+    return f"{os.path.relpath(sys.executable)} -m trio_supervisor.cli"
+
+
 def _announcer(logs: Sequence[Path]) -> Callable[[str, int], None]:
     last: tuple[str, int] | None = None
     name, first = name_children(logs)[0]
@@ -136,10 +144,16 @@ The log keeper answers on {host}, port {port}. In another terminal try:
 
     count program       what wrote most
     last 5              the lines that came last
-    state               the tree, with what each child is doing
-    crash {name:<13} the follower dies, and comes back
-    crash store         the database thread dies, and so must your connection; connect again:
+    sabotage {name:<10} the follower dies, and comes back
+    sabotage store      the database thread dies, and so must your connection; connect again:
     count               nothing lost, nothing stored twice: compare with  wc -l {printable(first)}
+
+The tree itself is seen and steered with the command of the library:
+
+    {_command()} tree
+    {_command()} why store
+    {_command()} stop {name} --reason "to see what happens"
+    {_command()} watch
 
 Ctrl-C stops it in order.
 """,

@@ -27,8 +27,7 @@ count level         ... of each level
 count program       ... of each program
 last [N]            the N lines stored last (10)
 files               the log files, and how far each is stored
-state               the supervision tree (also: tree)
-crash NAME          crash a child of the tree, and see it come back
+sabotage NAME       crash a child of the tree, and see it come back
 quit                close this connection"""
 
 _LONGEST_COMMAND: Final = 1000
@@ -61,7 +60,7 @@ class Desk:
             if words == ["quit"]:
                 return
             await _say(stream, await self._answer(words))
-            if words[0] == "crash" and len(words) == 2:
+            if words[0] == "sabotage" and len(words) == 2:
                 self._saboteur.strike(words[1])
         if self._child.stop_requested:
             await _say(stream, "goodbye: the log keeper is stopping")
@@ -105,12 +104,10 @@ class Desk:
                         f"{x.lines:>9} lines {x.offset:>12} bytes  {printable(x.path)}"
                         for x in rows
                     )
-                case ["state" | "tree"]:
-                    return self._child.supervisor.state().render(now=trio.current_time())
-                case ["crash", name] if name in self._saboteur.victims:
+                case ["sabotage", name] if name in self._saboteur.victims:
                     return f"crashing {name}"
-                case ["crash", *_]:
-                    return "crash one of: " + " ".join(self._saboteur.victims)
+                case ["sabotage", *_]:
+                    return "sabotage one of: " + " ".join(self._saboteur.victims)
                 case _:
                     return "unknown command; try: help"
         except db.StoreGone:

@@ -29,7 +29,7 @@ class Saboteur:
     def strike(self, name: str) -> None:
         """Crash the child, soon. Nothing happens if it is just not running."""
         if (strike := self._strikes.get(name)) is not None:
-            strike(CrashRequested(f"somebody typed: crash {name}"))
+            strike(CrashRequested(f"somebody typed: sabotage {name}"))
 
     @contextmanager
     def knows(self, name: str, strike: Callable[[CrashRequested], object]) -> Iterator[None]:

@@ -34,6 +34,7 @@ async def control_socket(control: bool | str, name: str) -> AsyncIterator[Contro
         try:
             server = await stack.enter_async_context(open_control(None, path, name=name))
             server.keep_log(logging.root)
+            say(_log, logging.INFO, "%s control socket %s", name, server.path)
         except (SocketInUse, UnsafeDirectory, OSError) as error:
             if path is not None:
                 raise
