@@ -8,7 +8,6 @@ for the others a piece at a time.
 from __future__ import annotations
 
 import math
-import traceback
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,6 +16,7 @@ import trio
 from trio_supervisor._attempts.stacks import stacks_of
 from trio_supervisor._errors import ChildNotFound, PastError
 from trio_supervisor._events.snapshot import ChildState
+from trio_supervisor._events.tracebacks import traceback_text
 from trio_supervisor._events.why import explain
 from trio_supervisor._text import text_of
 from trio_supervisor.control._names import shells_in
@@ -302,10 +302,7 @@ def _traceback(report: ChildRunReport) -> str:
     error = report.exit.error
     if error is None or report.exit.kind == "failed":  # a failure on purpose has none to read
         return ""
-    try:
-        text = "".join(traceback.format_exception(error))
-    except Exception:  # of a user's exception, which may do anything
-        return f"{type(error).__name__} (its traceback cannot be formatted)"
+    text = traceback_text(error)
     return text if len(text) <= _MOST_TRACEBACK else "...\n" + text[-_MOST_TRACEBACK:]
 
 
