@@ -179,21 +179,25 @@ class ChildRunHandle(Generic[V_co]):
         Holds the latest state only: a slow reader misses those in between. Ends with the attempt.
         There is one such channel per handle, so two readers share what comes.
         """
+        self._run.check_thread()
         return self._run.readiness_channel()
 
     @property
     def heartbeats(self) -> trio.MemoryReceiveChannel[Heartbeat]:
         """Heartbeats as they come, the latest before now first; otherwise like `readiness`."""
+        self._run.check_thread()
         return self._run.heartbeat_channel()
 
     @enable_ki_protection
     def request_stop(self, reason: str = "stop requested") -> None:
         """Ask the child to stop, and cancel it after its ``grace``. The first reason wins."""
+        self._run.check_thread()
         self._run.request_stop(reason)
 
     @enable_ki_protection
     def abort(self, reason: str = "aborted") -> None:
         """Cancel the child now, whatever it is doing. An attempt that has not begun never runs."""
+        self._run.check_thread()
         self._run.cancel(reason)
 
     @enable_ki_protection
@@ -204,6 +208,7 @@ class ChildRunHandle(Generic[V_co]):
             SupervisorError: Something came out of the child that is no `Exception`, so there is no
                 report; it is the ``__cause__``.
         """
+        self._run.check_thread()
         await self._run.done.wait()
         return self._run.finished()
 
@@ -216,6 +221,7 @@ class ChildRunHandle(Generic[V_co]):
             ChildNotReady: The attempt ended and was not ready then.
             SupervisorError: As for `wait`.
         """
+        self._run.check_thread()
         return cast("V_co", await self._run.wait_ready())
 
 

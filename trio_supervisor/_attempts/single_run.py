@@ -109,6 +109,18 @@ class SingleRun:
 
     # ---- ending it
 
+    def check_thread(self) -> None:
+        """Refuse to be used in another thread than that of the run, until it has ended.
+
+        Raises:
+            SupervisorError: This is another thread.
+        """
+        if get_ident() != self.thread and not self.done.is_set():
+            raise SupervisorError(
+                f"{self.attempt!r} can be used in Trio's thread only; from this one, "
+                "trio.from_thread.run() and trio.from_thread.run_sync() do that"
+            )
+
     def request_stop(self, reason: str, fault: TaskExit | None = None) -> None:
         """Request the stop, because of ``fault`` if there is one; the cancel follows the grace."""
         if self._vitals.stage is not Stage.RUNNING or self.done.is_set():

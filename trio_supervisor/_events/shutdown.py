@@ -24,6 +24,8 @@ class ChildShutdown(Record):
         detail: One line about the exit.
         seconds: From the beginning of the supervisor's stop until it was gone; 0 if it rested.
         stack: Where its tasks hung, if it had to be called unresponsive.
+        cut_off: Whether it was cancelled because its grace, or the shutdown deadline, was over. A
+            child whose grace is 0 is cancelled in order, and is not cut off.
     """
 
     path: str
@@ -32,6 +34,7 @@ class ChildShutdown(Record):
     detail: str = ""
     seconds: float = 0.0
     stack: tuple[str, ...] = ()
+    cut_off: bool = False
 
     @property
     def unresponsive(self) -> bool:
@@ -65,6 +68,11 @@ class ShutdownReport(Record):
     def unresponsive(self) -> tuple[ChildShutdown, ...]:
         """The children that ignored their cancel for longer than ``report_after``."""
         return tuple(child for child in self.children if child.unresponsive)
+
+    @property
+    def cut_off(self) -> tuple[ChildShutdown, ...]:
+        """The children that were cancelled because their grace or the deadline was over."""
+        return tuple(child for child in self.children if child.cut_off)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values with a ``schema``; `from_dict` reads them."""
@@ -106,7 +114,7 @@ class ShutdownReport(Record):
             )
         ]
         for child in self.children:
-            line = f"  {child.path} {child.outcome}"
+            line = f"  {child.path} {'cut off, ' if child.cut_off else ''}{child.outcome}"
             if child.seconds:
                 line += f" after {child.seconds:.2f}s"
             detail = child.detail.removeprefix(child.outcome).removeprefix(": ")

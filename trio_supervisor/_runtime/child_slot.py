@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trio_supervisor._runtime.shell import Shell
 
 _REPORTS_KEPT = 8
+_WAITED_FOR = "a child can be waited for"
 
 
 class View(NamedTuple):
@@ -175,6 +176,8 @@ class Slot:
 
         Before the waiting task has its turn, the child may have changed again.
         """
+        if not self.shell.is_over:
+            self.shell.tree.check_thread(self.life.path, _WAITED_FOR)
         met: list[View] = []
 
         def meets(view: View) -> bool:

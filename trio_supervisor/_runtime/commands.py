@@ -199,9 +199,16 @@ def request_shutdown(shell: Shell, reason: str, *, grace: bool) -> None:
         shell.link.stop_child(reason, None if grace else 0.0)
 
 
+def check_wait(shell: Shell) -> None:
+    """Refuse a wait for ``shell`` in another thread, as `Tree.check_thread` does."""
+    if not shell.is_over:
+        shell.tree.check_thread(shell.path, "a supervisor can be waited for")
+
+
 @enable_ki_protection
 async def wait_finished(shell: Shell) -> ShutdownReport:
     """Wait until the supervisor has ended."""
+    check_wait(shell)
     await shell.finished.wait()
     if shell.report is None:
         raise SupervisorClosed(f"{shell.path} broke down; leaving its block says why")

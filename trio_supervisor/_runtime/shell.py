@@ -41,10 +41,17 @@ from trio_supervisor._runtime.messages import (
     Reply,
 )
 from trio_supervisor._runtime.operator import operator
+from trio_supervisor._runtime.refusals import closed_error, refuse_with_pending
 from trio_supervisor._runtime.shutdown_account import ShutdownAccount
 from trio_supervisor._runtime.subscription import Readers
 from trio_supervisor._runtime.supervisor import Supervisor
-from trio_supervisor._runtime.views import error_of, snapshot_of, value_of, wait_value_of
+from trio_supervisor._runtime.views import (
+    add_failures,
+    error_of,
+    snapshot_of,
+    value_of,
+    wait_value_of,
+)
 from trio_supervisor._text import as_reason, error_line, one_line
 
 if TYPE_CHECKING:
@@ -53,6 +60,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from trio_supervisor._attempts.host import Target
+    from trio_supervisor._events.exits import ChildRunReport
     from trio_supervisor._events.shutdown import ShutdownReport
     from trio_supervisor._events.snapshot import SupervisorSnapshot
     from trio_supervisor._runtime.messages import Message
@@ -117,10 +125,11 @@ class Shell:
         )
         self.slots: dict[str, Slot] = {}
         self.watched: dict[str, Slot] = {}
-        self.readers = Readers()
+        self.readers = Readers(tree.check_thread)
         self.fatal: list[BaseException] = []
         self.error: SupervisorError | None = None
         self.bug: BaseException | None = None
+        self._later_failures: list[ChildRunReport] = []  # since `error` is known
         self.report: ShutdownReport | None = None
         self.children_listed = trio.Event()
         self.first_start_over = trio.Event()
@@ -131,6 +140,7 @@ class Shell:
         self._attempts: trio.Nursery | None = None
         self._changed: dict[Slot, None] = {}  # in this turn
         self.unanswered: dict[Reply, None] = {}
+        self._additions: dict[str, None] = {}  # by name, of those in the mailbox
         self._shutdown_account = ShutdownAccount()
         self._supervisor: Supervisor | None = None
         if self.observer is not None:
@@ -289,6 +299,8 @@ class Shell:
             if self.observer is not None:
                 self.observer.exit_classified(attempt, how)
             self.slots[attempt.name].record(attempt, how, signal.detail, now)
+            if how.is_failure and self.error is not None:
+                self._later_failures.append(attempt.report(how))
             if attempt.spec.decide is not None and self.machine.policy_will_decide(
                 attempt.name, attempt.number, failed=how.is_failure
             ):
@@ -320,7 +332,11 @@ class Shell:
     def _take_command(self, request: CommandRequest, now: float) -> None:
         command: Any = request.command
         context, reply = request.context, request.reply
-        name = command.name if context is None else command.spec.name
+        if context is None:
+            name = command.name
+        else:
+            name = command.spec.name
+            self._additions.pop(name, None)
         try:
             orders = self.machine.receive(command, now)
             refusal = orders[0] if orders and type(orders[0]) is o.Refuse else None
@@ -446,6 +462,10 @@ class Shell:
         self._request_stop(order, now)
         self._cancel_attempt(order, now)
 
+    def _cut_off(self, order: o.CancelAttempt, now: float) -> None:
+        self._shutdown_account.note_cut_off(self.slots[order.name].life.path)
+        self._cancel_attempt(order, now)
+
     def _cancel_attempt(self, order: o.CancelAttempt | o.StopAtOnce, now: float) -> None:
         attempt = self._attempt_of(order.name, order.attempt)
         if attempt is not None:
@@ -487,6 +507,9 @@ class Shell:
         self.report = self._shutdown_account.report(
             self.path, self.run, order.outcome, children, now
         )
+        if self.error is not None and self._later_failures:
+            add_failures(self.error, self._later_failures)
+            self._later_failures = []
         if self.link is not None:
             self.link.leave(self)
 
@@ -503,12 +526,15 @@ class Shell:
         command.reason = as_reason(command.reason)
         command.by = operator.get()
         if self.is_over:
-            reply.refuse(SupervisorClosed(f"{self.path} has ended"))
+            reply.refuse(closed_error(self))
         else:
             self.tree.check_thread(self.path)
             if self.observer is not None:
                 self.observer.command_given(self, command, reply)
-            context = copy_context() if isinstance(command, o.AddChild) else None
+            context = None
+            if isinstance(command, o.AddChild):
+                context = copy_context()
+                self._additions[command.spec.name] = None
             self.unanswered[reply] = None
             self.collector.post(CommandRequest(command, context, reply))
         return reply
@@ -521,8 +547,10 @@ class Shell:
             SupervisorError: The addition would be refused now, or this is not Trio's thread.
         """
         if self.is_over:
-            raise SupervisorClosed(f"{self.path} has ended")
+            raise closed_error(self)
+        self.tree.check_thread(self.path)
         error = reason_to_refuse(self.machine, command.spec)
+        error = error or refuse_with_pending(self.machine, command.spec, self._additions)
         if error is not None:
             raise error
         self.command(command, no_waiter=True)
@@ -574,7 +602,7 @@ _CARRY_OUT: dict[type, Callable[[Any, Any, float], None]] = {
     o.StartAttempt: Shell._start_attempt,
     o.RequestStop: Shell._request_stop,
     o.StopAtOnce: Shell._stop_at_once,
-    o.CancelAttempt: Shell._cancel_attempt,
+    o.CancelAttempt: Shell._cut_off,
     o.ReportUnresponsive: Shell._report_unresponsive,
     o.FailStart: Shell._fail_start,
     o.StopTree: Shell._stop_tree,

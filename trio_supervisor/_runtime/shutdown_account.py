@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from trio_supervisor._brain.messages import Outcome
 
 
+_ENDED_BY_ITSELF = frozenset({"succeeded", "stopped"})
+
+
 @final
 class ShutdownAccount:
     """The exits of one supervisor's children since its stop began.
@@ -25,10 +28,11 @@ class ShutdownAccount:
         self.since: float | None = None
         self._entries: list[ChildShutdown] = []
         self._stacks: dict[str, tuple[str, ...]] = {}
+        self._cut_off: set[str] = set()
 
     def __len__(self) -> int:
         """The number of entries and stacks that are held."""
-        return len(self._entries) + len(self._stacks)
+        return len(self._entries) + len(self._stacks) + len(self._cut_off)
 
     def begin(self, now: float) -> None:
         """Count the seconds of each child from ``now`` on."""
@@ -37,6 +41,10 @@ class ShutdownAccount:
     def note_unresponsive(self, path: str, stack: tuple[str, ...]) -> None:
         """Keep where an attempt hangs, until it ends."""
         self._stacks[path] = stack
+
+    def note_cut_off(self, path: str) -> None:
+        """The grace of an attempt is over, and it is cancelled: it was not stopped."""
+        self._cut_off.add(path)
 
     def note_exit(
         self,
@@ -49,11 +57,13 @@ class ShutdownAccount:
     ) -> None:
         """Note the end of an attempt; ``below`` is the report of a nested supervisor in it."""
         stack = self._stacks.pop(path, ())
+        cut_off = path in self._cut_off and kind not in _ENDED_BY_ITSELF
+        self._cut_off.discard(path)
         if self.since is None:
             return
         if below is not None:
             self.note_below(below)
-        entry = ChildShutdown(path, attempt, kind, detail, now - self.since, stack)
+        entry = ChildShutdown(path, attempt, kind, detail, now - self.since, stack, cut_off)
         self._entries.append(entry)
 
     def note_below(self, report: ShutdownReport) -> None:

@@ -22,6 +22,12 @@ from trio_supervisor._events.snapshot import SupervisorSnapshot, SupervisorState
 from trio_supervisor._lazy import public
 
 _MOST_AT_ONCE: Final = 32
+
+
+def _any_thread(*_: str) -> None:
+    """For a subscription that belongs to no supervisor."""
+
+
 _NOT_ENTERED: Final = "a subscription begins with `async with supervisor.subscribe() as events:`"
 
 
@@ -29,13 +35,26 @@ _NOT_ENTERED: Final = "a subscription begins with `async with supervisor.subscri
 class Readers:
     """The subscriptions to one supervisor, which have to end with it, however it ends.
 
+    Args:
+        check_thread: Raises if this is not the supervisor's thread; gets a path and what is done.
+
     Attributes:
         is_closed: Whether the supervisor has ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, check_thread: Callable[[str, str], None]) -> None:
         self.is_closed = False
+        self._check_thread = check_thread
         self._open: dict[Subscription, None] = {}
+
+    def check_thread(self, path: str) -> None:
+        """Refuse to be used in another thread than that of the supervisor, while it runs.
+
+        Raises:
+            SupervisorError: This is another thread.
+        """
+        if not self.is_closed:
+            self._check_thread(path, "events can be read")
 
     def add(self, reader: Subscription) -> None:
         """End ``reader`` with the supervisor."""
@@ -114,7 +133,7 @@ class Subscription:
         readers: Readers | None = None,
     ) -> Self:
         self = cls.__new__(cls)
-        readers = Readers() if readers is None else readers
+        readers = readers or Readers(_any_thread)
         self._prepare(journal, state, path, max_buffer, readers, is_root=is_root)
         return self
 
@@ -159,6 +178,7 @@ class Subscription:
         """
         if self._snapshot is not None:
             raise RuntimeError("a subscription can be entered only once: subscribe again")
+        self._readers.check_thread(self._path)
         await trio.lowlevel.checkpoint()
         # No checkpoint from here: nothing may happen between the snapshot and the first event.
         self._snapshot = snapshot = self._state()
@@ -222,6 +242,7 @@ class Subscription:
     async def _next_slowly(self) -> Event | EventGap:
         if self._snapshot is None:
             raise RuntimeError(_NOT_ENTERED)
+        self._readers.check_thread(self._path)
         if self._reading:
             raise trio.BusyResourceError("another task reads this subscription: open one for each")
         self._reading = True

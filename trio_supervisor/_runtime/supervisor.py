@@ -226,6 +226,7 @@ class Supervisor:
         A checkpoint. Cancelling the wait changes nothing.
         """
         shell = self._shell
+        commands.check_wait(shell)
         await shell.first_start_over.wait()
         if not shell.machine.is_started:
             raise SupervisorClosed(f"{self.path} is {shell.machine.state}: {shell.machine.reason}")

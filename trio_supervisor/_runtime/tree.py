@@ -129,7 +129,7 @@ class Tree:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._writer.close)
 
-    def check_thread(self, path: str) -> None:
+    def check_thread(self, path: str, what: str = "commands have to be given") -> None:
         """Refuse a call from another thread than the one in which the tree runs.
 
         Trio's channel would be left in a state in which no task that waits for it wakes any more.
@@ -139,6 +139,6 @@ class Tree:
         """
         if get_ident() != self._thread:
             raise SupervisorError(
-                f"{path}: commands have to be given in Trio's thread; from this one, "
+                f"{path}: {what} in Trio's thread; from this one, "
                 "trio.from_thread.run() and trio.from_thread.run_sync() do that"
             )

@@ -18,13 +18,15 @@ from trio_supervisor._errors import (
     SupervisorClosed,
     SupervisorError,
 )
+from trio_supervisor._events.exits import leaves
 from trio_supervisor._events.snapshot import ChildSnapshot, ChildState, SupervisorSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._attempts.host import Target
+    from trio_supervisor._events.exits import ChildRunReport
     from trio_supervisor._runtime.child_slot import Slot, View
     from trio_supervisor._runtime.shell import Shell
 
@@ -102,6 +104,20 @@ def error_of(shell: Shell, outcome: o.Outcome) -> SupervisorError:
         error = ChildEscalated(message, path=path, reason=given, reports=reports)
     error.__cause__ = None if slot.exit is None else slot.exit.error
     return error
+
+
+def add_failures(error: SupervisorError, reports: Sequence[ChildRunReport]) -> None:
+    """Add the failures of children that came between the decision to end and the end.
+
+    They are in the error's ``reports``, if it has any, and in the group that is its cause.
+    """
+    if isinstance(error, (RestartLimitExceeded, ChildStartError, ChildEscalated)):
+        error.reports = (*error.reports, *reports)
+    before = [] if error.__cause__ is None else list(leaves(error.__cause__))
+    found = [*before, *(report.exit.error for report in reports)]
+    causes = [one for one in found if isinstance(one, Exception)]
+    if len(causes) > len(before):
+        error.__cause__ = ExceptionGroup("the failures behind this, and those after it", causes)
 
 
 # ---------------------------------------------------------------- values
