@@ -1261,7 +1261,7 @@ async def test_invariant_13_cancellation_and_fatal_exceptions_get_through_at_any
         return "cancelled" if outer.cancelled_caught else "returned"
 
     steps = await count_steps(lambda: run(None))
-    assert steps > 100
+    assert steps > 70
     seen: Counter[str] = Counter()
     for step in range(1, steps, max(1, steps // 70)):
         this_watch().clear_steps()
@@ -1404,10 +1404,11 @@ def test_invariant_14_no_option_is_left_out() -> None:
     made = ChildSpec("a", forever)
     options = {name for name in dir(made) if not name.startswith("_")}
     options -= {"replace", "is_explicit", "supervisor", "_given"}
+    options -= {"log_level"}  # changes the log and nothing else; see tests/log
     assert options == set(CHILD_FIELDS)
     made_too = SupervisorSpec("app")
     options = {name for name in dir(made_too) if not name.startswith("_")}
-    options -= {"replace", "as_child"}
+    options -= {"replace", "as_child", "log_level"}
     assert options == set(SUPERVISOR_FIELDS)
 
 
