@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -13,7 +13,17 @@ from trio_supervisor._errors import SupervisorClosed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_supervisor._runtime.shell import BlockOfShell, Shell
+    from trio_supervisor._runtime.shell import Shell
+
+
+class BlockOfShell(Protocol):
+    """What a shell tells the block around it."""
+
+    def on_failure(self, reason: str) -> None:
+        """Cancel the caller's code: the supervisor has failed. Called once at most."""
+
+    def on_finish(self) -> None:
+        """Stop waiting for an outer cancellation: the supervisor has ended. Called once."""
 
 
 def end_waits(shell: Shell, block: BlockOfShell) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from logging import ERROR, getLogger
 from math import inf
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Any, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -63,20 +63,11 @@ if TYPE_CHECKING:
     from trio_supervisor._events.exits import ChildRunReport
     from trio_supervisor._events.shutdown import ShutdownReport
     from trio_supervisor._events.snapshot import SupervisorSnapshot
+    from trio_supervisor._runtime.closing import BlockOfShell
     from trio_supervisor._runtime.messages import Message
     from trio_supervisor._runtime.nested import NestedLink
     from trio_supervisor._runtime.tree import Tree
     from trio_supervisor._specs.supervisor import SupervisorSpec
-
-
-class BlockOfShell(Protocol):
-    """What a shell tells the block around it."""
-
-    def on_failure(self, reason: str) -> None:
-        """Cancel the caller's code: the supervisor has failed. Called once at most."""
-
-    def on_finish(self) -> None:
-        """Stop waiting for an outer cancellation: the supervisor has ended. Called once."""
 
 
 @final
