@@ -27,12 +27,12 @@ from trio_supervisor._brain.machine import SupervisionMachine
 from trio_supervisor._brain.on_command import reason_to_refuse
 from trio_supervisor._errors import SupervisorClosed, SupervisorError
 from trio_supervisor._events import events as ev
-from trio_supervisor._events.exits import TaskExit, leaves
+from trio_supervisor._events.exits import leaves
 from trio_supervisor._logging.safe import say
 from trio_supervisor._runtime.child_slot import Slot
 from trio_supervisor._runtime.closing import end_waits
 from trio_supervisor._runtime.collector import ReportCollector
-from trio_supervisor._runtime.decisions import ask_decide
+from trio_supervisor._runtime.exits import exit_signal
 from trio_supervisor._runtime.messages import (
     CommandRequest,
     HeartbeatNotice,
@@ -52,7 +52,7 @@ from trio_supervisor._runtime.views import (
     value_of,
     wait_value_of,
 )
-from trio_supervisor._text import as_reason, error_line, one_line
+from trio_supervisor._text import as_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,6 +89,7 @@ class Shell:
         unanswered: The replies to commands that are in the mailbox, or in hand.
         fatal: What came out of children that is not an `Exception`, in order.
         error: What the supervisor ends with, if it failed.
+        later_failures: The failures of children since ``error`` is known.
         bug: What the supervisor itself failed with, which is not supposed to happen.
         report: How it ended, once it has.
         children_listed: Set when the children can be found, started or not.
@@ -120,7 +121,7 @@ class Shell:
         self.fatal: list[BaseException] = []
         self.error: SupervisorError | None = None
         self.bug: BaseException | None = None
-        self._later_failures: list[ChildRunReport] = []  # since `error` is known
+        self.later_failures: list[ChildRunReport] = []
         self.report: ShutdownReport | None = None
         self.children_listed = trio.Event()
         self.first_start_over = trio.Event()
@@ -282,30 +283,7 @@ class Shell:
         self.carry_out(self.machine.receive(signal, now), now)
 
     def _take_exit(self, attempt: Attempt, now: float) -> None:
-        how = attempt.judge()
-        signal = o.Exited(attempt.name, attempt.number, None, attempt.stop_reason)
-        if isinstance(how, TaskExit):
-            signal.exit = how
-            signal.detail = how.describe()
-            if self.observer is not None:
-                self.observer.exit_classified(attempt, how)
-            self.slots[attempt.name].record(attempt, how, signal.detail, now)
-            if how.is_failure and self.error is not None:
-                self._later_failures.append(attempt.report(how))
-            if attempt.spec.decide is not None and self.machine.policy_will_decide(
-                attempt.name, attempt.number, failed=how.is_failure
-            ):
-                fatal = ask_decide(attempt, how, signal)
-                if fatal is not None:
-                    self._note_fatal(signal, fatal)
-        else:
-            self._note_fatal(signal, how)
-        self.feed(signal, now)
-
-    def _note_fatal(self, signal: o.Exited, error: BaseException) -> None:
-        self.fatal.append(error)
-        signal.exit = None
-        signal.detail = one_line(f"fatal: {error_line(error)}", 200)
+        self.feed(exit_signal(self, attempt, now), now)
 
     def _take_heartbeat_notice(self, notice: HeartbeatNotice, now: float) -> None:
         attempt = notice.attempt
@@ -498,9 +476,9 @@ class Shell:
         self.report = self._shutdown_account.report(
             self.path, self.run, order.outcome, children, now
         )
-        if self.error is not None and self._later_failures:
-            add_failures(self.error, self._later_failures)
-            self._later_failures = []
+        if self.error is not None and self.later_failures:
+            add_failures(self.error, self.later_failures)
+            self.later_failures = []
         if self.link is not None:
             self.link.leave(self)
 
