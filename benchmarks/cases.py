@@ -131,6 +131,20 @@ def _pool() -> list[Row]:
     ]
 
 
+def _connections() -> list[Row]:
+    ours, hand = run("connections:children", 3000), run("connections:by_hand", 3000)
+    return [
+        Row(
+            "a connection that is a child",
+            ours,
+            floor=hand,
+            against="`serve_tcp` by hand",
+            bar=1.45,
+            counts=counted(ours, hand, 300, 1500),
+        )
+    ]
+
+
 def _scaling() -> list[Row]:
     one = run("ours:restart", 2000, siblings=1000)
     few = run("ours:restart", 2000, window=100)
@@ -321,6 +335,7 @@ def _peers() -> list[Row]:
 ROWS: Final = [
     *_restarts(),
     *_pool(),
+    *_connections(),
     *_children(),
     *_scaling(),
     *_groups(),
