@@ -67,6 +67,10 @@ async def until_gone(server: ControlServer) -> None:
             await trio.sleep(0.01)
 
 
+async def never(child: Any) -> None:
+    await trio.sleep_forever()
+
+
 async def refused(code: str, server: ControlServer, verb: str, **args: Any) -> ControlError:
     with pytest.raises(ControlError) as caught:
         await ask(server, verb, **args)
@@ -173,6 +177,10 @@ def test_conditions(tmp_path: Path) -> None:
         assert [each["path"] for each in answer["missing"]] == ["app/feed"]
         assert "gone" in answer["missing"][0]["why"]
         assert (await ask(server, "ready", names=["pool"]))["ready"]
+        supervisor.start_child_soon(ready("late", never))
+        await trio.sleep(0.05)
+        assert [m["path"] for m in (await ask(server, "ready"))["missing"]] == ["app/feed"]
+        assert not (await ask(server, "ready", names=["late"]))["ready"]
         assert (await ask(server, "live")) == {"live": True, "unresponsive": []}
         error = await refused("timed_out", server, "wait", names=["feed"], timeout=0.05)
         assert error.exit_code == 124

@@ -65,6 +65,8 @@ def read_plain(verb: str, argv: list[str]) -> dict[str, Any] | None:
             value = options.get("type", str)(value)
         except ValueError:
             return None
+        if value not in options.get("choices", (value,)):
+            return None
         values[name] = [*(values[name] or ()), value] if action == "append" else value
     return _placed(values, places, given)
 

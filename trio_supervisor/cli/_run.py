@@ -19,7 +19,13 @@ def run(_verb: str, args: Any) -> int:
     control: bool | str = not args.no_control
     if args.socket is not None:
         control = args.socket
-    daemon.run(lambda: load(args.spec), log_level=args.log_level, control=control, journal=journal)
+    daemon.run(
+        lambda: load(args.spec),
+        log_level=args.log_level,
+        log_format=args.log_format,
+        control=control,
+        journal=journal,
+    )
     return 0
 
 

@@ -326,6 +326,10 @@ VERBS: dict[str, Verb] = {
         _SPEC,
         (("--journal",), {"metavar": "FILE", "help": "keep the events in this file as well"}),
         (("--log-level",), {"default": "INFO", "metavar": "LEVEL", "help": "default: INFO"}),
+        (
+            ("--log-format",),
+            {"default": "auto", "choices": ("auto", "text", "json"), "help": "default: auto"},
+        ),
         (("--no-control",), {"action": "store_true", "help": "serve no control socket"}),
         SOCKET,
     ),

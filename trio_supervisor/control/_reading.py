@@ -178,6 +178,10 @@ async def _ready(supervisor: Supervisor, args: dict[str, Any]) -> Any:
     if args.get("names"):
         wanted = [f"{slot.life.path}/" for slot in find(supervisor._shell, args["names"])]
         missing = [m for m in missing if f"{m['path']}/".startswith(tuple(wanted))]
+    else:  # whether the tree can serve does not depend on children that come and go
+        slots = slots_below(supervisor._shell)
+        added = tuple([f"{slot.life.path}/" for slot in slots if slot.life.dynamic])
+        missing = [m for m in missing if not f"{m['path']}/".startswith(added)]
     return {"ready": not missing, "missing": missing}
 
 

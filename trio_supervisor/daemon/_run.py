@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from signal import SIGINT, SIGTERM
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, Literal, final
 
 import trio
 
@@ -26,6 +26,7 @@ from trio_supervisor.daemon._control import control_socket
 from trio_supervisor.daemon._ending import Ending, ExitCode, cut_off_in
 from trio_supervisor.daemon._http import check_http, http_server
 from trio_supervisor.daemon._signals import HANGUP, SHOW, SignalDesk, StoppedEarly
+from trio_supervisor.observe import json_formatter
 
 if TYPE_CHECKING:
     import signal
@@ -42,6 +43,7 @@ def run(
     spec: SupervisorSpec | Callable[[], SupervisorSpec],
     *,
     log_level: int | str = logging.INFO,
+    log_format: Literal["auto", "text", "json"] = "auto",
     control: bool | str = True,
     journal: int | trio_supervisor.JournalFile | None = None,
     drain: float = 0.0,
@@ -90,6 +92,9 @@ def run(
         spec: The tree, or a function that declares it. Only with the function can an error in the
             declaration become exit code 2: otherwise it is raised before `run` is even called.
         log_level: As for `logging.basicConfig`; ignored if logging is configured already.
+        log_format: ``"json"``: one JSON object per line, with the fields of each record; needs the
+            extra ``daemon``. ``"text"``: lines with time and level. ``"auto"`` (default): text,
+            without the time where systemd's journal adds it. Ignored likewise.
         control: Whether to serve the control socket, for the command ``trio-supervisor``; or the
             socket's path. Only this user and root can connect. If the default socket cannot be
             made, the log says so and the tree runs without; a path that is given must work.
@@ -121,7 +126,7 @@ def run(
         )
     drain = check_seconds("run()", "drain", drain, finite=True)
     check_http(http)
-    _configure_logging(log_level)
+    _configure_logging(log_level, log_format)
     desk = SignalDesk(reloads=not isinstance(spec, SupervisorSpec))
     try:
         desk.install()
@@ -156,11 +161,23 @@ def _declared(spec: SupervisorSpec | Callable[[], SupervisorSpec]) -> Supervisor
     return tree
 
 
-def _configure_logging(level: int | str) -> None:
+def _configure_logging(level: int | str, log_format: str) -> None:
+    if log_format not in _FORMATS:
+        raise SpecError("log_format", log_format, "auto, text or json", owner="run()")
     ours = logging.getLogger("trio_supervisor")
     configured = [*logging.root.handlers, *ours.handlers]
     if all(isinstance(handler, logging.NullHandler) for handler in configured):
-        logging.basicConfig(level=level, format="%(asctime)s %(levelname)-8s %(message)s")
+        handler = logging.StreamHandler()
+        if log_format == "json":
+            handler.setFormatter(json_formatter())
+        else:
+            journald = log_format == "auto" and "JOURNAL_STREAM" in os.environ
+            handler.setFormatter(logging.Formatter(_SHORT if journald else _FORMATS["text"]))
+        logging.basicConfig(level=level, handlers=[handler])
+
+
+_SHORT = "%(levelname)-8s %(message)s"
+_FORMATS = {"auto": _SHORT, "text": f"%(asctime)s {_SHORT}", "json": ""}
 
 
 @final
