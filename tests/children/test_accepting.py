@@ -699,6 +699,30 @@ def test_the_pool_belongs_to_the_tree() -> None:
     serve(hold, act, spec_options={"grace": 0})
 
 
+@pytest.mark.parametrize("level", ["warning", "info", "error"])
+def test_the_log_is_quiet_about_connections_unless_they_crash(
+    level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def crash_if_told(child: ChildContext, stream: trio.SocketStream) -> None:
+        if await stream.receive_some() == b"crash":
+            raise OSError("handler")
+
+    async def act(tree: Supervisor, web: Connections) -> None:
+        for word in (b"fine", b"crash"):
+            async with await connect(web) as stream:
+                await stream.send_all(word)
+                assert await is_closed(stream)
+            await until(lambda: not web.supervisor.children)
+        assert tree._shell.tree.log.levels
+
+    with caplog.at_level("DEBUG", "trio_supervisor"):
+        serve(crash_if_told, act, log_level=level)
+    told = [each.getMessage() for each in caplog.records if "connections/" in each.getMessage()]
+    assert sum("crashed" in each for each in told) == (level != "error")
+    assert sum("ready" in each for each in told) == (2 if level == "info" else 0)
+    assert any("app/web ready" in each.getMessage() for each in caplog.records)
+
+
 # ---- declarations
 
 
@@ -719,6 +743,7 @@ def test_the_pool_belongs_to_the_tree() -> None:
         ((hold, 80), {"when_full": "drop", "max_children": 3}, "when_full='drop'"),
         ((hold, 80), {"when_full": "refuse"}, "max_children beside it"),
         ((hold, 80), {"max_runtime": 0}, "max_runtime=0"),
+        ((hold, 80), {"log_level": "loud"}, "log_level='loud'"),
         ((hold, 80), {"stale_after": "x"}, "stale_after='x'"),
         ((plain(trio.sleep, 1), 80), {}, "not an adapter"),
         (("x", 80), {}, "accepting"),

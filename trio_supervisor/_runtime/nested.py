@@ -92,6 +92,8 @@ class NestedLink:
             if name in slot.opened:
                 raise SupervisorError(f"{nested.path} is open already: give it another name")
             slot.opened[name] = nested
+            if nested.spec.log_level is not None:
+                self.parent.tree.log.levels[nested.path] = nested.spec.log_level
 
         def stop_requested(attempt: Attempt) -> None:
             if not nested.is_over:
@@ -111,5 +113,6 @@ class NestedLink:
         slot = self.parent.slots.get(self.attempt.name)
         if slot is not None and slot.opened is not None and slot.opened.get(name) is nested:
             del slot.opened[name]
+            self.parent.tree.log.levels.pop(nested.path, None)
             if nested.report is not None:
                 self.parent.note_report_below(nested.report)

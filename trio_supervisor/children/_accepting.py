@@ -17,6 +17,7 @@ from trio_supervisor._lazy import public
 from trio_supervisor._record import Note, Record
 from trio_supervisor._specs.body import Body, label_of
 from trio_supervisor._specs.check_run import check_run
+from trio_supervisor._specs.checks import check_level
 from trio_supervisor._specs.child import ChildSpec
 from trio_supervisor._specs.policy import ReadinessPolicy
 from trio_supervisor._specs.supervisor import SupervisorSpec
@@ -99,6 +100,7 @@ class _Accepting(Record):
     when_full: WhenFull
     max_runtime: float
     stale_after: float
+    log_level: int | str | None
 
     async def __call__(self, child: ChildContext) -> None:
         opened: Any = ()
@@ -110,7 +112,8 @@ class _Accepting(Record):
         given: Any = opened or self.listeners
         run = _Run(self, child, tuple(given))
         try:
-            async with child.open_supervisor(SupervisorSpec("connections")) as run.pool:
+            pool = SupervisorSpec("connections", log_level=self.log_level)
+            async with child.open_supervisor(pool) as run.pool:
                 child.ready(Connections(run))
                 try:
                     await run.accept_all()
@@ -344,6 +347,7 @@ def accepting(
     when_full: WhenFull = "wait",
     max_runtime: float = inf,
     stale_after: float = inf,
+    log_level: int | str | None = "warning",
 ) -> Body[Connections]:
     """Supervise a server in which each connection is a child of its own.
 
@@ -375,6 +379,9 @@ def accepting(
         max_runtime: The longest a connection may last, in seconds. Default: no limit.
         stale_after: The longest that a handler may send no heartbeat (``child.heartbeat()``), in
             seconds. Default: no limit.
+        log_level: The lowest level that is logged of connections. Default: ``"warning"``, so that
+            crashes are logged, and that connections come and go is not; `None` for that of the
+            tree.
 
     Returns:
         The ``run`` of a `ChildSpec`.
@@ -418,6 +425,7 @@ def accepting(
         when_full,
         max_runtime,
         stale_after,
+        check_level(owner, "log_level", log_level),
     )
     return Body(body, owner, ReadinessPolicy.EXPLICIT, hears_stop=True)
 
