@@ -44,11 +44,13 @@ def because(reason: str) -> str:
 
 
 def by_whom(by: Sequence[Any]) -> str:
-    """Return what to append for an operator of a command over the control socket."""
-    if not by or by[1] is None:
-        return ""
-    user, uid, pid, *_ = by
-    return f" by={one_line(user) or uid} uid={uid} pid={pid}"
+    """Return what to append for a command's own grace, and for its operator outside the program."""
+    user, uid, pid, grace, *_ = (*by, *_NOT_SAID[len(by) :])
+    text = "" if grace is None else f" grace={'inf' if grace == inf else seconds(grace)}"
+    return text if uid is None else f"{text} by={one_line(user) or uid} uid={uid} pid={pid}"
+
+
+_NOT_SAID: Final = ("", None, None, None)  # trailing fields of a `CommandAccepted` may be left out
 
 
 def exit_line(exited: RawEvent) -> str:

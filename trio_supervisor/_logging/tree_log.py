@@ -294,8 +294,7 @@ class TreeLog(Waits):
         if child is not None:  # what follows is the command's effect, not a repetition
             self._close(child.failures, now)
             child.budget = max(child.budget, 1)
-        grace = f" grace={by[3]:g}s" if len(by) > 3 else ""
-        line = f"accepted {command}{lines.because(reason)}{grace}{lines.by_whom(by)}"
+        line = f"accepted {command}{lines.because(reason)}{lines.by_whom(by)}"
         self._say(INFO, path, line, raw)
 
     def _child_added(self, raw: RawEvent) -> None:
