@@ -45,12 +45,12 @@ def because(reason: str) -> str:
 
 def by_whom(by: Sequence[Any]) -> str:
     """Return what to append for a command's own grace, and for its operator outside the program."""
-    user, uid, pid, grace, *_ = (*by, *_NOT_SAID[len(by) :])
+    user, uid, pid, grace = [*by, *_NOT_SAID[len(by) :]][:4]
     text = "" if grace is None else f" grace={'inf' if grace == inf else seconds(grace)}"
     return text if uid is None else f"{text} by={one_line(user) or uid} uid={uid} pid={pid}"
 
 
-_NOT_SAID: Final = ("", None, None, None)  # trailing fields of a `CommandAccepted` may be left out
+_NOT_SAID: Final[tuple[Any, ...]] = ("", None, None, None)  # trailing fields of a `CommandAccepted` may be left out
 
 
 def exit_line(exited: RawEvent) -> str:
