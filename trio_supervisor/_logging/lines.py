@@ -50,7 +50,8 @@ def by_whom(by: Sequence[Any]) -> str:
     return text if uid is None else f"{text} by={one_line(user) or uid} uid={uid} pid={pid}"
 
 
-_NOT_SAID: Final[tuple[Any, ...]] = ("", None, None, None)  # trailing fields of a `CommandAccepted` may be left out
+# The defaults of the last fields of a `CommandAccepted`, which its recorder may leave out.
+_NOT_SAID: Final[tuple[Any, ...]] = ("", None, None, None)
 
 
 def exit_line(exited: RawEvent) -> str:
