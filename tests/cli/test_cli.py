@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import pty
 import re
 import select
+import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -421,6 +425,35 @@ def test_a_manifest_has_the_numbers_of_the_tree() -> None:
 def test_the_schema_is_the_one_that_is_shipped() -> None:
     schema = command("schema").json
     assert "ChildExited" in schema["$defs"]
+
+
+def test_a_tree_that_is_run_shows_itself_over_http_while_it_drains(tmp_path: Path) -> None:
+    pytest.importorskip("h11", reason="the extra `daemon` brings it")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    path = str(tmp_path / "s")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trio_supervisor.cli", "run", "cli.shop:APP", "--socket", path,
+         "--http", f"127.0.0.1:{port}", "--drain", "1.5s"],
+        env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parent}"},
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 30
+        while command("live", "--socket", path).code != 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        answer = ""
+        while "draining: SIGTERM" not in answer:
+            assert time.monotonic() < deadline, answer
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+                connection.request("GET", "/readyz")
+                answer = connection.getresponse().read().decode()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 # ---------------------------------------------------------------- completion

@@ -25,6 +25,8 @@ def run(_verb: str, args: Any) -> int:
         log_format=args.log_format,
         control=control,
         journal=journal,
+        drain=args.drain,
+        http=args.http,
     )
     return 0
 

@@ -330,6 +330,22 @@ VERBS: dict[str, Verb] = {
             ("--log-format",),
             {"default": "auto", "choices": ("auto", "text", "json"), "help": "default: auto"},
         ),
+        (
+            ("--http",),
+            {
+                "metavar": "ADDRESS",
+                "help": "serve probes and the dashboard there, such as 127.0.0.1:8024",
+            },
+        ),
+        (
+            ("--drain",),
+            {
+                "type": seconds,
+                "default": 0.0,
+                "metavar": "SECONDS",
+                "help": "time between SIGTERM and the stop; default: 0",
+            },
+        ),
         (("--no-control",), {"action": "store_true", "help": "serve no control socket"}),
         SOCKET,
     ),
