@@ -13,15 +13,15 @@ MUTANTS: Final = (
     # ---------------------------------------------------------------- the block
     Mutant(
         "a tree that has failed leaves its block alone",
-        _ENCLOSURE,
-        "Enclosure.__aenter__",
-        "shell.on_failure = self._block.cancel",
+        "_runtime.block",
+        "Block.on_failure",
+        "self._scope.cancel(reason)",
         "",
     ),
     Mutant(
         "an orderly end cancels the block",
         "_runtime.shell",
-        "Shell._stopping",
+        "Shell._begin_stop",
         "outcome.is_failure or outcome.kind is o.OutcomeKind.FATAL",
         "True",
     ),
@@ -34,8 +34,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an outer cancellation waits for the grace",
-        _ENCLOSURE,
-        "Enclosure._ring_doorbell",
+        "_runtime.block",
+        "Block._watch_cancellation",
         "o.Shutdown(reason, grace=False, kind=o.OutcomeKind.CANCELLED)",
         "o.Shutdown(reason, kind=o.OutcomeKind.CANCELLED)",
     ),
@@ -54,24 +54,24 @@ MUTANTS: Final = (
     ),
     Mutant(
         "whoever waits for the end of the supervisor waits for ever",
-        "_runtime.shell",
-        "Shell._close",
-        "self.finished.set()",
-        "",
+        "_runtime.closing",
+        "end_waits",
+        "steps += (shell.finished.set, block.on_finish)",
+        "steps += (block.on_finish,)",
     ),
     Mutant(
         "the report leaves out those below",
-        "_runtime.shell",
-        "Shell._child_exited",
-        "self._gone.extend(slot.nested.report.children)",
+        "_runtime.shutdown_account",
+        "ShutdownAccount.note_below",
+        "self._entries.extend(report.children)",
         "pass",
     ),
     # ---------------------------------------------------------------- commands
     Mutant(
         "a start_child that is cancelled leaves its child behind",
-        "_runtime.supervisor",
-        "Supervisor.start_child",
-        "await self._withdraw(reply)",
+        "_runtime.commands",
+        "start",
+        "await _withdraw(shell, reply)",
         "",
     ),
     Mutant(
@@ -83,21 +83,21 @@ MUTANTS: Final = (
     ),
     Mutant(
         "whoever ends its supervisor waits for its own grace",
-        "_runtime.supervisor",
-        "Supervisor.shutdown",
-        "forfeit_grace_if_inside(self._shell, self.path)",
-        "",
+        "_runtime.commands",
+        "shut_down",
+        "_forfeit_grace(inside)",
+        "pass",
     ),
     Mutant(
         "whoever stops one of a similar name loses its own grace",
         "_runtime.commands",
-        "forfeit_grace_if_inside",
+        "attempt_that_waits_for_itself",
         'f"{attempt.path}/".startswith(f"{path}/")',
         "attempt.path.startswith(path)",
     ),
     Mutant(
         "a restart returns before the new attempt is ready",
-        "_runtime.handle",
+        "_runtime.commands",
         "restart",
         "view.generation >= wanted and view.live and (view.state is ChildState.READY)",
         "view.generation >= wanted",
@@ -112,22 +112,22 @@ MUTANTS: Final = (
     # ---------------------------------------------------------------- looking on
     Mutant(
         "a slow reader is not told what it has missed",
-        _SUBSCRIPTION,
-        "Subscription.offer",
+        "_runtime.subscription",
+        "Subscription._offer",
         "self._missed += 1",
         "",
     ),
     Mutant(
         "a subscriber of a branch hears of another one with such a name",
-        _SUBSCRIPTION,
-        "Subscription.offer",
+        "_runtime.subscription",
+        "Subscription._offer",
         'f"{event.path}/".startswith(self._prefix)',
         "event.path.startswith(self._prefix[:-1])",
     ),
     Mutant(
         "subscribers are not woken at the end",
-        _SUBSCRIPTION,
-        "Subscription.end",
+        "_runtime.subscription",
+        "Subscription._end",
         "self._wake()",
         "pass",
     ),
@@ -142,7 +142,7 @@ MUTANTS: Final = (
         "older reports keep their live exceptions",
         "_runtime.child_slot",
         "Slot.record",
-        "(self.ended, _in_brief(self.exit, self._detail))",
+        "(self.ended, _without_objects(self.exit, self._detail))",
         "(self.ended, self.exit)",
     ),
     # ---------------------------------------------------------------- the body's side
@@ -179,19 +179,19 @@ MUTANTS: Final = (
     ),
     Mutant(
         "of overlapping announcements of silence the last one counts",
-        "_runtime.collector",
-        "ReportCollector._take_beat",
-        "max(attempt.busy, default=-inf)",
-        "attempt.busy[-1]",
+        "_attempts.busy",
+        "BusyBlocks.until",
+        "-self._heap[0] if self._heap else -inf",
+        "-self._heap[-1] if self._heap else -inf",
     ),
     Mutant(
         "a heartbeat is lost when others have something to say",
-        "_runtime.collector",
-        "ReportCollector.post_beat",
-        "self.post(ReportCollector._take_beat, attempt)",
+        "_runtime.shell",
+        "Shell.post_beat",
+        "self.collector.post(HeartbeatNotice(attempt))",
         """
-        if not self._waiting:
-            self.post(ReportCollector._take_beat, attempt)
+        if not self.collector.waiting:
+            self.collector.post(HeartbeatNotice(attempt))
         """,
     ),
     Mutant(
@@ -211,47 +211,36 @@ MUTANTS: Final = (
     Mutant(
         "deadlines are measured on the wall clock",
         "_runtime.collector",
-        "ReportCollector.collect",
-        """
-        now = trio.current_time()
-        while True:
-            ...
-        """,
-        """
-        now = __import__("time").time()
-        while True:
-            ...
-        """,
+        "ReportCollector._deadline_passed",
+        "now = trio.current_time()",
+        'now = __import__("time").time()',
     ),
     Mutant(
         "a Ctrl-C or an exit out of a child is a crash like any other",
         "_events.exits",
         "_judge_error",
-        "_with_the_rest(fatal[0], error) if len(fatal) == 1 else error",
+        "_with_the_rest(fatal[0], found, error) if len(fatal) == 1 else error",
         "Crashed(RuntimeError(repr(fatal[0])))",
     ),
     Mutant(
         "errors beside a fatal one are forgotten",
         "_events.exits",
         "_with_the_rest",
-        """
-        if error is fatal:
-            ...
-        """,
-        "return fatal",
+        "_CAUSE.__set__(fatal, ...)",
+        "pass",
     ),
     Mutant(
         "of several fatal things only one is kept",
         "_events.exits",
         "_judge_error",
-        "_with_the_rest(fatal[0], error) if len(fatal) == 1 else error",
-        "_with_the_rest(fatal[0], error)",
+        "_with_the_rest(fatal[0], found, error) if len(fatal) == 1 else error",
+        "_with_the_rest(fatal[0], found, error)",
     ),
     Mutant(
         "what a child has begun elsewhere is taken to be inside of it",
         "_runtime.commands",
-        "forfeit_grace_if_inside",
-        "named and _is_within(attempt)",
+        "attempt_that_waits_for_itself",
+        "named and _is_inside(attempt)",
         "named",
     ),
     Mutant(

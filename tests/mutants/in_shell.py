@@ -106,36 +106,32 @@ MUTANTS: Final = (
     Mutant(
         "deadlines have their say before those who act in the same instant",
         "_runtime.collector",
-        "ReportCollector._take_ring",
-        "self._rang = True",
+        "ReportCollector._deadline_passed",
         """
-        self.carry_out(self.machine.wake(_2), _2)
-        self._alarm_at = inf
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        self._handle_all()
         """,
+        "pass",
     ),
     Mutant(
         "a heartbeat's notice is sent only once",
-        "_runtime.collector",
-        "ReportCollector._take_beat",
+        "_runtime.shell",
+        "Shell._take_heartbeat_notice",
         "attempt.beat_noted = False",
         "",
     ),
     Mutant(
         "decide is asked although a wish decides",
-        "_runtime.collector",
-        "ReportCollector._ask",
-        """
-        if not self.machine.policy_will_decide(
-            attempt.name, attempt.number, failed=how.is_failure
-        ):
-            return
-        """,
-        "",
+        "_runtime.exits",
+        "exit_signal",
+        "attempt.spec.decide is not None and shell.machine.policy_will_decide(attempt.name, attempt.number, failed=how.is_failure)",
+        "attempt.spec.decide is not None",
     ),
     Mutant(
         "a signal that arrives while the supervisor stops is lost",
-        "_runtime.collector",
-        "ReportCollector.feed",
+        "_runtime.shell",
+        "Shell.feed",
         "self.carry_out(self.machine.receive(signal, now), now)",
         """
         if self.machine.state == "stopping" and isinstance(signal, o.Shutdown):
@@ -146,9 +142,9 @@ MUTANTS: Final = (
     Mutant(
         "commands are still accepted after the end",
         "_runtime.collector",
-        "ReportCollector.collect",
-        "not self._waiting or self.is_over",
-        "not self._waiting",
+        "ReportCollector._handle_all",
+        "messages and not self.is_closed",
+        "messages",
     ),
     # ---------------------------------------------------------------- shell
     Mutant(
@@ -156,40 +152,37 @@ MUTANTS: Final = (
         "_runtime.shell",
         "Shell.carry_out",
         """
-        for slot in touched:
+        for slot in changed:
             slot.refresh()
         """,
         "pass",
     ),
     Mutant(
         "whoever waits when the supervisor ends is forgotten",
-        "_runtime.shell",
-        "Shell._close",
-        """
-        for slot in list(self.watched.values()):
-            slot.refresh()
-        """,
-        "",
+        "_runtime.closing",
+        "end_waits",
+        "*[slot.end_waiting for slot in shell.watched.values()]",
+        "*[]",
     ),
     Mutant(
         "commands in flight at the end are never answered",
-        "_runtime.shell",
-        "Shell._close",
-        "subject[-1].answered.set()",
+        "_runtime.closing",
+        "_answer_commands",
+        "reply.refuse(SupervisorClosed(...))",
         "pass",
     ),
     Mutant(
         "a cancel is not carried out",
         "_runtime.shell",
-        "Shell._cancel",
-        "self.cancel(attempt, order.reason)",
+        "Shell._cancel_attempt",
+        "self.collector.cancel(attempt, order.reason)",
         "pass",
     ),
     Mutant(
         "a stop without grace is a request and no more",
         "_runtime.shell",
         "Shell._stop_at_once",
-        "self._cancel(order, now)",
+        "self._cancel_attempt(order, now)",
         "",
     ),
     Mutant(
@@ -208,15 +201,15 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the fault of an attempt is not told to it",
-        "_runtime.shell",
-        "Shell._request_stop",
-        "attempt.fault = order.fault",
-        "",
+        "_attempts.attempt",
+        "Attempt.request_stop",
+        "self.fault = fault",
+        "pass",
     ),
     Mutant(
         "a supervisor that has failed ends without its error",
         "_runtime.shell",
-        "Shell._stopping",
+        "Shell._begin_stop",
         "self.error = error_of(self, outcome)",
         "pass",
     ),
@@ -224,7 +217,7 @@ MUTANTS: Final = (
         "the reports of older attempts are forgotten",
         "_runtime.child_slot",
         "Slot.record",
-        "self._older.append((self.ended, _in_brief(self.exit, self._detail)))",
+        "self._older.append((self.ended, _without_objects(self.exit, self._detail)))",
         "pass",
     ),
     Mutant(
@@ -244,21 +237,21 @@ MUTANTS: Final = (
     Mutant(
         "whoever stops itself waits for its own grace",
         "_runtime.commands",
-        "forfeit_grace_if_inside",
-        "host.forfeit_grace(attempt)",
+        "give",
+        "_forfeit_grace(inside)",
         "pass",
     ),
     Mutant(
         "a nested supervisor does not hear of its parent's stop",
-        "_runtime.block",
-        "run_nested",
-        "attempt.on_stop = stop_asked",
+        "_runtime.nested",
+        "NestedLink.enter",
+        "attempt.add_stop_listener(stop_requested)",
         "",
     ),
     Mutant(
         "an outer cancellation reaches nobody",
         "_runtime.block",
-        "Enclosure._ring_doorbell",
+        "Block._watch_cancellation",
         "self._shell.shut_down(o.Shutdown(reason, grace=False, kind=o.OutcomeKind.CANCELLED))",
         "",
     ),
@@ -266,14 +259,14 @@ MUTANTS: Final = (
     Mutant(
         "the journal counts one too many",
         "_events.journal",
-        "Journal._trim",
+        "EventRecorder._trim",
         "self._builder.extend(self._raws[:excess])",
         "self._builder.extend(self._raws[: excess - 1])",
     ),
     Mutant(
         "the journal skips a number",
         "_events.journal",
-        "Journal.append",
+        "EventRecorder.append",
         "1",
         '2 if cls.__name__ == "ChildDone" else 1',
     ),
@@ -301,8 +294,11 @@ MUTANTS: Final = (
     Mutant(
         "a subscriber misses what happens while it reads",
         "_runtime.subscription",
-        "Subscription.offer",
-        "self._lot.unpark()",
+        "Subscription._offer",
+        """
+        if self._sleeper is not None:
+            self._wake()
+        """,
         "",
     ),
 )
