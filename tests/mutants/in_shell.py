@@ -125,7 +125,11 @@ MUTANTS: Final = (
         "decide is asked although a wish decides",
         "_runtime.exits",
         "exit_signal",
-        "attempt.spec.decide is not None and shell.machine.policy_will_decide(attempt.name, attempt.number, failed=how.is_failure)",
+        """
+        attempt.spec.decide is not None and shell.machine.policy_will_decide(
+            attempt.name, attempt.number, failed=how.is_failure
+        )
+        """,
         "attempt.spec.decide is not None",
     ),
     Mutant(
