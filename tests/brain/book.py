@@ -44,6 +44,7 @@ class Wants:
         "exit",
         "fail_start",
         "idle",
+        "later",
         "lost",
         "ready",
         "refuse",
@@ -64,6 +65,7 @@ class Wants:
         self.stop: str | None = None
         self.idle = False
         self.stop_tree = False
+        self.later: list[str] = []
 
     def leftovers(self) -> list[str]:
         """What has not been announced."""

@@ -81,6 +81,7 @@ def clone(old: SupervisionMachine) -> SupervisionMachine:
     new.window = window(old.window)
     new.todo = deque()
     new.outbox = Outbox(old.path)
+    new.judged_later = []
     closing = new._shutdown_deadline = ShutdownDeadline()
     for slot in ShutdownDeadline.__slots__:
         setattr(closing, slot, getattr(old._shutdown_deadline, slot))
@@ -177,7 +178,7 @@ def _key_of_child(
         shared and (copies.setdefault(shared, len(copies)), *_key_of_backoff(shared, now)),
         sorted(each.name for each in child.watchers or ()),
         sorted(each.name for each in child.dependents or ()),
-        child.wake_at - now,
+        max(child.wake_at - now, -1.0),
         min(child.consecutive_failures, len(steps) - 1),
         [] if window is None or not window.used(now) else [now - t for t in window.times],
         _times_of(child, now) if child.live and not child.stage else (),
@@ -196,10 +197,14 @@ def _times_of(child: ChildLife, now: float) -> tuple[float, ...]:
     ready, stable = child.ready, child.spec.backoff.reset_after
     return (
         min(now - child.ready_at, stable) if ready and stable < inf else 0.0,
-        max(child.heartbeat_at + child.spec.stale_after, child.busy_until) - now if ready else 0.0,
+        max(child.heartbeat_at + child.spec.stale_after - now, child.busy_until - now, 0.0)
+        if ready
+        else 0.0,
         max(child.busy_until - now, 0.0) if ready else 0.0,
-        child.start_due - now,
-        child.run_due - now,
+        max(child.start_due - now, 0.0),
+        max(child.run_due - now, 0.0),
+        max(child.round_until - now, 0.0),
+        child.rounds,
     )
 
 

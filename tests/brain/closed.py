@@ -137,4 +137,8 @@ CLOSED: dict[str, tuple[int, int]] = {
     "done, waits, graph": (1010, 10191),
     "done, limit": (126, 797),
     "done, nested": (132, 862),
+    "alone, stalls": (347, 2508),
+    "alone, stalls at the start": (160, 1138),
+    "delays of two, one_for_all": (1674, 14525),
+    "delays of two, rest_for_one": (1283, 10956),
 }

@@ -42,6 +42,8 @@ class Kid:
         "reason",
         "reported_generation",
         "restarts",
+        "round_until",
+        "rounds",
         "run_due",
         "skips_predecessors",
         "spec",
@@ -85,7 +87,8 @@ class Kid:
         self.consecutive_failures = self.restarts = 0
         self.times: tuple[float, ...] = ()
         self.started_at = self.ready_at = self.heartbeat_at = 0.0
-        self.busy_until = -inf
+        self.busy_until = self.round_until = -inf
+        self.rounds = 0  # granted because the deadline was handled late
         self.start_due = self.run_due = self.step_due = inf
         self.last_exit = ""
         self.heard_of = inf  # the deadline that it was told, if it is a supervisor itself
@@ -106,12 +109,14 @@ class Kid:
         self.started_at = now
         self.start_due = now + self.spec.start_timeout
         self.run_due = now + self.spec.max_runtime
-        self.busy_until = -inf
+        self.busy_until = self.round_until = -inf
+        self.rounds = 0
 
     def become_ready(self, now: float) -> None:
         """It says so, or is so by declaration."""
         self.ready = self.was_ready = self.ever_ready = True
         self.ready_at = self.heartbeat_at = now
+        self.rounds = 0
         self.start_due = inf
 
     def is_gone(self, last_exit: str) -> None:
@@ -147,7 +152,8 @@ class Kid:
         if self.stop_cause is not None:
             return inf
         due = min(self.start_due, self.run_due)
-        return min(due, self.silent_at) if self.ready else due
+        due = min(due, self.silent_at) if self.ready else due
+        return max(due, self.round_until)
 
     @property
     def state(self) -> str:
@@ -186,7 +192,7 @@ class Kid:
             self.command_grace,
             min(self.consecutive_failures, len(spec.backoff.steps) - 1),
             [now - t for t in self.times],
-            self.due - now,
+            max(self.due - now, -1.0),
             self._times(now) if live and self.stage == 0 else (),
         )
 
@@ -195,10 +201,12 @@ class Kid:
         ready, stable = self.ready, self.spec.backoff.reset_after
         return (
             min(now - self.ready_at, stable) if ready and stable < inf else 0.0,
-            self.silent_at - now if ready else 0.0,
+            max(self.silent_at - now, 0.0) if ready else 0.0,
             max(self.busy_until - now, 0.0) if ready else 0.0,
-            self.start_due - now,
-            self.run_due - now,
+            max(self.start_due - now, 0.0),
+            max(self.run_due - now, 0.0),
+            max(self.round_until - now, 0.0),
+            self.rounds,
         )
 
 

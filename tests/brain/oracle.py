@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, final
 
 from brain.book import TAKES_PART, Book, Wants
 from trio_supervisor._brain import messages as o
+from trio_supervisor._brain.vitals import LATE
 from trio_supervisor._errors import (
     ChildAlreadyExists,
     ChildNotFound,
@@ -73,7 +74,7 @@ class Oracle(Book):
             case o.StopChild() | o.QuarantineChild() | o.RemoveChild() | o.RestartChild():
                 self._command(signal, now)
 
-    def hear_time(self, now: float) -> None:
+    def hear_time(self, now: float, late: float) -> None:
         """The deadlines until ``now`` have passed."""
         self.wants = Wants()
         for kid in self.kids.values():
@@ -84,12 +85,23 @@ class Oracle(Book):
             return
         for kid in self.kids.values():
             if kid.live and kid.stage == 0 and kid.stop_cause is None:
-                kid.fault = self._fault(kid, now)
+                fault = self._fault(kid, now)
+                if fault is not None and late > LATE and kid.rounds < 3:
+                    # It could not run meanwhile: one more round, three times at most in a row.
+                    kid.rounds += 1
+                    kid.round_until = now + max(late, 1.0)
+                    self.wants.later.append(kid.name)
+                    continue
+                kid.fault = fault
+                if fault is None and kid.round_until <= now:
+                    kid.rounds = 0
                 if kid.fault is not None:
                     kid.stop_cause = "fault"
                     kid.urgent = True
 
     def _fault(self, kid: Kid, now: float) -> TimedOut | Unhealthy | None:
+        if kid.round_until > now:
+            return None
         if kid.start_due <= now:
             return TimedOut("start", kid.start_due - kid.started_at)
         if kid.run_due <= now:
@@ -110,6 +122,7 @@ class Oracle(Book):
         """Its being ready has come to an end."""
         if now - kid.ready_at >= kid.spec.backoff.reset_after:
             kid.consecutive_failures = 0
+        kid.rounds = 0
         kid.ready = False
 
     # ------------------------------------------------------------ commands

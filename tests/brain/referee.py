@@ -303,6 +303,9 @@ class Referee:
                 path = f"{PATH}/{name}"
                 fields = (seconds, ())
                 return [(ev.ChildUnresponsive, 0, self.now, 0.0, 1, path, attempt, fields)]
+            case o.JudgedLater(names=names):
+                need(sorted(names) == sorted(oracle.wants.later), "judged later", order)
+                oracle.wants.later = []
             case o.StopTree():
                 need(oracle.wants.stop_tree, "stops the tree")
                 oracle.wants.stop_tree = False

@@ -33,6 +33,10 @@ def _told(order: o.Order) -> str:
             return f"cancel {name}#{attempt}"
         case o.ReportUnresponsive(name=name, attempt=attempt):
             return f"unresponsive {name}#{attempt}"
+        case o.JudgedLater(names=names):
+            return ", ".join(f"judge {name} later" for name in names)
+        case o.StopTree(reason=reason):
+            return f"stop the tree: {reason}"
         case o.FailStart(name=name):
             return f"failed start of {name}"
         case o.Refuse(error=error):

@@ -105,12 +105,12 @@ class State:
         truth = truth and not (failed and self.oracle.is_first_start(kid))
         assert told == truth, ("policy_will_decide", signal.name, told, truth)
 
-    def wake(self) -> None:
-        """Let the deadlines be dealt with."""
+    def wake(self, late: float = 0.0) -> None:
+        """Let the deadlines be dealt with, ``late`` seconds after the first of them."""
         self.late = False
         self.oracle.prune(self.now)
-        self.oracle.hear_time(self.now)
-        orders = self.machine.wake(self.now)
+        self.oracle.hear_time(self.now, late)
+        orders = self.machine.wake(self.now, late)
         self.picture = self._judge(self.picture, orders, woken=True)
 
     def act(self, action: Action, shape: Shape) -> None:
@@ -126,6 +126,8 @@ class State:
                 self.wake()
         elif action[0] == "wake":
             self.wake()
+        elif action[0] == "wake late":
+            self.wake(2.0)
         else:
             self.take(self._signal(action, shape))
 
@@ -223,6 +225,8 @@ def actions(state: State, shape: Shape) -> Iterator[Action]:
             yield ("add", name)
     for what in shape.shutdowns:
         yield (what,)
+    if state.late and shape.stalls:
+        yield ("wake late",)
     yield ("wake",) if state.late else ("tick",)
 
 

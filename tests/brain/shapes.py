@@ -49,6 +49,7 @@ class Shape:
     extends: bool = False
     forfeits: bool = False
     stale: bool = False  # words of attempts that are long gone, and commands that are refused
+    stalls: bool = False  # deadlines are handled late, because no task could run
     nested: bool = False  # a child of another supervisor
     late: bool = False  # signals come after a deadline has passed, and before it is dealt with
 
@@ -120,6 +121,9 @@ def _alone() -> None:
     add("alone, first start", supervisor(first), late=True, extends=True, **full)
     healthy = child("a", retry_first_start=True, stale_after=2, max_runtime=3, grace=1)
     add("alone, health", supervisor(healthy), unready=True, late=True)
+    add("alone, stalls", supervisor(healthy), unready=True, late=True, stalls=True)
+    starting = child("a", retry_first_start=True, start_timeout=2)
+    add("alone, stalls at the start", supervisor(starting), late=True, stalls=True, extends=True)
     limit = RestartLimit(2, within=3)  # the delays of 1 fit into it three times
     for on_limit in ("escalate", "quarantine"):
         limited = child(

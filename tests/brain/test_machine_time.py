@@ -370,3 +370,34 @@ def test_waking_up_for_nothing_changes_nothing() -> None:
     rig.done()
     rig.sleep(100)
     assert rig.done() == []
+
+
+def test_deadline_that_is_handled_late_is_judged_one_round_later() -> None:
+    rig = Rig(child("a", explicit=False, stale_after=2, max_runtime=9))
+    rig.now = 5
+    rig.wake(late=3)
+    assert rig.done() == ["start a#1", "judge a later"]
+    assert rig.machine.next_deadline == 8
+    rig.heartbeat("a")
+    rig.sleep(3)
+    # It was silent again from 5 to 8, and nothing was late.
+    assert rig.events(ev.ChildStopRequested) == [("a", "unhealthy: no heartbeat for 3s", 0.0)]
+    assert rig.done() == ["ask a#1", "cancel a#1"]
+
+
+def test_three_rounds_in_a_row_are_enough() -> None:
+    rig = Rig(child("a", explicit=False, max_runtime=2))
+    rig.now = 2
+    for _ in range(3):
+        rig.wake(late=0.06)
+        assert rig.done()[-1] == "judge a later"
+        rig.now += 1
+    rig.wake(late=0.06)
+    assert rig.done() == ["ask a#1", "cancel a#1"]
+
+
+def test_lateness_of_a_moment_excuses_nothing() -> None:
+    rig = Rig(child("a", start_timeout=2, retry_first_start=True))
+    rig.now = 2.04
+    rig.wake(late=0.04)
+    assert rig.done() == ["start a#1", "ask a#1", "cancel a#1"]

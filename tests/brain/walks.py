@@ -68,6 +68,7 @@ def shape_of(seed: int) -> Shape:
         forfeits=True,
         stale=True,
         late=random.random() < 0.5,
+        stalls=random.random() < 0.5,
         nested=random.random() < 0.3,
     )
 

@@ -187,8 +187,8 @@ MUTANTS: Final = (
         "the grace of a command is ignored",
         _MACHINE,
         "SupervisionMachine._grace_of",
-        "child.spec.grace if child.command_grace is None else child.command_grace",
-        "child.spec.grace",
+        "child.command_grace is not None",
+        "False",
     ),
     Mutant(
         "a command cannot shorten a stop that is under way",
@@ -217,5 +217,50 @@ MUTANTS: Final = (
         "SupervisionMachine.attempt_ended",
         "child.command_grace = None",
         "",
+    ),
+    # ---------------------------------------------------------------- lateness is not silence
+    Mutant(
+        "a child is judged for time in which no task could run",
+        "_brain.vitals",
+        "Vitals.grant_round",
+        "late <= LATE or self.rounds >= _MOST_ROUNDS",
+        "True",
+    ),
+    Mutant(
+        "the collector does not say how late it is",
+        "_runtime.collector",
+        "ReportCollector._deadline_passed",
+        "self._wake(now, late)",
+        "self._wake(now, 0.0)",
+        escapes="only a clock that jumps shows it; tests/runtime/test_readiness_health.py does",
+    ),
+    Mutant(
+        "a child that is late for ever is never judged",
+        "_brain.vitals",
+        "Vitals.grant_round",
+        "late <= LATE or self.rounds >= _MOST_ROUNDS",
+        "late <= LATE",
+    ),
+    Mutant(
+        "a round granted for lateness has no length",
+        "_brain.vitals",
+        "Vitals.grant_round",
+        "now + max(late, 1.0)",
+        "now",
+    ),
+    # ---------------------------------------------------------------- the default grace
+    Mutant(
+        "no attempt gets a grace by default",
+        "_brain.machine",
+        "SupervisionMachine._grace_of",
+        "self.hears_stop(child.name, child.attempt)",
+        "False",
+    ),
+    Mutant(
+        "an attempt that cannot hear a stop is waited for",
+        "_brain.machine",
+        "SupervisionMachine._grace_of",
+        "self.hears_stop(child.name, child.attempt)",
+        "True",
     ),
 )

@@ -57,15 +57,16 @@ MUTANTS: Final = (
         "_child_deadline_passed",
         """
         if fault is None:
+            child.rounds = 0
             machine.rearm(child)
         else:
-            child.fault_exit = fault
-            machine.mark_for_stopping(child, StopCause.FAULT, fault.describe(), urgent=True)
+            ...
         """,
         """
-        if fault is not None:
-            child.fault_exit = fault
-            machine.mark_for_stopping(child, StopCause.FAULT, fault.describe(), urgent=True)
+        if fault is None:
+            child.rounds = 0
+        else:
+            ...
         """,
     ),
     Mutant(

@@ -242,3 +242,16 @@ async def shutting_a_branch_down_is_stopping_that_child() -> None:
         assert app.child("branch/w").state == "ready"
         app.child("branch").value.request_shutdown("at once", grace=False)
         await app.child("branch").wait_state("stopped")
+
+
+@story()
+async def the_default_grace_is_for_attempts_that_can_hear_a_stop() -> None:
+    hears = child("a", run=Behaviour(stop_takes=3))
+    deaf = child("b")
+    async with open_supervisor(tree(hears, deaf)) as app:
+        await app.stop_child("b")
+        assert now() == 0
+        await app.stop_child("a")
+        assert now() == 3
+    kinds = [app.child(name).last_report.exit.kind for name in "ab"]  # type: ignore[union-attr]
+    assert kinds == ["stopped", "aborted"]

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from math import inf
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 import trio.testing
+from helpers.support import run_virtual
 from helpers.trees import (
     AT_ONCE,
     Boom,
@@ -31,6 +32,7 @@ from trio_supervisor import (
     ChildExited,
     ChildLostReadiness,
     ChildReady,
+    ChildRunner,
     ChildRunReport,
     ChildSpec,
     ChildStarted,
@@ -38,6 +40,7 @@ from trio_supervisor import (
     ChildStopRequested,
     Crashed,
     ExitJudged,
+    Succeeded,
     SupervisorError,
     SupervisorReady,
     SupervisorSpec,
@@ -47,6 +50,9 @@ from trio_supervisor import (
     open_supervisor,
 )
 from trio_supervisor._brain import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 INF = float("inf")
 HOUR = BackoffPolicy.delays(3600)
@@ -808,3 +814,100 @@ async def test_busy_blocks_in_any_order_leave_the_longest_that_is_open() -> None
         assert child._attempt.busy is not None
         assert not child._attempt.busy._heap
         assert not child._attempt.busy._closed
+
+
+# ---------------------------------------------------------------- time in which no task could run
+
+
+def block_the_loop(seconds: float) -> None:
+    """Let time pass as a blocking call, or a suspended process, does: no task runs meanwhile."""
+    clock: Any = trio.lowlevel.current_clock()
+    clock.jump(seconds)
+
+
+def unwatched(async_fn: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    """A test in virtual time without the oracle, for which a deadline cannot come late."""
+
+    def test() -> None:
+        run_virtual(async_fn)
+
+    return test
+
+
+async def blocks(child: ChildContext) -> None:
+    await trio.sleep(0.5)
+    block_the_loop(2)
+    await trio.sleep_forever()
+
+
+@unwatched
+async def test_silence_is_not_held_against_a_child_that_could_not_run() -> None:
+    async def beats(child: ChildContext) -> None:
+        while True:
+            await trio.sleep(0.2)
+            for _ in range(4):  # a few turns of the loop of real work
+                await trio.lowlevel.checkpoint()
+            child.heartbeat()
+
+    specs = [ChildSpec("a", blocks), ChildSpec("b", beats, stale_after=1)]
+    async with open_supervisor(SupervisorSpec("app", specs)) as supervisor:
+        await trio.sleep(9)
+        assert supervisor.child("b").reports == ()
+        assert supervisor.child("b").attempt == 1
+
+
+@unwatched
+async def test_late_start_is_not_held_against_a_child_that_could_not_run() -> None:
+    async def starts(child: ChildContext) -> None:
+        await trio.sleep(0.8)
+        await trio.sleep(0.1)
+        child.ready()
+        await trio.sleep_forever()
+
+    late = ChildSpec("b", starts, readiness="explicit", start_timeout=1)
+    async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", blocks), late])) as supervisor:
+        assert supervisor.child("b").attempt == 1
+        assert trio.current_time() == pytest.approx(2.6)
+
+
+@unwatched
+async def test_child_that_is_silent_after_the_stall_is_judged_one_round_later() -> None:
+    async def hangs(child: ChildContext) -> None:
+        await trio.sleep_forever()
+
+    specs = [
+        ChildSpec("a", blocks),
+        ChildSpec("b", hangs, stale_after=1, backoff=HOUR),
+    ]
+    async with open_supervisor(SupervisorSpec("app", specs)) as supervisor:
+        await supervisor.child("b").wait_state("backing_off")
+        report = supervisor.child("b").last_report
+        assert report is not None
+        assert isinstance(report.exit, Unhealthy)
+        # Noticed at 2.5, 1.5 s late; judged as much later.
+        assert report.ended_at == pytest.approx(4)
+
+
+def test_single_run_is_judged_one_round_later_too() -> None:
+    async def starts(child: ChildContext) -> None:
+        await trio.sleep(0.5)
+        block_the_loop(2)
+        await trio.sleep(0.1)
+        child.ready()
+        await trio.sleep(1)
+
+    spec = ChildSpec("b", starts, readiness="explicit", start_timeout=1)
+    report = run_virtual(ChildRunner().run_once, spec)
+    assert isinstance(report.exit, Succeeded)
+
+
+def test_log_says_that_the_loop_was_held_up(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        late = ChildSpec("b", ready_forever, stale_after=1, readiness="explicit")
+        async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", blocks), late])):
+            await trio.sleep(3)
+
+    run_virtual(main)
+    lines = [record.getMessage() for record in caplog.records]
+    assert any(line.startswith("app event loop held up for at least 1.50s") for line in lines)
+    assert any(line.endswith("not judged for that: b") for line in lines)

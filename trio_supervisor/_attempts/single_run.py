@@ -161,22 +161,25 @@ class SingleRun:
             assert self._alarm is not None
             with self._alarm:
                 await trio.sleep_forever()
+            late = trio.current_time() - self._alarm.deadline
             # What the child says in the very instant of a deadline counts, and if that is that it
             # has ended, then its nursery takes another step to close.
             await trio.lowlevel.cancel_shielded_checkpoint()
             await trio.lowlevel.cancel_shielded_checkpoint()
-            self._check_deadlines()
+            self._check_deadlines(late)
             self._alarm = trio.CancelScope(deadline=self._vitals.due(spec))
 
     @enable_ki_protection
-    def _check_deadlines(self) -> None:
+    def _check_deadlines(self, late: float) -> None:
         if self.done.is_set():
             return
         vitals, attempt, now = self._vitals, self.attempt, trio.current_time()
         if vitals.stage is Stage.STOP_REQUESTED and vitals.step_due <= now:
             self.cancel("the grace after the stop request is over")
         fault = vitals.fault(attempt.spec, now)
-        if fault is not None:
+        if fault is None:
+            vitals.rounds = 0
+        elif not vitals.grant_round(now, late):
             self.request_stop(fault.describe(), fault)
 
     # ---- what the attempt posts

@@ -115,6 +115,7 @@ class SupervisionMachine:
         self.is_started = False
         self.idle_reported = False
         self.kept_open_by: ChildLife | None = None
+        self.judged_later: list[str] = []
         self._next_index = 0
         self.without_grace = False
         self._shutdown_deadline = ShutdownDeadline()
@@ -140,10 +141,19 @@ class SupervisionMachine:
         _HANDLERS[type(signal)](self, signal, now)
         return self._reconcile(now)
 
-    def wake(self, now: float) -> list[o.Order]:
-        """Handle every deadline that has passed at ``now`` and return the orders that follow."""
+    def wake(self, now: float, late: float = 0.0) -> list[o.Order]:
+        """Handle every deadline that has passed at ``now`` and return the orders that follow.
+
+        Args:
+            now: The present time.
+            late: How many seconds too late this call comes, because the event loop was blocked or
+                the process suspended. Attempts that could not run meanwhile are judged later.
+        """
         while (thing := self.timers.pop_due(now)) is not None:
-            on_deadline.handle(self, thing, now)
+            on_deadline.handle(self, thing, now, late)
+        if self.judged_later:
+            names, self.judged_later = tuple(self.judged_later), []
+            self.outbox.orders.append(o.JudgedLater(names, late))
         return self._reconcile(now)
 
     @property

@@ -247,6 +247,13 @@ class ReportUnresponsive(Note):
     seconds: float
 
 
+class JudgedLater(Note):
+    """These children missed a deadline that was handled ``late`` seconds late: judge them later."""
+
+    names: tuple[str, ...]
+    late: float
+
+
 class FailStart(Note):
     """The start of the child has failed while `start_child` waits for it."""
 
@@ -293,6 +300,7 @@ Order = (
     | StopAtOnce
     | CancelAttempt
     | ReportUnresponsive
+    | JudgedLater
     | FailStart
     | StopTree
     | Refuse

@@ -45,6 +45,7 @@ def lost_readiness(machine: SupervisionMachine, signal: o.LostReadiness, now: fl
     if child is not None and child.ready:
         forget_failures_if_stable(child, now)
         child.ready = False
+        child.rounds = 0
         machine.rearm(child)
         child.set_reported(ChildState.NOT_READY, now, signal.reason)
         machine.outbox.emit(child, ev.ChildLostReadiness, signal.reason)

@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from trio_supervisor._brain.timers import Due
 
 
-def handle(machine: SupervisionMachine, thing: Due, now: float) -> None:
+def handle(machine: SupervisionMachine, thing: Due, now: float, late: float) -> None:
     """Do what is due now that the deadline of ``thing`` has passed."""
     if isinstance(thing, ChildLife):
-        _child_deadline_passed(machine, thing, now)
+        _child_deadline_passed(machine, thing, now, late)
     elif isinstance(thing, SharedBackoff):
         machine.todo.extend(thing.release())
     else:
         _shutdown_deadline_passed(machine, now)
 
 
-def _child_deadline_passed(machine: SupervisionMachine, child: ChildLife, now: float) -> None:
+def _child_deadline_passed(
+    machine: SupervisionMachine, child: ChildLife, now: float, late: float
+) -> None:
     if child.stage is Stage.STOP_REQUESTED:
         machine.cancel(child, now)
     elif child.stage is Stage.CANCELLED:
@@ -33,6 +35,10 @@ def _child_deadline_passed(machine: SupervisionMachine, child: ChildLife, now: f
     elif child.live and child.stop_cause is None:
         fault = child.fault(child.spec, now)
         if fault is None:
+            child.rounds = 0
+            machine.rearm(child)
+        elif child.grant_round(now, late):
+            machine.judged_later.append(child.name)
             machine.rearm(child)
         else:
             child.fault_exit = fault

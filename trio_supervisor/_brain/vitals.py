@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from enum import IntEnum
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trio_supervisor._events.exits import TimedOut, Unhealthy
 
 if TYPE_CHECKING:
     from trio_supervisor._specs.supervisor import ChildSpec
+
+
+LATE: Final = 0.05
+"""Seconds after which a deadline that is handled late is not held against an attempt."""
+_MOST_ROUNDS: Final = 3
 
 
 class Stage(IntEnum):
@@ -34,6 +39,8 @@ class Vitals:
         "heartbeat_at",
         "ready",
         "ready_at",
+        "round_until",
+        "rounds",
         "run_due",
         "stage",
         "start_due",
@@ -47,7 +54,8 @@ class Vitals:
         self.ready = self.was_ready = False
         self.started_at = self.ready_at = self.heartbeat_at = 0.0
         self.start_due = self.run_due = self.step_due = inf
-        self.busy_until = -inf
+        self.busy_until = self.round_until = -inf
+        self.rounds = 0  # granted in a row because the owner was late
 
     def begin(self, spec: ChildSpec[object], now: float) -> None:
         """Reset everything for an attempt that starts now."""
@@ -57,13 +65,30 @@ class Vitals:
         self.start_due = now + spec.start_timeout
         self.run_due = now + spec.max_runtime
         self.step_due = inf
-        self.busy_until = -inf
+        self.busy_until = self.round_until = -inf
+        self.rounds = 0
 
     def become_ready(self, now: float) -> None:
         """Record readiness: it counts as a heartbeat and arms the silence deadline."""
         self.ready = self.was_ready = True
         self.ready_at = self.heartbeat_at = now
         self.start_due = inf
+        self.rounds = 0
+
+    def grant_round(self, now: float, late: float) -> bool:
+        """Judge the attempt one round later, because it could not run: the owner is ``late``.
+
+        The round lasts as long as the lateness, and at least a second. After three rounds in a row
+        the attempt is judged all the same.
+
+        Returns:
+            Whether the round is granted.
+        """
+        if late <= LATE or self.rounds >= _MOST_ROUNDS:
+            return False
+        self.rounds += 1
+        self.round_until = now + max(late, 1.0)
+        return True
 
     def extend_start(self, until: float) -> None:
         """Allow the start to last until ``until``; has no effect once the attempt was ready."""
@@ -92,11 +117,11 @@ class Vitals:
         due = self.run_due if self.run_due < self.start_due else self.start_due
         if self.ready and spec.stale_after < inf:
             due = min(due, self._silent_at(spec))
-        return due
+        return due if due > self.round_until else self.round_until
 
     def fault(self, spec: ChildSpec[object], now: float) -> TimedOut | Unhealthy | None:
         """The fault that ends a running attempt at ``now``; `None` if it may go on."""
-        if self.stage:
+        if self.stage or self.round_until > now:
             return None
         if self.start_due <= now:
             return TimedOut("start", self.start_due - self.started_at)

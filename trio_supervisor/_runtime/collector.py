@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from trio_supervisor._runtime.messages import Message
 
 _MOST_AT_ONCE = 32
+_LATE = 0.002  # seconds: later than an event loop with little to do
+_TURNS_IF_LATE = 20
 
 
 @final
@@ -38,7 +40,7 @@ class ReportCollector:
         machine: Asked for its next deadline.
         log: Asked likewise, for the lines that it holds back.
         handle: Called with each message and the time.
-        wake: Called with the time when a deadline has passed.
+        wake: Called with the time when a deadline has passed, and with how late the call is.
         nursery_cancelled: Called with the name of the task that has cancelled the nursery around
             `collect`, in which the children's tasks are.
 
@@ -51,7 +53,7 @@ class ReportCollector:
         machine: SupervisionMachine,
         log: TreeLog,
         handle: Callable[[Message, float], None],
-        wake: Callable[[float], None],
+        wake: Callable[[float, float], None],
         nursery_cancelled: Callable[[str], None],
     ) -> None:
         self.is_closed = False
@@ -133,14 +135,16 @@ class ReportCollector:
         """Tell the machine and the log that their earliest deadline has passed."""
         if self.is_closed:
             return
-        # Yield twice: tasks that run at this same instant post their messages first.
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        # How late this is tells for how long no task could run. Yield twice, so that tasks that run
+        # at this same instant post their messages first; oftener if all of them are late.
+        late = trio.current_time() - self._alarm_at
+        for _ in range(_TURNS_IF_LATE if late > _LATE else 2):
+            await trio.lowlevel.cancel_shielded_checkpoint()
         self._handle_all()
         self._alarm_at = inf
         if not self.is_closed:
             now = trio.current_time()
-            self._wake(now)
+            self._wake(now, late)
             self._log.tick(now)
 
     def _set_alarm(self) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from logging import ERROR, getLogger
+from logging import ERROR, WARNING, getLogger
 from math import inf
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, final
@@ -52,7 +52,7 @@ from trio_supervisor._runtime.views import (
     value_of,
     wait_value_of,
 )
-from trio_supervisor._text import as_reason
+from trio_supervisor._text import as_reason, some
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -275,8 +275,15 @@ class Shell:
     def _handle(self, message: Message, now: float) -> None:
         _HANDLERS[type(message)](self, message, now)
 
-    def _wake(self, now: float) -> None:
-        self.carry_out(self.machine.wake(now), now)
+    def _wake(self, now: float, late: float) -> None:
+        self.carry_out(self.machine.wake(now, late), now)
+
+    def _judge_later(self, order: o.JudgedLater, now: float) -> None:
+        text = (
+            "%s event loop held up for at least %.2fs, by a task that blocked it or because the "
+            "process was suspended; not judged for that: %s"
+        )
+        say(_LOG, WARNING, text, self.path, order.late, some(order.names, 5, ", "))
 
     def feed(self, signal: o.Signal, now: float) -> None:
         """Give ``signal`` to the machine, and carry out what it orders."""
@@ -573,6 +580,7 @@ _CARRY_OUT: dict[type, Callable[[Any, Any, float], None]] = {
     o.StopAtOnce: Shell._stop_at_once,
     o.CancelAttempt: Shell._cut_off,
     o.ReportUnresponsive: Shell._report_unresponsive,
+    o.JudgedLater: Shell._judge_later,
     o.FailStart: Shell._fail_start,
     o.StopTree: Shell._stop_tree,
     o.Refuse: Shell._refuse,

@@ -39,6 +39,8 @@ def overdue(tree: TreeModel, root: Shell, extended: Extensions, now: float) -> I
                 continue
             if child.stop_requested_at is not None or child.stop_cause:
                 continue  # an attempt that is going to stop anyway, and waits for its turn
+            if shell.machine.children[name].round_until >= now - _SLACK - tree.slack:
+                continue  # judged one round later, because no task could run
             if _start_due(extended, attempt) < now - _SLACK - tree.slack:
                 yield f"{attempt.path} took too long to start, and still runs"
             if _silent_at(child, attempt) < now - _SLACK - tree.slack:
