@@ -24,7 +24,7 @@ ROOMS = (
     ("_oracle",),
     ("_run",),
     ("_drive",),
-    ("strategies", "pytest_plugin"),
+    ("_incident", "strategies", "pytest_plugin"),
     ("machine",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

@@ -94,7 +94,12 @@ def _placed(
 ) -> dict[str, Any] | None:
     if not places:
         return None if given else values
-    ((name, settings),) = places  # no verb has more than one
+    if len(places) > 1:  # of which each takes one word
+        if len(given) != len(places):
+            return None
+        values.update({name: word for (name, _), word in zip(places, given, strict=True)})
+        return values
+    ((name, settings),) = places
     wants = settings.get("nargs")
     if wants is None:
         if len(given) != 1 or given[0] not in settings.get("choices", given):

@@ -197,6 +197,33 @@ VERBS: dict[str, Verb] = {
         JSON,
         text="Exit code 3 if there are warnings. Imports the module.",
     ),
+    "what-if": Verb(
+        "ask how a recorded incident would have gone under another declaration",
+        "_what_if",
+        "trio-supervisor what-if app.journal shop.tree:APP --set feed.backoff.maximum=60",
+        (("journal",), {"metavar": "JOURNAL", "help": "the file that a JournalFile has written"}),
+        _SPEC,
+        (
+            ("--set",),
+            {
+                "action": "append",
+                "metavar": "PATH.FIELD=VALUE",
+                "help": "a change, such as feed.backoff.maximum=60 or restart_limit=5/60",
+            },
+        ),
+        (
+            ("--stretch",),
+            {
+                "type": int,
+                "default": -1,
+                "metavar": "N",
+                "help": "which start of the program; by default the newest",
+            },
+        ),
+        JSON,
+        text="Imports the module; needs no extra. The columns are what was recorded, what the "
+        "declaration as it was makes of it, at best and at worst, and what the changed one makes.",
+    ),
     "ready": Verb(
         "exit 0 if the tree, or the named children, are ready; else 3",
         "_look",

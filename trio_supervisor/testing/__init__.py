@@ -9,7 +9,8 @@ imports only from rooms above it:
     _script/     bodies, decisions and failures from a script; specs as code
     _oracle/     watches trees, and checks the promises against the events
     _run/        runs a scenario once, often, in every order, with a fault at every checkpoint
-    _drive/      drives a tree by commands: `Rig`, `Pilot`, `ChildProbe`
+    _drive/      drives a tree by commands: `Rig`, `Pilot`, `hunt`, `ChildProbe`
+    _incident/   replays recorded incidents, also under another declaration
     strategies, machine, pytest_plugin
 
 Names are imported when they are first used: Hypothesis only for `LifecycleMachine` and the
@@ -57,6 +58,13 @@ if TYPE_CHECKING:
     from trio_supervisor.testing._errors import TaskLeftBehind as TaskLeftBehind
     from trio_supervisor.testing._errors import TrioMoved as TrioMoved
     from trio_supervisor.testing._errors import UnprovokedFailure as UnprovokedFailure
+    from trio_supervisor.testing._incident.replay import Replay as Replay
+    from trio_supervisor.testing._incident.replay import as_test as as_test
+    from trio_supervisor.testing._incident.replay import replay_journal as replay_journal
+    from trio_supervisor.testing._incident.what_if import Figures as Figures
+    from trio_supervisor.testing._incident.what_if import WhatIf as WhatIf
+    from trio_supervisor.testing._incident.what_if import change_spec as change_spec
+    from trio_supervisor.testing._incident.what_if import what_if as what_if
     from trio_supervisor.testing._oracle.notes import note as note
     from trio_supervisor.testing._oracle.oracle import check_trace as check_trace
     from trio_supervisor.testing._oracle.oracle import find_violations as find_violations

@@ -49,6 +49,7 @@ class Behaviour:
         ends_at: When the body ends by itself.
         how: How it then ends: ``"return"``, ``"crash"`` (raise `SimulatedCrash`), ``"fail"`` (raise
             `TaskFailure`) or ``"cancel_self"``.
+        message: The text of that exception. Default: the child's name and the time.
         stop_takes: Seconds from a stop request to the return; `math.inf` ignores stop requests.
         at_cancel: What happens at a cancel: ``"obey"``, ``"crash"`` in cleanup, ``"swallow"`` the
             cancellation and go on for ``cancel_takes``, or ``"shield"`` the cleanup for as long.
@@ -78,6 +79,7 @@ class Behaviour:
     ready_again_at: float = inf
     ends_at: float = inf
     how: End = "crash"
+    message: str = ""
     stop_takes: float = inf
     at_cancel: AtCancel = "obey"
     cancel_takes: float = 0.0
@@ -132,10 +134,11 @@ class Behaviour:
             await trio.lowlevel.checkpoint()
 
     def _end(self, child: ChildContext) -> None:
+        text = self.message or f"{child.name} at {self.ends_at:g} s"
         if self.how == "crash":
-            raise SimulatedCrash(f"{child.name} at {self.ends_at:g} s")
+            raise SimulatedCrash(text)
         if self.how == "fail":
-            raise TaskFailure(f"{child.name} at {self.ends_at:g} s", category="simulated")
+            raise TaskFailure(text, category="simulated")
         if self.how == "cancel_self":
             child.nursery.cancel_scope.cancel("by itself")
 
