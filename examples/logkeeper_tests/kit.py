@@ -118,7 +118,7 @@ def save_position(connection: sqlite3.Connection, path: str, batch: Any) -> None
     after = batch.after
     connection.execute("DELETE FROM sources WHERE path = ?", (path,))
     connection.execute(
-        "INSERT INTO sources VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sources VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             path,
             len(batch.lines),
@@ -128,5 +128,6 @@ def save_position(connection: sqlite3.Connection, path: str, batch: Any) -> None
             after.offset,
             after.head,
             after.tail,
+            after.real,
         ),
     )

@@ -92,5 +92,10 @@ def _is_users(code: CodeType) -> bool:
     return not (pythons or name.startswith((_TRIO_HOME, _OUR_HOME)))
 
 
+def place_of(code: CodeType, line: int | None) -> str | None:
+    """Return the place as for `stacks_of`; `None` for code that is not the user's."""
+    return _where(code, line or code.co_firstlineno) if _is_users(code) else None
+
+
 def _where(code: CodeType, line: int) -> str:
     return f"{PurePath(code.co_filename).name}:{line} in {code.co_name}()"

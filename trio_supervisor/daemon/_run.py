@@ -26,6 +26,7 @@ from trio_supervisor.daemon._control import control_socket
 from trio_supervisor.daemon._ending import Ending, ExitCode, cut_off_in
 from trio_supervisor.daemon._http import check_http, http_server
 from trio_supervisor.daemon._signals import HANGUP, SHOW, SignalDesk, StoppedEarly
+from trio_supervisor.daemon._surroundings import Surroundings, surroundings, take_environment
 from trio_supervisor.observe import json_formatter
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from trio_supervisor._runtime.supervisor import Supervisor
+    from trio_supervisor.daemon._notify import Notifier
 
 _log = logging.getLogger("trio_supervisor.daemon")
 MOST_FRAMES: Final = 12
@@ -47,6 +49,7 @@ def run(
     control: bool | str = True,
     journal: int | trio_supervisor.JournalFile | None = None,
     drain: float = 0.0,
+    blocked_after: float = 1.0,
     http: str | int | None = None,
 ) -> None:
     """Run a tree as this process until it has ended; then return, or exit with a code saying how.
@@ -105,6 +108,13 @@ def run(
         http: An address such as ``"127.0.0.1:8024"``, or a port on the loopback interface, at which
             to serve probes and the dashboard; see `trio_supervisor.http.open_http`. Every client
             that can connect can look at the tree. Needs the extra ``daemon``. Default: not served.
+        blocked_after: Seconds without a turn of the event loop after which the log names the child
+            that blocks it, see `BlockedLoopMonitor`. Default: 1; ``inf`` never does.
+
+    With ``NOTIFY_SOCKET`` in the environment, systemd is told of readiness, status, progress, the
+    watchdog and the stop. Sockets that it hands over are for `listener`. The process adopts orphans
+    of its children (as PID 1 of a container they come to it anyway) and collects them when they
+    end.
 
     Raises:
         SystemExit: For every exit code but 0.
@@ -125,16 +135,19 @@ def run(
             "daemon.run() starts Trio itself; in a Trio program use run_supervisor()"
         )
     drain = check_seconds("run()", "drain", drain, finite=True)
+    blocked_after = check_seconds("run()", "blocked_after", blocked_after, positive=True)
     check_http(http)
     _configure_logging(log_level, log_format)
     desk = SignalDesk(reloads=not isinstance(spec, SupervisorSpec))
     try:
         desk.install()
+        notifier = take_environment()
         tree = _declared(spec)
         desk.declared()
         ending = Ending(tree.name)
+        options = _Options(control, journal, drain, http, notifier, blocked_after)
         try:
-            trio.run(_main, tree, ending, desk, _Options(control, journal, drain, http))
+            trio.run(_main, tree, ending, desk, options)
         except Exception as error:
             ending.error = error
         except (BaseExceptionGroup, SystemExit) as error:
@@ -188,6 +201,8 @@ class _Options(Record):
     journal: int | trio_supervisor.JournalFile | None
     drain: float
     http: str | int | None
+    notifier: Notifier | None
+    blocked_after: float
 
 
 async def _main(spec: SupervisorSpec, ending: Ending, desk: SignalDesk, options: _Options) -> None:
@@ -200,6 +215,7 @@ async def _main(spec: SupervisorSpec, ending: Ending, desk: SignalDesk, options:
             async with (
                 control_socket(options.control, spec.name) as server,
                 http_server(options.http, spec.name) as page,
+                surroundings(spec, options.notifier, options.blocked_after) as around,
             ):
                 try:
                     async with open_supervisor(
@@ -207,7 +223,8 @@ async def _main(spec: SupervisorSpec, ending: Ending, desk: SignalDesk, options:
                     ) as supervisor:
                         if server is not None:
                             server.attach(supervisor)
-                        operator = _Operator(supervisor, ending, desk, options.drain)
+                        around.attach(supervisor)
+                        operator = _Operator(supervisor, ending, desk, options.drain, around)
                         if page is not None:
                             page.attach(supervisor)
                             operator.on_drain = page.begin_drain
@@ -252,8 +269,14 @@ class _Operator:
     """Carries out what the signals ask for."""
 
     def __init__(
-        self, supervisor: Supervisor, ending: Ending, desk: SignalDesk, drain: float
+        self,
+        supervisor: Supervisor,
+        ending: Ending,
+        desk: SignalDesk,
+        drain: float,
+        around: Surroundings,
     ) -> None:
+        self._around = around
         self._supervisor = supervisor
         self._ending = ending
         self._desk = desk
@@ -284,6 +307,7 @@ class _Operator:
             else "a new declaration cannot be loaded into a running tree"
         )
         self._say(logging.WARNING, "%s ignored: %s", received.name, why)
+        self._around.reload_refused(why)
 
     def _stop(self, received: signal.Signals, nursery: trio.Nursery) -> None:
         if len(self._ending.signals) > 1:
@@ -298,6 +322,7 @@ class _Operator:
                 received.name,
                 self._drain,
             )
+            self._around.stopping(f"draining after {received.name}")
             self.on_drain(received.name)
             nursery.start_soon(self._stop_after_drain, received)
 
