@@ -122,7 +122,7 @@ def test_the_third_signal_shows_what_is_still_there_and_exits(start: Start) -> N
 
 def test_what_does_not_end_when_cancelled_shows_in_the_exit_code(start: Start) -> None:
     program = start("""
-        run(SupervisorSpec("app", [ChildSpec("mule", stubborn, 0.5)], report_after=0.05))
+        run(SupervisorSpec("app", [ChildSpec("mule", stubborn, 0.5, grace=0)], report_after=0.05))
     """)
     program.wait_for("app is up")
     program.signal(SIGTERM)

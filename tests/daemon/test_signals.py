@@ -36,7 +36,8 @@ def test_a_stop_during_the_import_starts_nothing(start: Start, number: Signals) 
     program = start("""
         def declare():
             say("importing")
-            time.sleep(60)
+            for _ in range(600):  # a signal right before a long sleep would wait for its end
+                time.sleep(0.1)
             raise AssertionError("not reached")
         run(declare)
         say("run returned")

@@ -15,6 +15,7 @@ import logging
 import sys
 import threading
 import time
+from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, final
 
 import trio
@@ -26,7 +27,7 @@ from trio_supervisor._logging.safe import say
 from trio_supervisor._specs.checks import check_seconds
 
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
+    from types import FrameType
 
 _log = logging.getLogger("trio_supervisor.daemon")
 STAMP_EVERY: Final = 0.1  # seconds

@@ -7,7 +7,8 @@ import os
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from signal import SIGINT, SIGTERM
 from typing import TYPE_CHECKING, Final, Literal, final
 
@@ -211,13 +212,17 @@ async def _main(spec: SupervisorSpec, ending: Ending, desk: SignalDesk, options:
     # Outside of the supervisor's block, which a failing tree cancels: its stop can take long, and
     # the operator must be heard as long as it takes.
     async with trio.open_nursery() as nursery:
+        stack = ExitStack()
         try:
             async with (
                 control_socket(options.control, spec.name) as server,
                 http_server(options.http, spec.name) as page,
-                surroundings(spec, options.notifier, options.blocked_after) as around,
             ):
+                desk.last_words = partial(_say_last_words, spec.name, None)
                 try:
+                    around = stack.enter_context(
+                        surroundings(spec, options.notifier, options.blocked_after, nursery)
+                    )
                     async with open_supervisor(
                         spec, wait_ready=False, journal=options.journal
                     ) as supervisor:
@@ -228,10 +233,11 @@ async def _main(spec: SupervisorSpec, ending: Ending, desk: SignalDesk, options:
                         if page is not None:
                             page.attach(supervisor)
                             operator.on_drain = page.begin_drain
-                        desk.last_words = operator.say_last_words
+                        desk.last_words = partial(_say_last_words, spec.name, supervisor)
                         nursery.start_soon(operator.obey)  # noqa: ASYNC111 - it outlives the block
                         await _attend(supervisor, ending, desk)
                 finally:
+                    stack.close()
                     desk.close()  # from this moment on nothing is left to stop
         except BaseException as error:  # noqa: ASYNC103 - raised below, bare
             failed = error
@@ -337,18 +343,26 @@ class _Operator:
         )
         self._supervisor.request_shutdown(received.name)
 
-    def say_last_words(self, received: signal.Signals, frame: FrameType | None) -> None:
-        """Log what is left and where it hangs: in the signal's handler, before the process ends."""
-        text = "%s: exiting at once (exit code %d), with this left:\n%s"
-        here = "".join(traceback.format_stack(frame, limit=MOST_FRAMES)).rstrip()
-        left = f"{self._what_is_left()}\nthe event loop is at\n{here}"
-        self._say(logging.CRITICAL, text, received.name, 128 + received, left)
-
     def _what_is_left(self) -> str:
-        """The tree as it is, and where each task that is alive hangs."""
-        supervisor = self._supervisor
-        places = [f"  at {line}" for line in stacks_below(supervisor._shell)]
-        return "\n".join([supervisor.state().render(), *places])
+        return _what_is_left(self._supervisor)
+
+
+def _say_last_words(
+    name: str, supervisor: Supervisor | None, received: signal.Signals, frame: FrameType | None
+) -> None:
+    """Log what is left and where it hangs: in the signal's handler, before the process ends."""
+    here = "".join(traceback.format_stack(frame, limit=MOST_FRAMES)).rstrip()
+    left = f"the event loop is at\n{here}"
+    if supervisor is not None:  # else a child blocks the loop in its first step
+        left = f"{_what_is_left(supervisor)}\n{left}"
+    text = "%s %s: exiting at once (exit code %d), with this left:\n%s"
+    say(_log, logging.CRITICAL, text, name, received.name, 128 + received, left)
+
+
+def _what_is_left(supervisor: Supervisor) -> str:
+    """The tree as it is, and where each task that is alive hangs."""
+    places = [f"  at {line}" for line in stacks_below(supervisor._shell)]
+    return "\n".join([supervisor.state().render(), *places])
 
 
 def _nothing(_reason: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import asynccontextmanager
+from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -23,7 +23,7 @@ from trio_supervisor.daemon._orphans import OrphanReaper, adopt_orphans
 from trio_supervisor.daemon._systemd import Informer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from trio_supervisor._runtime.supervisor import Supervisor
     from trio_supervisor._specs.supervisor import SupervisorSpec
@@ -69,27 +69,24 @@ class Surroundings:
             self._informer.reload_refused(why)
 
 
-@asynccontextmanager
-async def surroundings(
-    spec: SupervisorSpec, notifier: Notifier | None, blocked_after: float
-) -> AsyncIterator[Surroundings]:
-    """Run the parts while the block runs."""
-    async with trio.open_nursery() as nursery:
-        informer = None
+@contextmanager
+def surroundings(
+    spec: SupervisorSpec, notifier: Notifier | None, blocked_after: float, nursery: trio.Nursery
+) -> Iterator[Surroundings]:
+    """Run the parts in ``nursery``, which the caller cancels when the tree has ended."""
+    informer = None if notifier is None else Informer(notifier, spec)
+    if adopt_orphans():
+        nursery.start_soon(_again, "reaper", OrphanReaper().keep)
+    monitor = None if blocked_after == inf else BlockedLoopMonitor(after=blocked_after)
+    if monitor is not None:
+        nursery.start_soon(monitor.keep)
+    if notifier is not None:
+        _listen.manager.append(notifier)
+    try:
+        yield Surroundings(informer, monitor, nursery)
+    finally:
         if notifier is not None:
-            informer = Informer(notifier, spec)
-            _listen.manager.append(notifier)
-        if adopt_orphans():
-            nursery.start_soon(_again, "reaper", OrphanReaper().keep)
-        monitor = None if blocked_after == inf else BlockedLoopMonitor(after=blocked_after)
-        if monitor is not None:
-            nursery.start_soon(monitor.keep)
-        try:
-            yield Surroundings(informer, monitor, nursery)
-        finally:
-            nursery.cancel_scope.cancel("the tree has ended")
-            if notifier is not None:
-                _listen.manager.remove(notifier)
+            _listen.manager.remove(notifier)
 
 
 async def _again(what: str, part: Callable[..., Awaitable[object]], *args: Any) -> None:
