@@ -11,11 +11,17 @@ import trio
 from helpers.support import run_real, run_virtual
 
 from documentation.code_blocks import load
-from trio_supervisor import BackoffPolicy, ChildAlreadyExists, ChildSpec, open_supervisor
+from trio_supervisor import (
+    BackoffPolicy,
+    ChildAlreadyExists,
+    ChildSpec,
+    SupervisorSpec,
+    open_supervisor,
+)
 from trio_supervisor.children import accepting
 
 if TYPE_CHECKING:
-    from trio_supervisor import ChildContext, Supervisor, SupervisorSpec
+    from trio_supervisor import ChildContext, Supervisor
 
 
 def guide(name: str, needs: str = "") -> dict[str, Any]:
@@ -234,6 +240,7 @@ def test_websockets_are_children_and_are_closed_by_the_stop() -> None:
                     connected.set()
                     with pytest.raises(ConnectionClosed) as caught:
                         await socket.get_message()
+                    assert caught.value.reason is not None
                     assert caught.value.reason.code == 1001
                 closed.set()
 
@@ -377,7 +384,7 @@ def test_the_page_decides_by_the_kind_of_failure(
 
     async def scenario() -> None:
         spec = ChildSpec("c", fail, readiness="explicit", decide=page["by_kind"])
-        async with open_supervisor(children=[spec]) as app:
+        async with open_supervisor(SupervisorSpec("app", [spec])) as app:
             await trio.sleep(50)
             assert app.child("c").state == state
             assert app.child("c").attempt == 1

@@ -16,6 +16,7 @@ from trio_supervisor import (
     ChildSpec,
     RestartLimit,
     RestartLimitExceeded,
+    SupervisorSpec,
     open_supervisor,
 )
 
@@ -34,7 +35,7 @@ def test_how_long_a_dead_dependency_is_survived_with_all_defaults() -> None:
         begun = trio.current_time()
         with pytest.raises(RestartLimitExceeded):
             async with open_supervisor(
-                children=[ChildSpec("c", fail)], random=Random(0), wait_ready=False
+                SupervisorSpec("app", [ChildSpec("c", fail)]), random=Random(0), wait_ready=False
             ):
                 await trio.sleep_forever()
         ended = trio.current_time()
@@ -56,7 +57,8 @@ def test_the_delays_are_those_of_the_readme() -> None:
 def test_the_limit_of_the_readme_is_never_exceeded_by_a_dead_dependency(seed: int) -> None:
     async def scenario() -> None:
         spec = ChildSpec("c", fail, restart_limit=RestartLimit(13, within=120))
-        async with open_supervisor(children=[spec], random=Random(seed), wait_ready=False) as app:
+        tree = SupervisorSpec("app", [spec])
+        async with open_supervisor(tree, random=Random(seed), wait_ready=False) as app:
             await trio.sleep(20_000)
             assert app.child("c").attempt > 500
 
@@ -76,7 +78,7 @@ def test_exceptions_that_end_the_whole_tree(fatal: type[BaseException]) -> None:
 
     async def scenario() -> None:
         children = [ChildSpec("c", raise_it), ChildSpec("other", wait)]
-        async with open_supervisor(children=children):
+        async with open_supervisor(SupervisorSpec("app", children)):
             await trio.sleep(10)
 
     async def wait(child: ChildContext) -> None:
