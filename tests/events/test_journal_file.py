@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import stat
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from trio_supervisor import (
     open_supervisor,
     read_journal,
 )
+from trio_supervisor._attempts.observer import TreeObserver, observing
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.journal import EventRecorder
 from trio_supervisor._runtime import journal_file
@@ -352,3 +354,82 @@ def test_a_capacity_is_heeded() -> None:
             assert len(supervisor.journal) == supervisor.journal.capacity == 7
 
     run_virtual(main)
+
+
+def test_a_bug_of_the_writer_is_logged_and_costs_the_journal_alone(
+    written_to: tuple[EventRecorder, JournalWriter, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    journal, writer, path = written_to
+    until(lambda: path.stat().st_size > 0)
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(journal_file, "_line", broken)
+    monkeypatch.setattr(journal_file, "MOST_QUEUED", 50)
+    a_restart(journal, 1)
+    until(lambda: not writer._thread.is_alive())
+    for number in range(2, 100):
+        a_restart(journal, number)
+    assert len(writer._queue) == 50
+    assert "the journal ends here" in caplog.text
+
+
+def test_a_file_that_cannot_be_rotated_is_said_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = journal_file._Disk(JournalFile(tmp_path / "x"))
+    failing = True
+    real = os.open
+
+    def open_(path: Any, *args: Any) -> int:
+        if failing:
+            raise OSError(30, "Read-only file system")
+        return real(path, *args)
+
+    monkeypatch.setattr(journal_file.os, "open", open_)
+    disk.rotate()
+    assert "cannot begin a new file" in caplog.text
+    assert disk.write(b"x\n") == "Read-only file system"
+    failing = False
+    assert disk.write(b"x\n") is None
+    disk.close()
+    disk.close()
+    assert (tmp_path / "x").read_bytes() == b"x\n"
+
+
+def test_errors_of_many_children_are_not_remembered_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_file, "_MOST_ERRORS", 2)
+    writer = JournalWriter(JournalFile(tmp_path / "x"), EventRecorder(wall=lambda: 0.0).present)
+    for number in range(5):
+        raw = (ev.ChildExited, number + 1, 0.0, 0.0, 1, f"app/{number}", 1, CRASHED)
+        writer.take(raw, ValueError("x"))
+    writer.close()
+    assert len(writer._told) <= 2
+
+
+def test_where_there_are_no_locks_there_is_a_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    journal_file._Disk(JournalFile(tmp_path / "x")).close()
+
+
+def test_a_tree_without_a_log_can_have_a_journal(tmp_path: Path) -> None:
+    class Quiet(TreeObserver):
+        writes_log = False
+
+    async def main() -> None:
+        with observing(Quiet()):
+            async with open_supervisor(SPEC, journal=JournalFile(tmp_path / "x")):
+                await trio.sleep(3)
+
+    run_virtual(main)
+    assert read_journal(tmp_path / "x").stretches[0].events
+
+
+CRASHED = ("crashed", "crashed: x", 0.5, None)

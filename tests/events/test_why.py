@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 from helpers.support import run_virtual
@@ -22,6 +23,7 @@ from trio_supervisor import (
     Statement,
     SupervisorSnapshot,
     SupervisorSpec,
+    SupervisorState,
     explain,
     open_supervisor,
 )
@@ -399,3 +401,77 @@ def test_a_nested_supervisor_speaks_for_its_children() -> None:
 
 def test_every_state_has_a_word() -> None:
     assert set(WORDS) | {"removed"} == {state.value for state in ChildState}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.04, "0s"), (9.96, "10s"), (41, "41s"), (720, "12m"), (11_100, "3h05m"), (400_000, "4d"),
+     (float("inf"), "for ever")],
+)  # fmt: skip
+def test_durations_are_short(value: float, text: str) -> None:
+    assert seconds(value) == text
+
+
+def a_child(**changes: Any) -> ChildSnapshot:
+    child = ChildSnapshot("x", "app/x", ChildState.READY, 1, 0, 1.0, None, "", False, 0, "")
+    return attrs.evolve(child, **changes)
+
+
+def a_tree(*children: ChildSnapshot, **changes: Any) -> SupervisorSnapshot:
+    tree = SupervisorSnapshot("app", "app", 1, SupervisorState.RUNNING, 0.0, "", children)
+    return attrs.evolve(tree, **changes)
+
+
+def told_from(tree: SupervisorSnapshot, path: str = "app/x", *events: ev.Event) -> str:
+    return "\n".join(each.text for each in explain(path, tree, events, state=tree))
+
+
+def test_without_a_wall_clock_times_are_trio_s() -> None:
+    assert "since 1.0 on Trio's clock" in told_from(a_tree(a_child()))
+    far = a_tree(a_child(), time=5.0, wall=1e300)
+    assert "since 1.0 on Trio's clock" in told_from(far)
+    yesterday = a_tree(a_child(since=0.0), time=100_000.0, wall=1_800_000_000.0)
+    assert re.search(r"since 2027-01-\d\d \d\d:\d\d:\d\d", told_from(yesterday))
+
+
+def test_one_whose_events_are_gone_is_still_called_unresponsive() -> None:
+    stuck = a_child(state=ChildState.STOPPING, unresponsive=True)
+    assert "It was cancelled and has not ended since." in told_from(a_tree(stuck))
+
+
+def test_a_state_that_no_snapshot_shows_has_a_sentence_too() -> None:
+    assert told_from(a_tree(a_child(state=ChildState.REMOVED))).startswith("app/x was removed.")
+
+
+def test_one_below_a_supervisor_that_has_ended_is_gone() -> None:
+    pool = a_child(name="pool", path="app/pool")
+    events: list[ev.Event] = [
+        ev.SupervisorFinished(1, 2.0, 0.0, 2, "app/pool", 0, "shutdown", "", 1.0, 2),
+        ev.ChildStopped(2, 2.0, 0.0, 2, "app/pool/x", 1, "r"),
+    ]
+    told = told_from(a_tree(pool), "app/pool/x", *events)
+    assert told.startswith("app/pool/x is gone: its supervisor app/pool has ended.")
+
+
+def test_many_that_are_not_ready_are_counted() -> None:
+    down = [a_child(name=f"c{n}", path=f"app/c{n}", state=ChildState.STOPPED) for n in range(8)]
+    told = told_from(a_tree(*down), "app")
+    assert told.count(" is stopped since ") == 5
+    assert "So are 3 more children not ready." in told
+
+
+def test_a_supervisor_that_a_child_has_opened_is_explained() -> None:
+    inner = a_tree(name="own", path="app/x/own")
+    told = told_from(a_tree(a_child(opened=(inner,))), "app/x/own")
+    assert told.startswith("app/x/own is running since ")
+
+
+def test_the_end_of_a_tree_says_who_hung() -> None:
+    over = a_tree(state=SupervisorState.FINISHED, reason="r")
+    end = ev.SupervisorFinished(1, 2.0, 0.0, 1, "app", 0, "shutdown", "r", 7.0, 2)
+    assert "Its stop (shutdown) took 7s, 2 unresponsive." in told_from(over, "app", end)
+
+
+def test_one_that_waits_for_a_name_that_is_not_there() -> None:
+    waiting = a_child(state=ChildState.WAITING, waiting_for=("nobody",))
+    assert told_from(a_tree(waiting)).endswith("It waits for nobody.")

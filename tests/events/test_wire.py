@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 from trio_supervisor import (
     BackoffPolicy,
     ChildRunReport,
+    ChildSnapshot,
     ChildSpec,
+    ChildState,
     ShutdownReport,
     SpecError,
     SupervisorSnapshot,
     SupervisorSpec,
+    SupervisorState,
     TaskFailure,
     event_from_dict,
     fold,
@@ -28,7 +31,7 @@ from trio_supervisor import (
 )
 from trio_supervisor._events import events as ev
 from trio_supervisor._events import exits, schema
-from trio_supervisor._events.plain import fields_of, wall_of
+from trio_supervisor._events.plain import fields_of, to_plain, value_from, wall_of
 from trio_supervisor._events.wire import event_classes
 from trio_supervisor._record import values_of
 
@@ -292,3 +295,60 @@ def test_a_snapshot_that_is_none_names_what_is_wrong() -> None:
 
 def test_the_schema_that_is_shipped_is_the_one_that_is_generated() -> None:
     assert schema.FILE.read_text() == schema.text(), "run python -m trio_supervisor._events.schema"
+
+
+# ---------------------------------------------------------------- single values
+
+
+def test_fields_that_are_missing_have_their_defaults() -> None:
+    event = ev.CommandAccepted(1, 2.0, 3.0, 1, "app/x", 0, "stop", "why")
+    plain = {k: v for k, v in event.to_dict().items() if k not in {"user", "uid", "pid"}}
+    assert event_from_dict(plain) == event
+
+
+@pytest.mark.parametrize(
+    ("annotation", "good", "bad"),
+    [
+        ("bool", True, 1),
+        ("int", 3, True),
+        ("tuple[str, ...]", ["a"], "a"),
+        ("float | None", None, "x"),
+        ("Exception | None", None, 3),
+    ],
+)
+def test_values_are_checked_by_their_type(annotation: str, good: Any, bad: Any) -> None:
+    value_from(annotation, good, "test", "field")
+    with pytest.raises(SpecError) as caught:
+        value_from(annotation, bad, "test", "field")
+    assert caught.value.field == "field"
+
+
+def test_an_exception_comes_back_as_its_text() -> None:
+    plain = to_plain(ValueError("x"))
+    back = value_from("Exception | None", plain, "test", "error")
+    assert str(back) == "ValueError: x"
+    assert back.__notes__ == [plain["traceback"]]
+    bare = value_from("Exception | None", {**plain, "traceback": ""}, "test", "error")
+    assert not hasattr(bare, "__notes__")
+    assert schema._type_of("Exception | None")["type"] == ["object", "null"]
+
+
+def test_what_json_has_no_form_for_is_text() -> None:
+    assert to_plain(object) == "<class 'object'>"
+    assert value_from("object", [1], "test", "x") == [1]
+
+
+def test_without_a_wall_clock_there_are_ages_but_no_dates() -> None:
+    child = ChildSnapshot(
+        "x", "app/x", ChildState.BACKING_OFF, 1, 0, 2.0, 9.0, "", False, 0, "boom"
+    )
+    snapshot = SupervisorSnapshot(
+        "app", "app", 1, SupervisorState.RUNNING, 0.0, "", (child,), time=5.0
+    )
+    plain = snapshot.to_dict()["children"][0]
+    assert (plain["age"], plain["starts_in"]) == (3.0, 4.0)
+    assert "since_at" not in plain
+    assert "until_at" not in plain
+    refuse("opened", lambda: SupervisorSnapshot.from_dict(
+        {**snapshot.to_dict(), "children": [{**plain, "opened": 3}]}
+    ))  # fmt: skip

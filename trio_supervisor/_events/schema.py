@@ -140,5 +140,5 @@ def text() -> str:
     return json.dumps(json_schema(), indent=1) + "\n"
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover - by hand, see above
     FILE.write_text(text())

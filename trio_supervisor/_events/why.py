@@ -172,7 +172,7 @@ class _Story:
                 return f"{path} is stopped {since}{caused(child.reason)}."
             case ChildState.QUARANTINED:
                 return f"{path} is quarantined {since}{caused(child.reason)}."
-            case ChildState.REMOVED:
+            case _:  # no snapshot shows it
                 return f"{path} was removed."
 
     def _removed(self) -> Iterator[Statement]:
@@ -367,7 +367,7 @@ class _Story:
                 yield say(kind, f"{path} is running {since}: {ready}.")
             case SupervisorState.STOPPING:
                 yield say(kind, f"{path} is stopping {since}{caused(supervisor.reason)}.")
-            case SupervisorState.FINISHED:
+            case _:
                 yield say(kind, f"{path} has finished {since}{caused(supervisor.reason)}.")
         for event in self.events:
             if event.path != path:

@@ -48,8 +48,8 @@ def seconds_until_given_up(backoff: BackoffPolicy, limit: RestartLimit) -> float
 
 def _delays(backoff: BackoffPolicy, count: int) -> list[float]:
     """The first delays without jitter; of long lists, the last one is repeated."""
-    if backoff.steps:
-        steps = backoff.steps
+    steps = backoff.steps
+    if steps:
         return [steps[min(step, len(steps) - 1)] for step in range(min(count, 10_000))]
     found: list[float] = []
     delay = float(backoff.initial)

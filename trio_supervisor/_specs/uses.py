@@ -26,11 +26,12 @@ def _collect(code: CodeType, context: str, found: set[str]) -> bool:
     """Add what ``code`` and the functions in it take from ``context``; false if it gets away."""
     steps = [step for step in dis.get_instructions(code) if step.opname not in _NOTHING]
     for step, following in zip(steps, [*steps[1:], None], strict=True):
-        if step.argval != context and not (
-            isinstance(step.argval, tuple) and context in step.argval
-        ):
+        of_variables = step.argval if isinstance(step.argval, tuple) else (step.argval,)
+        if context not in of_variables or not _VARIABLES & set(step.opname.split("_")):
             continue
-        if step.opname in _CLOSES_OVER:
+        # Since Python 3.13, a cell is handed to a closure by a plain LOAD_FAST.
+        is_cell = context in (*code.co_cellvars, *code.co_freevars)
+        if step.opname in _CLOSES_OVER or (is_cell and step.opname.startswith("LOAD_FAST")):
             continue
         if following is None or following.opname not in _TAKES:
             return False
@@ -40,5 +41,6 @@ def _collect(code: CodeType, context: str, found: set[str]) -> bool:
 
 
 _NOTHING = frozenset({"CACHE", "NOP", "RESUME", "PRECALL", "EXTENDED_ARG"})
+_VARIABLES = frozenset({"FAST", "DEREF", "CLOSURE", "CELL"})
 _CLOSES_OVER = frozenset({"MAKE_CELL", "COPY_FREE_VARS", "LOAD_CLOSURE"})
 _TAKES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
