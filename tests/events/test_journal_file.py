@@ -241,7 +241,7 @@ def test_a_full_disk_costs_lines_and_one_message(
         raise OSError(28, "No space left on device")
 
     before = path.stat().st_size
-    monkeypatch.setattr(journal_file.os, "write", half_a_write)
+    monkeypatch.setattr(os, "write", half_a_write)
     with caplog.at_level(logging.WARNING):
         for number in range(1, 11):
             a_restart(journal, number)
@@ -274,7 +274,7 @@ def test_a_disk_that_hangs_costs_events_and_no_memory(
         go_on.wait()
         return real(fd, data)
 
-    monkeypatch.setattr(journal_file.os, "write", hang)
+    monkeypatch.setattr(os, "write", hang)
     a_restart(journal, 1)
     until(lambda: not writer._queue)
     for number in range(2, 200):
@@ -389,7 +389,7 @@ def test_a_file_that_cannot_be_rotated_is_said_and_tried_again(
             raise OSError(30, "Read-only file system")
         return real(path, *args)
 
-    monkeypatch.setattr(journal_file.os, "open", open_)
+    monkeypatch.setattr(os, "open", open_)
     disk.rotate()
     assert "cannot begin a new file" in caplog.text
     assert disk.write(b"x\n") == "Read-only file system"
