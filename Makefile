@@ -33,8 +33,9 @@ FROM_HERE := PYTHONPATH=$(ROOT)
 # The searches find what is wrong with the library whatever it runs on, and are slow when they are
 # traced: one job has them, and it has nothing else.
 SEARCHES := $(addprefix tests/,brain/test_search.py chaos conformance/test_otp_scale.py model \
-	mutants soak runtime/test_interrupt.py runtime/test_scale.py kit/test_finds_bugs.py \
-	kit/test_kit.py)
+	mutants soak finds runtime/test_interrupt.py runtime/test_scale.py kit/test_finds_bugs.py \
+	kit/test_kit.py kit/test_no_false_alarm.py kit/test_drift.py kit/test_faults.py \
+	kit/test_hunt.py kit/test_incident.py)
 NO_SEARCHES := $(addprefix --ignore=,$(SEARCHES))
 
 # What is linted and type-checked; later parts of the project count as soon as they are there.

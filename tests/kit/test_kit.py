@@ -48,6 +48,7 @@ from trio_supervisor.testing import (
     find_violations,
     invalid_supervisor_specs,
     open_child_context,
+    open_rig,
     predict,
     schedules,
     simulate,
@@ -463,3 +464,26 @@ def test_a_state_machine_finds_what_is_asserted() -> None:
             Wrong, settings=settings(QUICK, max_examples=50, phases=[Phase.generate])
         )
     assert "QuarantineChild('a')" in shown(caught) or "quarantine=True" in shown(caught)
+
+
+# ---------------------------------------------------------------- rig and pilot
+
+
+async def drive_a_rig() -> None:
+    async with open_rig(tree()) as rig:
+        assert "pool/x" in rig.paths()
+        await rig.crash("a")
+        await rig.tick(2)
+        assert rig.child("a").attempt == 2
+        await rig.stop("b")
+        assert rig.state("b") in ("stopping", "stopped")
+        await rig.restart("b")
+        await rig.quarantine("a")
+        await rig.add(ChildSpec("new", Behaviour()))
+        await rig.remove("new")
+        assert "new" not in rig.paths()
+        assert rig.state("a") == "quarantined"
+
+
+def test_a_rig_has_the_manners_of_a_pilot() -> None:
+    simulate(drive_a_rig).check()

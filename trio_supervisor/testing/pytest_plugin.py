@@ -235,7 +235,7 @@ if hasattr(pytest, "StashKey"):  # 7.0; an older pytest cannot be served, and is
         """Open trees in virtual time, for a test to drive step by step.
 
         ``tree = supervised(APP)`` opens one and returns its `Pilot`. It is stopped at the end of
-        the test, and every promise is checked: those of `INVARIANTS`. One tree at a time.
+        the test, and every promise of `INVARIANTS` is checked. One tree at a time.
         """
         from trio_supervisor.testing._drive.pilot import Pilot  # noqa: PLC0415  # only if it is used
 

@@ -28,7 +28,7 @@ AtCancel: TypeAlias = Literal["obey", "crash", "swallow", "shield"]
 @final
 @attrs.frozen(repr=False, kw_only=True)
 class Behaviour:
-    """A scripted body, for children whose real body cannot run in virtual time.
+    """A scripted body, for children with a real body that cannot run in virtual time.
 
     ``Behaviour()`` is ready at once and runs until it is cancelled; each option adds one habit.
     Give it as ``run`` of a `ChildSpec`, or to `with_bodies`. All times are seconds from the start

@@ -180,7 +180,7 @@ async def open_child_context(
     Leaving the block cancels the tasks that still run in the context's nursery.
 
     Args:
-        spec: The child of the context: a spec, whose readiness is heeded, or the name of an
+        spec: The child of the context: a spec, with its readiness, or the name of an
             explicit child.
         values: The ready values of siblings, by name: what ``child.value("store")`` gives.
         attempt: The number of the attempt, for bodies that behave differently after a restart.

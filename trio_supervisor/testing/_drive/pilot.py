@@ -23,7 +23,7 @@ from trio_supervisor._lazy import public
 from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
 from trio_supervisor.testing._drive import commands as command
-from trio_supervisor.testing._drive.rig import PATIENCE, Rig, expected, open_rig
+from trio_supervisor.testing._drive.rig import PATIENCE, Rig, expected, open_rig, paths_in
 from trio_supervisor.testing._errors import LiveLock, NeverAwaited, Stuck, TaskLeftBehind
 from trio_supervisor.testing._oracle.violation import InvariantViolated
 from trio_supervisor.testing._oracle.watch import Watch, watching
@@ -289,15 +289,7 @@ class Pilot:
         """Return the paths of all children that there are now, counted from the root."""
         if not self.is_open:
             return []
-        found = []
-        pending = [self.supervisor.state()]
-        root = len(self._spec.name) + 1
-        while pending:
-            for child in pending.pop().children:
-                found.append(child.path[root:])
-                if child.supervisor is not None:
-                    pending.append(child.supervisor)
-        return found
+        return paths_in(self.supervisor.state())
 
     def apply(self, *commands: command.LifecycleCommand) -> None:
         """Give commands, each once the immediate effects of the one before are over.

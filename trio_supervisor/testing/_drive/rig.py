@@ -1,4 +1,4 @@
-"""A running tree to which commands are given, and whose children can be made to fail."""
+"""A running tree to which commands are given, with children that can be made to fail."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import trio
 
 from trio_supervisor._attempts.context import ChildContext
 from trio_supervisor._errors import SupervisorError
+from trio_supervisor._events.snapshot import ChildSnapshot, SupervisorSnapshot
 from trio_supervisor._lazy import public
 from trio_supervisor._runtime.open import open_supervisor
 from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
+from trio_supervisor.testing._drive import commands as command
 from trio_supervisor.testing._drive.commands import LifecycleCommand
 from trio_supervisor.testing._errors import NeverAwaited
 from trio_supervisor.testing._oracle.promises import Promises, note_raised
@@ -124,6 +126,46 @@ class Rig:
         """True when the tree has ended: no task of it is alive."""
         return self.supervisor._shell.is_over
 
+    def child(self, path: str) -> ChildSnapshot:
+        """Return a child's snapshot; see `SupervisorSnapshot.child`."""
+        return self.supervisor.state().child(path)
+
+    def state(self, path: str) -> str:
+        """Return a child's state: ``"ready"``, ``"backing_off"``, ..."""
+        return self.child(path).state.value
+
+    def paths(self) -> list[str]:
+        """Return the paths of all children that there are now, counted from the root."""
+        return [] if self.has_finished else paths_in(self.supervisor.state())
+
+    async def crash(self, path: str) -> None:
+        """Make a child's live attempt crash. As all of these, with `apply`, and a checkpoint."""
+        await self.apply(command.Crash(path))
+
+    async def stop(self, path: str) -> None:
+        """`Supervisor.stop_child`, without waiting for time to pass."""
+        await self.apply(command.Stop(path))
+
+    async def restart(self, path: str) -> None:
+        """`Supervisor.restart_child`, likewise."""
+        await self.apply(command.RestartByHand(path))
+
+    async def quarantine(self, path: str) -> None:
+        """`Supervisor.quarantine_child`, likewise."""
+        await self.apply(command.QuarantineChild(path))
+
+    async def remove(self, path: str) -> None:
+        """`Supervisor.remove_child`, likewise."""
+        await self.apply(command.Remove(path))
+
+    async def add(self, spec: ChildSpec[Any], under: str = "") -> None:
+        """`Supervisor.start_child`, likewise."""
+        await self.apply(command.Add(spec, under))
+
+    async def tick(self, times: int = 1) -> None:
+        """Let time pass to the next deadline of any task, ``times`` times."""
+        await self.apply(command.Tick(times))
+
     def cancel(self) -> None:
         """Cancel the tree from outside, together with the block that stands on it."""
         if self._promises.cancelled_at is None and not self.has_finished:
@@ -181,11 +223,11 @@ class Rig:
 
     async def _apply(self, token: object, commands: Sequence[LifecycleCommand]) -> None:
         del self._unawaited[token]
-        for command in commands:
-            if command.passes_time:
-                await command.run(self)
+        for step in commands:
+            if step.passes_time:
+                await step.run(self)
             else:
-                self.post(command)
+                self.post(step)
             await settle()
 
     def check_awaited(self) -> None:
@@ -277,6 +319,19 @@ def expected(group: BaseExceptionGroup[BaseException]) -> BaseExceptionGroup[Bas
     if rest is not None or known is None:
         raise rest or group
     return known
+
+
+def paths_in(state: SupervisorSnapshot) -> list[str]:
+    """Return the paths of all children in a snapshot, counted from the root."""
+    found = []
+    pending = [state]
+    root = len(state.path) + 1
+    while pending:
+        for child in pending.pop().children:
+            found.append(child.path[root:])
+            if child.supervisor is not None:
+                pending.append(child.supervisor)
+    return found
 
 
 def paths_of(spec: SupervisorSpec) -> list[str]:

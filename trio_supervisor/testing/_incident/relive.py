@@ -111,7 +111,7 @@ def as_recorded(incident: Incident) -> SupervisorSpec:
 
 
 class Relived:
-    """A body that behaves in each attempt as it was recorded; calm in those beyond that."""
+    """A body that behaves in each attempt as it was recorded; calm in later ones."""
 
     def __init__(self, behaviours: list[Behaviour]) -> None:
         self._left = deque(behaviours)

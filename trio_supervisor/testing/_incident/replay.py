@@ -67,7 +67,7 @@ def replay_journal(
         spec: The tree that was recorded. Its bodies are not run.
         added: Specs of children that were added at run time, by path (``"app/sessions/*"``).
         slack: By how many seconds an event may be earlier or later than recorded. Default: nothing
-            for recordings in virtual time, 1 s for others, whose loop was late by a little.
+            for recordings in virtual time, 1 s for others, where the loop was late by a little.
 
     Returns:
         The run, and what is different from the recording.
@@ -138,10 +138,10 @@ def _shape(event: Event) -> tuple[object, ...]:
 
 
 def _say(event: Event, begins_at: float) -> str:
-    who = f"{event.path}#{event.attempt}" if event.attempt else event.path
+    subject = f"{event.path}#{event.attempt}" if event.attempt else event.path
     named = [getattr(event, name, "") for name in ("kind", "action", "command", "cause")]
     what = " ".join([type(event).__name__, *filter(None, named)])
-    return f"{who} {what} at {event.time - begins_at:g} s"
+    return f"{subject} {what} at {event.time - begins_at:g} s"
 
 
 @public

@@ -453,7 +453,7 @@ _LIVE = ("starting", "ready", "not_ready", "stopping")
 def child_from(
     shown: ChildSnapshot, spec: ChildSpec[Any] | None, index: int, dynamic: bool
 ) -> ChildModel:
-    """Model a child whose past is not in the events."""
+    """Model a child without its past, which is not in the events."""
     child = ChildModel(shown.path, spec, index, dynamic=dynamic, known=False)
     state = shown.state.value
     child.desired = _DESIRED.get(state, "up")

@@ -214,8 +214,8 @@ def check_trace(
             needed if that event is the tree's first.
         added: Specs of children that were added at run time, as ``{"app/sessions/*": SESSION}`` or
             by the sequence number of their `ChildAdded`. Without, policy is not checked for them.
-        slack: Seconds by which anything may come late. By default 0 for simulated runs (whose wall
-            time is virtual, too) and 1 for others.
+        slack: Seconds by which anything may come late. By default 0 for simulated runs (with
+            virtual wall time, too) and 1 for others.
 
     Raises:
         InvariantViolated: With all violations; their names are those of `INVARIANTS`.

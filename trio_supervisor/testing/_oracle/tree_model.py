@@ -100,7 +100,7 @@ class TreeModel:
         return self.spec if path == self.spec.name or path.endswith(f"/{self.spec.name}") else None
 
     def drop(self, supervisor: SupervisorModel) -> None:
-        """Forget a supervisor whose run is over, and all supervisors below it."""
+        """Forget a supervisor after its run, and all supervisors below it."""
         self.supervisors.pop(supervisor.path, None)
         for child in supervisor.children.values():
             self.pending.pop(child, None)
@@ -113,7 +113,7 @@ class TreeModel:
         above: ChildModel | None,
         over: SupervisorModel | None,
     ) -> None:
-        """Build the model of a tree whose past is not in the events."""
+        """Build the model of a tree without its past, which is not in the events."""
         spec = self.spec_at(shown.path, above)
         supervisor = SupervisorModel(shown.path, shown.run, spec, above, over, known=False)
         state: Any = shown.state.value

@@ -64,7 +64,7 @@ class Drift:
 
     Args:
         picks: The drift to repeat.
-        beyond: Draws the picks after their end; by default those deadlines are on time.
+        beyond: Draws the picks after their end; by default later deadlines are on time.
         is_body: Whether a task is the task of an attempt.
 
     Attributes:

@@ -20,7 +20,7 @@ Schedule: TypeAlias = "Sequence[int]"
 
 @final
 class Picks(list[int]):
-    """A schedule whose `repr` is short."""
+    """A schedule with a short `repr`."""
 
     def __repr__(self) -> str:
         parts: list[str] = []
