@@ -21,7 +21,7 @@ BUGS: Final[dict[str, tuple[str, str]]] = {
     "leak_on_cancel": ("mailer", "hunt"),
     "requeue_on_restart": ("mailer", "hunt"),
     "two_step_claim": ("mailer", "hunt"),
-    "lost_wakeup": ("mailer", "hunt"),
+    "lost_wakeup": ("mailer", "search"),
     "double_start": ("jobs", "hunt"),
     "stale_handle": ("jobs", "hunt"),
     "order_of_close": ("jobs", "search"),
@@ -78,7 +78,8 @@ def find(bug: str, *, seed: int = 0, max_seconds: float = MOST_SECONDS) -> Findi
         shown = "\n".join([repr(error), *getattr(error, "__notes__", ())])
         result = getattr(error, "hunt", None)
         if result is None:
-            steps = sum(note.startswith("late: ") for note in getattr(error, "__notes__", ()))
+            schedule, _, drift = getattr(error, "lifecycle_run", ((), 0, ()))
+            steps = sum(map(bool, (*schedule, *drift)))  # out of turn, or late
             return Finding(bug, program, finder, True, seconds, 0.0, max(steps, 1), shown)
         times = sum(step.times if isinstance(step, Tick) else 1 for step in result.steps)
         assert times

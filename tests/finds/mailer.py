@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trio_supervisor import BackoffPolicy, ChildContext, ChildSpec, RestartLimit, SupervisorSpec
+from trio_supervisor import (
+    BackoffPolicy,
+    ChildContext,
+    ChildSpec,
+    RestartLimit,
+    SupervisorSpec,
+    open_supervisor,
+)
 
 if TYPE_CHECKING:
     from trio_supervisor.testing import Pilot
@@ -167,6 +174,15 @@ def no_mail_waits_for_an_idle_sender(tree: Pilot, box: Mailbox) -> None:
             if _state(tree, name) == "ready" and box.mails[mail] == "open":
                 idle = tree.now - max(since, tree.child(name).since)
                 assert idle < PATIENCE, f"{mail} waits for {idle:g} s while {name} is ready"
+
+
+async def an_orderly_day(bug: str) -> None:
+    """One sender is at work, and sends every mail."""
+    spec, box = fresh(bug)
+    async with open_supervisor(spec) as supervisor:
+        await supervisor.stop_child("sender2")
+        await trio.sleep(3)
+        assert "open" not in box.mails.values(), box.mails
 
 
 INVARIANTS = (no_mail_is_sent_twice, no_connection_is_lost, no_mail_waits_for_an_idle_sender)

@@ -246,7 +246,7 @@ def no_answer(patch: pytest.MonkeyPatch) -> None:
 
 
 def returns_at_once(patch: pytest.MonkeyPatch) -> None:
-    async def stop(slot: Any, reason: str) -> None:
+    async def stop(slot: Any, reason: str, grace: float | None = None) -> None:
         await commands.give(slot, messages.StopChild(slot.life.name, reason))
 
     patch.setattr(commands, "stop", stop)
@@ -254,6 +254,7 @@ def returns_at_once(patch: pytest.MonkeyPatch) -> None:
 
 def forgets_waiters(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Slot, "refresh", lambda self: None)
+    patch.setattr(Slot, "end_waiting", lambda self: None)
 
 
 def forgets_readers(patch: pytest.MonkeyPatch) -> None:
