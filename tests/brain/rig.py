@@ -54,9 +54,11 @@ class Rig(State):
     `done` tells what was ordered since it was last asked, as short words.
     """
 
-    def __init__(self, *children: ChildSpec[Any], **options: Any) -> None:
+    def __init__(
+        self, *children: ChildSpec[Any], shape: Shape | None = None, **options: Any
+    ) -> None:
         self.told: list[o.Order] = []
-        super().__init__(Shape("by hand", supervisor(*children, **options)))
+        super().__init__(shape or Shape("by hand", supervisor(*children, **options)))
 
     def _judge(self, before: Any, orders: list[o.Order], *, woken: bool) -> Any:
         self.told += orders

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
+from typing import Any
+
 import pytest
 
 from brain.rig import BOOM, Rig
-from brain.shapes import ORDERINGS, child
+from brain.shapes import ORDERINGS, child, supervisor
+from trio_supervisor._brain import messages as o
+from trio_supervisor._brain.machine import SupervisionMachine
 from trio_supervisor._brain.messages import FirstStart, GraceForfeited
 from trio_supervisor._events import events as ev
 from trio_supervisor._specs.policy import RestartLimit
@@ -13,7 +18,7 @@ from trio_supervisor._specs.policy import RestartLimit
 # ---------------------------------------------------------------- stop and quarantine
 
 
-def test_stopped_child_stays_down_until_it_is_restarted_by_hand() -> None:
+def test_stopped_child_stays_down_until_a_restart_command() -> None:
     rig = Rig(child("a", explicit=False, grace=5), strategy="one_for_all")
     rig.add(child("b", explicit=False))
     rig.stop("a", "because")
@@ -90,7 +95,7 @@ def test_commands_are_accepted_although_others_hang() -> None:
     assert rig.states == {"a": "waiting", "b": "stopped", "c": "stopping"}
 
 
-def test_commands_to_nobody_are_refused() -> None:
+def test_commands_to_unknown_children_are_refused() -> None:
     rig = Rig(*(child(f"c{number}", explicit=False) for number in range(12)))
     rig.done()
     for command in (rig.stop, rig.quarantine, rig.restart, rig.remove):
@@ -113,7 +118,7 @@ def test_restart_of_a_running_child_is_a_new_attempt_of_a_new_generation() -> No
     assert rig.child("a").generation == 1
 
 
-def test_restart_means_now_and_clears_hold_and_backoff_for_that_child_only() -> None:
+def test_restart_command_starts_now_and_ends_the_backoff_of_that_child_only() -> None:
     rig = Rig(
         *(child(name, explicit=False, delays=(10,)) for name in "abc"), strategy="one_for_all"
     )
@@ -151,7 +156,7 @@ def test_restart_does_not_jump_the_line_of_the_first_start() -> None:
     assert rig.done() == ["start c#1"]
 
 
-def test_child_that_was_held_down_in_the_first_start_takes_part_again() -> None:
+def test_child_that_was_stopped_in_the_first_start_takes_part_again_after_a_restart() -> None:
     rig = Rig(child("a"), child("b"), child("c"))
     rig.stop("b")
     rig.restart("b")
@@ -160,7 +165,7 @@ def test_child_that_was_held_down_in_the_first_start_takes_part_again() -> None:
     assert rig.done() == ["start b#1"]
 
 
-def test_restart_later_is_a_round_of_one_that_waits_for_nobody() -> None:
+def test_restart_command_after_the_first_start_is_a_round_of_one() -> None:
     rig = Rig(*(child(name, retry_first_start=True) for name in "abc"), strategy="rest_for_one")
     rig.ready("a", "b", "c")
     rig.crash("a")
@@ -171,7 +176,7 @@ def test_restart_later_is_a_round_of_one_that_waits_for_nobody() -> None:
     assert rig.states == {"a": "starting", "b": "waiting", "c": "starting"}
 
 
-def test_child_that_is_restarted_by_hand_and_fails_waits_for_its_turn_again() -> None:
+def test_child_that_fails_after_a_restart_command_waits_for_its_turn_again() -> None:
     rig = Rig(child("a", retry_first_start=True), child("b"), strategy="rest_for_one")
     rig.ready("a", "b")
     rig.crash("a")
@@ -184,7 +189,7 @@ def test_child_that_is_restarted_by_hand_and_fails_waits_for_its_turn_again() ->
     assert rig.done() == ["start b#3"]
 
 
-def test_child_that_never_was_ready_keeps_nobody_waiting_once_it_is_restarted_by_hand() -> None:
+def test_child_that_never_was_ready_delays_no_successor_after_a_restart_command() -> None:
     rig = Rig(child("a"), child("b", explicit=False), strategy="rest_for_one")
     rig.stop("a")
     rig.gone("a")
@@ -195,7 +200,7 @@ def test_child_that_never_was_ready_keeps_nobody_waiting_once_it_is_restarted_by
 
 
 @pytest.mark.parametrize("ordering", ORDERINGS)
-def test_restart_by_hand_does_not_wait_for_a_round_that_is_not_its_own(ordering: str) -> None:
+def test_restart_command_does_not_wait_for_another_round(ordering: str) -> None:
     needs = ("a",) if ordering == "graph" else ()
     rig = Rig(
         child("a", explicit=False),
@@ -211,7 +216,7 @@ def test_restart_by_hand_does_not_wait_for_a_round_that_is_not_its_own(ordering:
     assert rig.done() == ["start a#2"]
 
 
-def test_second_restart_clears_the_hold_that_a_group_has_laid_over_the_first() -> None:
+def test_second_restart_command_ends_the_backoff_that_a_group_restart_began() -> None:
     rig = Rig(
         child("a", explicit=False, delays=(10,)),
         child("b", explicit=False, grace=1),
@@ -374,7 +379,7 @@ def test_commands_while_stopping() -> None:
     assert rig.done() == ["ask a#1", "finish: shutdown"]
 
 
-def test_whoever_waits_for_its_own_end_has_no_grace() -> None:
+def test_attempt_that_waits_for_its_own_end_has_no_grace() -> None:
     rig = Rig(child("a", explicit=False, grace=9), child("b", explicit=False, grace=9))
     rig.stop("a")
     rig.done()
@@ -390,3 +395,94 @@ def test_whoever_waits_for_its_own_end_has_no_grace() -> None:
     rig.restart("b")
     rig.stop("b")
     assert rig.done() == ["start b#2", "ask b#2"]
+
+
+# ---------------------------------------------------------------- the grace of a command
+
+
+def test_grace_of_a_command_replaces_that_of_the_child() -> None:
+    rig = Rig(child("a", explicit=False, grace=9))
+    rig.take(o.StopChild("a", "soon", grace=2.0))
+    assert rig.events(ev.CommandAccepted) == [("a", "stop", "soon", "", None, None, 2.0)]
+    assert rig.events(ev.ChildStopRequested) == [("a", "soon", 2.0)]
+    rig.done()
+    rig.sleep(2)
+    assert rig.done() == ["cancel a#1"]
+
+
+@pytest.mark.parametrize("kind", [o.StopChild, o.QuarantineChild, o.RemoveChild, o.RestartChild])
+def test_command_without_grace_cancels_at_once(kind: Any) -> None:
+    rig = Rig(child("a", explicit=False, grace=9))
+    rig.done()
+    rig.take(kind("a", "now", grace=0.0))
+    assert rig.done() == ["ask a#1", "cancel a#1"]
+
+
+@pytest.mark.parametrize("kind", [o.StopChild, o.QuarantineChild, o.RemoveChild, o.RestartChild])
+def test_second_command_shortens_the_stop_that_is_under_way(kind: Any) -> None:
+    rig = Rig(child("a", explicit=False, grace=9))
+    rig.take(kind("a"))
+    rig.done()
+    rig.sleep(1)
+    rig.take(kind("a", grace=20.0))  # longer than what is left: no effect
+    rig.take(kind("a", grace=3.0))
+    assert rig.done() == []
+    assert len(rig.events(ev.CommandAccepted)) == 0  # `done` has taken them
+    rig.sleep(2)
+    assert rig.done() == []
+    rig.sleep(1)
+    assert rig.done() == ["cancel a#1"]
+    rig.take(kind("a", grace=0.0))
+    assert rig.done() == []
+
+
+def test_command_that_only_shortens_a_stop_is_recorded() -> None:
+    rig = Rig(child("a", explicit=False, grace=9))
+    rig.stop("a")
+    rig.done()
+    rig.take(o.StopChild("a", "at once", grace=0.0))
+    assert rig.events(ev.CommandAccepted) == [("a", "stop", "at once", "", None, None, 0.0)]
+    assert rig.done() == ["cancel a#1"]
+
+
+def test_grace_of_a_command_waits_for_the_turn_of_the_child_in_a_shutdown() -> None:
+    rig = Rig(child("a", explicit=False, grace=9), child("b", explicit=False, grace=9))
+    rig.shutdown()
+    rig.done()
+    rig.take(o.StopChild("a", grace=1.0))
+    rig.gone("b")
+    assert rig.events(ev.ChildStopRequested) == [("a", "the end", 1.0)]
+
+
+def test_grace_of_a_command_is_for_one_attempt() -> None:
+    rig = Rig(child("a", explicit=False, grace=9))
+    rig.take(o.RestartChild("a", grace=1.0))
+    rig.gone("a")
+    rig.done()
+    rig.stop("a")
+    assert rig.events(ev.ChildStopRequested) == [("a", "by hand", 9.0)]
+
+
+def test_default_grace_is_for_attempts_that_hear_a_stop_request() -> None:
+    for hears, grace in ((True, 5.0), (False, 0.0)):
+        spec = supervisor(child("a", explicit=False).replace(grace=None))
+        machine = SupervisionMachine(spec, "top", Random(0), hears_stop=lambda *_, h=hears: h)
+        machine.start(0.0)
+        orders = machine.receive(o.StopChild("a"), 0.0)
+        emitted = [order for order in orders if isinstance(order, o.Emit)]
+        asked = next(order for order in emitted if order.event is ev.ChildStopRequested)
+        assert asked.fields == ("", grace)
+
+
+def test_restart_command_begins_with_an_empty_window_and_no_failures() -> None:
+    limit = RestartLimit(2, within=99)
+    rig = Rig(child("a", explicit=False, restart_limit=limit, on_limit="quarantine"))
+    rig.crash("a", "a", "a")
+    assert rig.state("a") == "quarantined"
+    rig.restart("a")
+    life = rig.machine.children["a"]
+    assert (life.failures_in_row, life.consecutive_failures) == (0, 0)
+    rig.crash("a", "a")
+    assert (rig.state("a"), life.failures_in_row) == ("ready", 2)
+    rig.crash("a")
+    assert rig.state("a") == "quarantined"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from brain.rig import BOOM, OK, Rig
-from brain.shapes import child
+from brain.shapes import Shape, child, supervisor
 from trio_supervisor._brain.messages import Exited, FirstStart
 from trio_supervisor._errors import TaskFailure
 from trio_supervisor._events import events as ev
@@ -66,7 +66,7 @@ def test_table(restart: str, how: TaskExit) -> None:
 
 @pytest.mark.parametrize("how", [OK, *FAILURES], ids=kinds([OK, *FAILURES]))
 @pytest.mark.parametrize("restart", POLICIES)
-def test_nobody_restarts_while_stopping(restart: str, how: TaskExit) -> None:
+def test_no_child_restarts_while_the_supervisor_stops(restart: str, how: TaskExit) -> None:
     rig = Rig(child("a", explicit=False), child("b", explicit=False, restart=restart, grace=5))
     rig.shutdown()
     rig.done()
@@ -78,7 +78,7 @@ def test_nobody_restarts_while_stopping(restart: str, how: TaskExit) -> None:
 
 
 @pytest.mark.parametrize("how", [OK, *FAILURES], ids=kinds([OK, *FAILURES]))
-def test_after_a_wish_the_table_is_not_asked(how: TaskExit) -> None:
+def test_table_is_not_asked_once_the_desired_state_is_down(how: TaskExit) -> None:
     rig = Rig(child("a", explicit=False, grace=5), restart_limit=RestartLimit(0, within=1))
     rig.stop("a")
     rig.exit("a", how)
@@ -86,7 +86,7 @@ def test_after_a_wish_the_table_is_not_asked(how: TaskExit) -> None:
     assert not rig.events(ev.ExitJudged)
 
 
-def test_exit_of_an_attempt_that_is_to_be_recycled_is_not_judged_even_before_it_was_asked() -> None:
+def test_exit_of_a_group_member_before_its_stop_request_is_not_judged() -> None:
     rig = Rig(*(child(name, explicit=False) for name in "abc"), strategy="one_for_all")
     rig.crash("a")
     assert rig.done()[3:] == ["ask c#1", "cancel c#1"]
@@ -239,7 +239,7 @@ def test_start_child_that_fails_forgets_the_child_and_leaves_siblings_alone() ->
     assert rig.states == {"a": "ready"}
 
 
-def test_failed_start_of_a_child_that_somebody_requires_by_now_keeps_its_name() -> None:
+def test_failed_start_of_a_child_with_a_dependent_keeps_its_name() -> None:
     rig = Rig()
     rig.add(child("y"), FirstStart.FORGETS_CHILD)
     rig.add(child("z", requires=("y",)), FirstStart.FORGETS_CHILD)
@@ -255,7 +255,7 @@ def test_start_child_soon_that_fails_is_an_ordinary_failure() -> None:
     assert rig.child("z").until == 3
 
 
-def test_restart_by_hand_that_fails_to_start_is_an_ordinary_failure() -> None:
+def test_restart_command_that_fails_to_start_is_an_ordinary_failure() -> None:
     rig = Rig(child("a"), child("b", explicit=False))
     rig.restart("a")
     rig.gone("a")
@@ -306,7 +306,7 @@ def test_significant_that_backs_off_is_still_to_come() -> None:
     assert rig.machine.state == "stopping"
 
 
-def test_deaths_by_hand_or_as_a_bystander_never_count() -> None:
+def test_ends_by_command_or_as_a_group_member_never_count_as_significant() -> None:
     rig = significant("any_significant", "transient", "temporary")
     rig.stop("a")
     rig.gone("a")
@@ -357,7 +357,7 @@ def test_quarantined_child_does_not_come_back() -> None:
     assert rig.machine.state == "finished"
 
 
-def test_without_auto_shutdown_idleness_is_told_once() -> None:
+def test_without_auto_shutdown_idleness_is_reported_once() -> None:
     rig = Rig(*(child(name, explicit=False, restart="transient") for name in "ab"))
     rig.exit("a")
     assert not rig.events(ev.SupervisorIdle)
@@ -376,3 +376,122 @@ def test_exit_kinds_reach_the_events() -> None:
     rig.sleep(1.5)
     rig.exit("a", Crashed(ValueError("boom")))
     assert rig.events(ev.ChildExited) == [("a", "crashed", "crashed: ValueError: boom", 1.5, None)]
+
+
+# ---------------------------------------------------------------- all children are done
+
+
+def test_all_done_waits_for_the_first_child() -> None:
+    rig = Rig(auto_shutdown="all_done")
+    rig.sleep(9)
+    assert rig.done() == []
+    rig.add(child("x", explicit=False, restart="transient"))
+    rig.exit("x")
+    assert rig.done() == ["start x#1", "stopping: auto_shutdown", "finish: auto_shutdown"]
+
+
+def test_all_done_counts_a_removal_by_command() -> None:
+    rig = Rig(child("a", explicit=False), auto_shutdown="all_done")
+    rig.done()
+    rig.remove("a")
+    rig.gone("a")
+    assert rig.done()[2:] == ["stopping: auto_shutdown", "finish: auto_shutdown"]
+
+
+def test_all_done_does_not_wait_for_a_chain_that_waits_in_vain() -> None:
+    chain = [child(name, requires=name and (chr(ord(name) - 1),)) for name in "bcd"]
+    first = child("a", retry_first_start=True)
+    rig = Rig(first, *chain, child("x", explicit=False), auto_shutdown="all_done")
+    rig.exit("a", BOOM, DoNotRestart())
+    assert rig.done()[-1] == "start x#1"  # in its turn, since none of the chain can start
+    assert rig.states["d"] == "waiting"
+    rig.exit("x", OK, DoNotRestart())
+    assert rig.done() == ["stopping: auto_shutdown", "finish: auto_shutdown"]
+
+
+def test_all_done_waits_for_a_chain_whose_first_child_an_operator_holds() -> None:
+    first = child("a", retry_first_start=True)
+    rig = Rig(first, child("b", requires=("a",)), auto_shutdown="all_done")
+    rig.stop("a")
+    rig.gone("a")
+    assert rig.machine.state == "running"
+    rig.remove("b")  # it waits, and is at rest at once
+    rig.remove("a")
+    assert rig.done()[-1] == "finish: auto_shutdown"
+
+
+def test_all_done_keeps_open_what_the_operator_holds() -> None:
+    rig = Rig(
+        child("a", explicit=False, restart="transient"),
+        child("b", explicit=False, restart="transient"),
+        auto_shutdown="all_done",
+    )
+    rig.quarantine("b")
+    rig.gone("b")
+    rig.exit("a")
+    assert rig.machine.state == "running"
+    rig.restart("b")
+    rig.done()
+    rig.exit("b")
+    assert rig.done() == ["stopping: auto_shutdown", "finish: auto_shutdown"]
+
+
+def test_all_done_with_children_that_policy_quarantined_is_a_failure() -> None:
+    names = "abcd"
+    rig = Rig(*[child(name, explicit=False) for name in names], auto_shutdown="all_done")
+    rig.done()
+    for name in names:
+        rig.exit(name, BOOM, Quarantine(f"odd {name}"))
+    assert rig.done() == ["stopping: quarantined", "finish: quarantined"]
+    outcome = rig.machine.outcome
+    assert outcome is not None
+    assert outcome.is_failure
+    assert outcome.child == "a"
+    assert outcome.reason == (
+        "top/a was quarantined: odd a; top/b was quarantined: odd b; "
+        "top/c was quarantined: odd c; and 1 more"
+    )
+
+
+def test_decision_to_end_the_tree_leaves_a_nested_supervisor_at_work() -> None:
+    shape = Shape(
+        "nested",
+        supervisor(
+            child("a", explicit=False), child("b", explicit=False), auto_shutdown="all_done"
+        ),
+        nested=True,
+    )
+    rig = Rig(shape=shape)
+    rig.done()
+    rig.exit("a", OK, ShutdownTree("enough"))
+    assert rig.done() == ["stop the tree: enough"]
+    assert (rig.state("a"), rig.child("a").reason) == ("stopped", "enough")
+    rig.crash("b")
+    assert rig.done() == ["start b#2"]
+    rig.remove("b")
+    rig.gone("b")
+    assert rig.machine.state == "running"  # until its turn to stop has come
+    rig.shutdown()
+    assert rig.machine.state == "finished"
+
+
+def test_subclass_of_a_decision_is_that_decision() -> None:
+    class Odd(Quarantine):
+        pass
+
+    rig = Rig(child("a", explicit=False))
+    rig.exit("a", BOOM, Odd("odd"))
+    assert rig.state("a") == "quarantined"
+
+
+def test_only_attempts_that_hang_in_this_stop_are_counted_as_unresponsive() -> None:
+    rig = Rig(child("a", explicit=False), child("b", explicit=False), report_after=1)
+    rig.restart("a")
+    rig.sleep(2)
+    rig.gone("a")  # it was unresponsive, and has ended
+    rig.restart("b")
+    rig.sleep(2)
+    rig.shutdown()  # while b hangs
+    rig.gone("b")
+    rig.gone("a")
+    assert rig.events(ev.SupervisorFinished)[0][-1] == 1

@@ -63,7 +63,7 @@ def test_limit_quarantines_and_spares_the_others() -> None:
     assert rig.done() == ["start a#3"]
 
 
-def test_restart_by_hand_is_never_charged() -> None:
+def test_restart_command_is_never_charged() -> None:
     rig = Rig(child("a", explicit=False, restart_limit=RestartLimit(1, within=60)))
     for _ in range(20):
         rig.restart("a")
@@ -212,7 +212,7 @@ def test_group_waits_for_the_longest_delay_in_it() -> None:
     assert rig.done() == ["start a#2", "start b#2"]
 
 
-def test_held_children_of_a_group_start_together_and_a_stop_ends_a_hold_at_once() -> None:
+def test_group_starts_together_after_its_backoff_and_a_stop_ends_a_backoff_at_once() -> None:
     rig = Rig(*(child(name, explicit=False, delays=(5,)) for name in "abc"), strategy="one_for_all")
     rig.crash("a")
     rig.gone("c", "b")

@@ -60,7 +60,7 @@ def test_supervisor_without_children_is_ready_at_once() -> None:
     assert rig.done() == ["stopping: shutdown", "finish: shutdown"]
 
 
-def test_first_start_is_over_for_who_was_once_ready() -> None:
+def test_child_that_was_ready_once_no_longer_delays_the_first_start() -> None:
     rig = Rig(child("a", retry_first_start=True, delays=(9,)), child("b"), child("c"))
     rig.ready("a")
     rig.crash("a")
@@ -71,7 +71,7 @@ def test_first_start_is_over_for_who_was_once_ready() -> None:
     assert rig.machine.state == "running"
 
 
-def test_child_that_is_done_or_held_down_keeps_nobody_waiting() -> None:
+def test_child_that_is_done_or_down_delays_no_successor() -> None:
     rig = Rig(child("a", restart="transient"), child("b"), child("c"), child("d"))
     rig.exit("a")
     assert rig.done()[-1] == "start b#1"
@@ -101,7 +101,7 @@ def test_shutdown_of_a_sequence_is_the_reverse_of_its_start(strategy: str) -> No
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_shutdown_of_a_graph_is_concurrent_where_nobody_is_required(strategy: str) -> None:
+def test_shutdown_of_a_graph_is_concurrent_for_independent_children(strategy: str) -> None:
     rig = family(strategy, "graph")
     rig.shutdown()
     assert sorted(rig.done()) == ["ask b#1", "ask d#1", "stopping: shutdown"]
@@ -113,7 +113,7 @@ def test_shutdown_of_a_graph_is_concurrent_where_nobody_is_required(strategy: st
     assert rig.done() == ["ask a#1"]
 
 
-def test_shutdown_waits_for_those_beyond_a_child_that_is_down() -> None:
+def test_shutdown_waits_for_successors_beyond_a_child_that_is_down() -> None:
     for ordering in ORDERINGS:
         rig = family("one_for_one", ordering)
         rig.stop("c")
@@ -126,7 +126,7 @@ def test_shutdown_waits_for_those_beyond_a_child_that_is_down() -> None:
         assert rig.done() == ["stopping: shutdown", "ask d#1"]
 
 
-def test_stop_by_hand_and_fault_do_not_queue_in_a_shutdown_or_group_restart() -> None:
+def test_stop_by_command_or_fault_does_not_wait_in_a_shutdown_or_group_restart() -> None:
     rig = Rig(
         child("a", explicit=False, grace=1),
         child("b", explicit=False, grace=1),
@@ -144,7 +144,7 @@ def test_stop_by_hand_and_fault_do_not_queue_in_a_shutdown_or_group_restart() ->
 
 
 @pytest.mark.parametrize("ordering", ORDERINGS)
-def test_one_for_one_touches_nobody_else(ordering: str) -> None:
+def test_one_for_one_restarts_the_failed_child_only(ordering: str) -> None:
     rig = family("one_for_one", ordering)
     rig.crash("a")
     assert rig.done() == ["start a#2"]
@@ -236,7 +236,7 @@ def test_a_failure_of_an_earlier_one_widens_the_round() -> None:
     assert rig.done() == ["start a#2"]
 
 
-def test_readiness_of_an_attempt_that_is_to_be_recycled_settles_nobody() -> None:
+def test_readiness_of_an_attempt_marked_for_stopping_settles_no_child() -> None:
     rig = Rig(
         child("a", retry_first_start=True),
         child("b", retry_first_start=True),
@@ -256,7 +256,7 @@ def test_readiness_of_an_attempt_that_is_to_be_recycled_settles_nobody() -> None
     assert rig.done() == ["start b#3"]
 
 
-def test_held_down_members_stay_down_and_done_ones_run_again() -> None:
+def test_members_that_are_down_stay_down_and_done_members_run_again() -> None:
     rig = Rig(
         child("a", explicit=False, restart="transient"),
         *(child(name, explicit=False) for name in "bcd"),
@@ -273,7 +273,7 @@ def test_held_down_members_stay_down_and_done_ones_run_again() -> None:
     assert rig.states == {"a": "ready", "b": "stopped", "c": "quarantined", "d": "ready"}
 
 
-def test_group_waits_for_a_held_down_member_that_is_still_there() -> None:
+def test_group_waits_for_the_attempt_of_a_member_that_is_being_stopped() -> None:
     rig = family("one_for_all")
     rig.stop("c")
     rig.done()
@@ -348,7 +348,7 @@ def test_requirement_is_met_while_ready_or_done_by_success(ordering: str) -> Non
     assert rig.states == {"a": "starting", "b": "waiting"}
 
 
-def test_requirement_that_is_to_be_recycled_is_not_met() -> None:
+def test_requirement_marked_for_stopping_is_not_met() -> None:
     rig = Rig(
         child("a", explicit=False, grace=1), child("b", explicit=False, requires=("a",), grace=1)
     )
@@ -360,7 +360,7 @@ def test_requirement_that_is_to_be_recycled_is_not_met() -> None:
     assert rig.states == {"a": "ready", "b": "ready"}
 
 
-def test_held_down_requirement_does_not_block_unrelated_ones_in_line() -> None:
+def test_requirement_that_is_down_does_not_delay_unrelated_children() -> None:
     for ordering in ORDERINGS:
         rig = Rig(
             child("a"),
@@ -383,7 +383,7 @@ def test_held_down_requirement_does_not_block_unrelated_ones_in_line() -> None:
         assert rig.state("c") == "starting"
 
 
-def test_requirement_that_goes_down_later_lets_go_of_those_behind() -> None:
+def test_requirement_that_goes_down_later_no_longer_delays_successors() -> None:
     rig = Rig(
         child("a", retry_first_start=True, delays=(9,)),
         child("b", retry_first_start=True),
@@ -463,7 +463,7 @@ def test_added_children_have_no_order_among_themselves_beyond_what_they_require(
     assert rig.done() == ["start y#2"]
 
 
-def test_child_added_during_the_first_start_or_a_group_restart_is_in_nobodys_round() -> None:
+def test_child_added_during_the_first_start_or_a_group_restart_is_in_no_round() -> None:
     rig = family("one_for_all", ready=False)
     rig.add(child("z", explicit=False, grace=1), FirstStart.FORGETS_CHILD)
     assert rig.done() == ["start a#1", "start z#1"]
@@ -513,7 +513,7 @@ def test_rest_for_one_in_a_diamond_takes_each_child_once() -> None:
 
 
 @pytest.mark.parametrize("requires", [("a", "b"), ("b", "a")])
-def test_who_waits_for_one_child_notices_that_another_one_is_held_down(
+def test_child_that_waits_for_one_requirement_notices_that_another_is_down(
     requires: tuple[str, str],
 ) -> None:
     rig = Rig(

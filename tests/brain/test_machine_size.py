@@ -82,7 +82,7 @@ def test_a_chain_of_requirements_without_recursion() -> None:
     assert bare.machine.state == "finished"
 
 
-def test_a_chain_behind_a_child_that_is_held_down_is_let_go_at_once() -> None:
+def test_chain_behind_a_child_that_is_down_delays_no_successor() -> None:
     count = 10_000
     chain = [child("c0")]
     chain += [child(f"c{n}", explicit=False, requires=(f"c{n - 1}",)) for n in range(1, count)]
@@ -112,7 +112,7 @@ def test_heap_of_the_line_stays_bounded_behind_a_stuck_head() -> None:
     assert bare.started() == 1
 
 
-def test_heap_of_the_leaving_stays_bounded_behind_a_stuck_tail() -> None:
+def test_stop_set_stays_bounded_behind_a_child_that_does_not_end() -> None:
     children = many(3, explicit=False, grace=inf)
     bare = Bare(supervisor(*children, strategy="one_for_all"))
     order = bare.machine.ordering
@@ -145,7 +145,7 @@ def test_ten_thousand_heartbeats_leave_no_timers() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all"])
-def test_ten_thousand_holds_that_were_released_by_hand_leave_no_timers(strategy: str) -> None:
+def test_ten_thousand_backoffs_ended_by_command_leave_no_timers(strategy: str) -> None:
     spec = child("a", explicit=False)
     bare = Bare(supervisor(spec, *many(50, explicit=False), strategy=strategy))
     for number in range(50):

@@ -155,7 +155,7 @@ def test_beat_of_an_old_attempt_is_ignored() -> None:
     assert rig.done() == ["ask a#2", "cancel a#2"]
 
 
-def test_whoever_has_to_go_anyway_has_no_timeouts() -> None:
+def test_attempt_marked_for_stopping_has_no_timeouts() -> None:
     rig = Rig(
         child("a", explicit=False, max_runtime=5),
         child("b", start_timeout=5, retry_first_start=True),
@@ -264,7 +264,7 @@ def test_shutdown_without_grace_keeps_the_order() -> None:
     assert rig.done() == ["ask a#1", "cancel a#1"]
 
 
-def test_second_shutdown_without_grace_cancels_those_who_were_asked() -> None:
+def test_second_shutdown_without_grace_cancels_attempts_in_their_grace() -> None:
     rig = Rig(*(child(name, explicit=False, grace=9) for name in "ab"))
     rig.shutdown()
     rig.done()
@@ -276,7 +276,7 @@ def test_second_shutdown_without_grace_cancels_those_who_were_asked() -> None:
     assert rig.done() == ["ask a#1", "cancel a#1"]
 
 
-def test_shutdown_without_grace_cancels_also_those_who_were_asked_before_it() -> None:
+def test_shutdown_without_grace_cancels_attempts_whose_stop_was_requested_before() -> None:
     rig = Rig(*(child(name, explicit=False, grace=9) for name in "ab"))
     rig.stop("a")
     rig.done()
@@ -317,7 +317,7 @@ def test_limit_and_escalation_during_a_shutdown_are_ignored() -> None:
     assert not rig.events(ev.ExitJudged)
 
 
-def test_nested_supervisor_is_told_the_deadline_whenever_it_gets_earlier() -> None:
+def test_nested_supervisor_hears_of_each_earlier_deadline() -> None:
     backoff = BackoffPolicy.delays(0)
     rig = Rig(
         child("a", explicit=False, grace=9),
