@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from brain.rig import Rig
+import pytest
+
+from brain.rig import OK, Rig
 from brain.shapes import child
 from trio_supervisor._events import events as ev
+from trio_supervisor._specs.decisions import DoNotRestart
 from trio_supervisor._specs.policy import BackoffPolicy, RestartLimit
 
 # ---------------------------------------------------------------- windows
@@ -222,3 +225,93 @@ def test_group_starts_together_after_its_backoff_and_a_stop_ends_a_backoff_at_on
     rig.done()
     rig.sleep(5)
     assert rig.done() == ["start a#2", "start c#2"]
+
+
+# ---------------------------------------------------------------- the delay of a group
+
+
+@pytest.mark.parametrize("command", ["stop", "quarantine", "remove"])
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+def test_delay_of_a_group_ends_with_the_child_that_asked_for_it(
+    strategy: str, command: str
+) -> None:
+    rig = Rig(
+        child("a", explicit=False),
+        child("b", explicit=False, delays=(50,)),
+        child("c", explicit=False),
+        strategy=strategy,
+    )
+    rig.crash("b")
+    rig.gone("c")
+    if strategy == "one_for_all":
+        rig.gone("a")
+    rig.done()
+    rig.sleep(1)
+    getattr(rig, command)("b")
+    started = ["start a#2", "start c#2"] if strategy == "one_for_all" else ["start c#2"]
+    assert rig.done() == started
+    assert rig.machine.next_deadline > 1
+
+
+def test_delay_of_another_failure_in_the_group_remains_and_is_shown() -> None:
+    rig = Rig(
+        child("a", explicit=False, delays=(50,)),
+        child("b", explicit=False, delays=(4,)),
+        child("c", explicit=False),
+        strategy="one_for_all",
+    )
+    rig.crash("a")
+    rig.gone("c", "b")
+    rig.restart("b")
+    rig.done()
+    rig.sleep(1)
+    rig.crash("b")
+    assert rig.child("c").until == 50
+    rig.stop("a")
+    assert rig.events(ev.ChildBackingOff)[-2:] == [("b", 5.0), ("c", 5.0)]
+    assert (rig.child("b").until, rig.child("c").until) == (5, 5)
+    rig.done()
+    rig.sleep(4)
+    assert rig.done() == ["start b#3", "start c#2"]
+
+
+def test_delay_that_is_over_does_not_count_when_a_longer_one_ends() -> None:
+    rig = Rig(
+        child("a", explicit=False, delays=(50,)),
+        child("b", explicit=False, delays=(4,)),
+        child("c", explicit=False),
+        strategy="one_for_all",
+    )
+    rig.crash("a")
+    rig.gone("c", "b")
+    rig.restart("b")
+    rig.crash("b")  # asks for 4, while ``a`` asks for 50
+    rig.done()
+    rig.sleep(9)
+    rig.remove("a")
+    assert rig.done() == ["start b#3", "start c#2"]
+
+
+def test_delay_ends_when_policy_takes_the_child_down() -> None:
+    limited = child(
+        "b", explicit=False, delays=(50,), restart_limit=RestartLimit(1, 99), on_limit="quarantine"
+    )
+    rig = Rig(
+        child("a", explicit=False), limited, child("c", explicit=False), strategy="one_for_all"
+    )
+    rig.crash("b")
+    rig.gone("c", "a")
+    rig.restart("b")
+    rig.exit("b", OK, DoNotRestart())
+    assert rig.states == {"a": "ready", "b": "done", "c": "ready"}
+
+
+def test_child_that_delayed_groups_holds_on_to_none_of_them() -> None:
+    rig = Rig(
+        child("a", explicit=False, delays=(5,)), child("b", explicit=False), strategy="one_for_all"
+    )
+    for _ in range(3):
+        rig.crash("a")
+        rig.gone("b")
+        rig.sleep(5)
+    assert not rig.machine.children["a"].delaying

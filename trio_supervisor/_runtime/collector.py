@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _MOST_AT_ONCE = 32
 _LATE = 0.002  # seconds: later than an event loop with little to do
-_TURNS_IF_LATE = 20
+_TURNS, _TURNS_IF_LATE = 3, 20
 
 
 @final
@@ -135,10 +135,10 @@ class ReportCollector:
         """Tell the machine and the log that their earliest deadline has passed."""
         if self.is_closed:
             return
-        # How late this is tells for how long no task could run. Yield twice, so that tasks that run
-        # at this same instant post their messages first; oftener if all of them are late.
+        # How late this is tells for how long no task could run. Yield a few times, so that tasks
+        # that run at this same instant post their messages first; oftener if all of them are late.
         late = trio.current_time() - self._alarm_at
-        for _ in range(_TURNS_IF_LATE if late > _LATE else 2):
+        for _ in range(_TURNS_IF_LATE if late > _LATE else _TURNS):
             await trio.lowlevel.cancel_shielded_checkpoint()
         self._handle_all()
         self._alarm_at = inf
