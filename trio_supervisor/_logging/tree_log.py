@@ -373,3 +373,6 @@ _SILENT: Final = frozenset(
     and issubclass(cls, ev.Event)
     and cls not in {*_WRITERS, ChildExited, ExitJudged}
 )
+
+_HEARD: Final = frozenset({ChildExited, ExitJudged, *_WRITERS})
+"""Kinds of events that have something to do with the log."""
