@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 
 from trio_supervisor._errors import SpecError
 from trio_supervisor._events import events as ev
-from trio_supervisor._events.fold import fold
+from trio_supervisor._events.fold import fold, raw_of
 from trio_supervisor._events.journal import EventRecorder, Journal
 from trio_supervisor._events.snapshot import BLANK, SupervisorSnapshot
+from trio_supervisor._record import values_of
 
 if TYPE_CHECKING:
     from trio_supervisor._events.fold import RawEvent
@@ -232,6 +234,22 @@ def test_the_journal_keeps_no_exception() -> None:
     journal.append(ev.ChildExited, 1.0, 1, "app/feed", 1, CRASHED, boom)
     holders = (EventRecorder, tuple, list)
     assert not [each for each in gc.get_referrers(boom) if isinstance(each, holders)]
+
+
+def test_subscribers_get_the_exception_that_the_journal_does_not_keep() -> None:
+    journal, seen = a_journal(), []
+    journal.attach(seen.append)
+    boom = ValueError("boom")
+    journal.append(ev.ChildExited, 1.0, 1, "app/feed", 1, CRASHED, boom)
+    (event,) = seen
+    kept = journal.events[-1]
+    assert (event.error, kept.error) == (boom, None)  # type: ignore[attr-defined]
+    assert event == kept
+    assert hash(event) == hash(kept)
+    assert raw_of(event) == raw_of(kept)
+    assert pickle.loads(pickle.dumps(event)).error is None
+    assert event.to_dict()["error"]["type"] == "ValueError"
+    assert event != ev.ChildExited(*values_of(event)[:-2], "asked")
 
 
 def test_what_users_are_given_can_be_read_and_not_changed() -> None:

@@ -309,6 +309,9 @@ def test_what_an_event_does_not_concern_is_not_even_copied(events: list[ev.Event
 def test_raw_events_are_events(events: list[ev.Event]) -> None:
     for event in events:
         raw = raw_of(event)
+        own = attrs.astuple(event, recurse=False)[6:]
+        if isinstance(event, ev.ChildExited):
+            own = own[:-1]  # without the exception
         assert raw[:8] == (
             type(event),
             event.sequence,
@@ -317,7 +320,7 @@ def test_raw_events_are_events(events: list[ev.Event]) -> None:
             event.run,
             event.path,
             event.attempt,
-            attrs.astuple(event, recurse=False)[6:],
+            own,
         )
         assert event_of(raw) == event
 

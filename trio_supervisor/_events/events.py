@@ -12,7 +12,7 @@ from typing import Any, final
 
 from trio_supervisor._events.plain import SCHEMA, at_of, to_plain
 from trio_supervisor._lazy import public
-from trio_supervisor._record import Record
+from trio_supervisor._record import Record, values_of
 
 
 @public
@@ -239,12 +239,27 @@ class ChildExited(Event):
         detail: The exit on one line, as `TaskExit.describe` returns it.
         seconds: The duration of the attempt.
         stop_reason: Why the attempt had been asked to stop; `None` if it had not.
+        error: The exception behind the exit, for subscribers in the same process that want to
+            report it; `None` if there is none. The journal keeps no exceptions: events read from
+            it have `None`. It does not count when events are compared, and is not pickled.
     """
 
     kind: str
     detail: str
     seconds: float
     stop_reason: str | None
+    error: BaseException | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not ChildExited:
+            return NotImplemented
+        return values_of(self)[:-1] == values_of(other)[:-1]
+
+    def __hash__(self) -> int:
+        return hash((ChildExited, values_of(self)[:-1]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ChildExited, values_of(self)[:-1]
 
 
 @public

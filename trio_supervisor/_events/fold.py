@@ -42,14 +42,20 @@ CLS, SEQUENCE, TIME, WALL, RUN, PATH, ATTEMPT, FIELDS = range(8)
 
 
 def raw_of(event: ev.Event) -> RawEvent:
-    """The bare fields of ``event``."""
+    """Return the bare fields of ``event``, without a live exception."""
     fields = values_of(event)
+    if type(event) is ev.ChildExited:
+        fields = fields[:-1]
     return (type(event), *fields[: FIELDS - 1], fields[FIELDS - 1 :])
 
 
-def event_of(raw: RawEvent) -> ev.Event:
-    """The event that ``raw`` stands for."""
-    event: ev.Event = raw[CLS](*raw[SEQUENCE:FIELDS], *raw[FIELDS])
+def event_of(raw: RawEvent, error: BaseException | None = None) -> ev.Event:
+    """Return the event that ``raw`` stands for; a `ChildExited` with ``error``."""
+    event: ev.Event
+    if error is None or raw[CLS] is not ev.ChildExited:
+        event = raw[CLS](*raw[SEQUENCE:FIELDS], *raw[FIELDS])
+    else:
+        event = raw[CLS](*raw[SEQUENCE:FIELDS], *raw[FIELDS], error=error)
     return event
 
 

@@ -107,7 +107,7 @@ class EventRecorder:
         if self.tap is not None:
             self.tap(raw, error)
         if sequence >= self._chore_at:
-            self._do_chores(raw)
+            self._do_chores(raw, error)
         return raw
 
     def next_run(self) -> int:
@@ -166,11 +166,11 @@ class EventRecorder:
         room = 2 * self._capacity - len(self._raws)
         self._chore_at = 0 if self._listeners else self._sequence + room
 
-    def _do_chores(self, raw: RawEvent) -> None:
+    def _do_chores(self, raw: RawEvent, error: BaseException | None) -> None:
         if len(self._raws) >= 2 * self._capacity:
             self._trim()
         if self._listeners:
-            event = event_of(raw)
+            event = event_of(raw, error)
             for listener in self._listeners:
                 listener(event)
 

@@ -66,7 +66,13 @@ def wall_of(at: object) -> float | None:
 
 def error_to_plain(error: BaseException) -> dict[str, str]:
     """Return an exception as type, message and traceback, whatever its ``__str__`` does."""
+    if type(error) is PastError and isinstance(read := vars(error).get(_AS_READ), dict):
+        return dict(read)
     return {"type": type_path(error), "message": text_of(error), "traceback": traceback_text(error)}
+
+
+_AS_READ = "_as_read"
+"""The attribute of a `PastError` that was read, with what was read: it is written the same way."""
 
 
 def number(value: float) -> float | None:
@@ -180,9 +186,11 @@ def _read_error(value: Any) -> PastError | None:
         return None
     if not isinstance(value, dict):
         raise TypeError
-    error = PastError(f"{_read_str(value['type'])}: {_read_str(value['message'])}")
-    if value.get("traceback"):
-        error.add_note(_read_str(value["traceback"]))
+    read = {key: _read_str(value.get(key)) for key in ("type", "message", "traceback")}
+    error = PastError(f"{read['type']}: {read['message']}")
+    setattr(error, _AS_READ, read)
+    if read["traceback"]:
+        error.add_note(read["traceback"])
     return error
 
 
