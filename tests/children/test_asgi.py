@@ -227,7 +227,7 @@ def test_a_port_in_use_fails_the_start(server: Any) -> None:
             run_real(main)
 
 
-def test_what_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_work_is_refused(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cases: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
         (("x", 80), {}, "an ASGI application"),
         ((app, "80"), {}, "port='80'"),
@@ -244,13 +244,13 @@ def test_what_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         asgi(app, 80)
 
 
-def test_declarations_are_values() -> None:
-    assert asgi(app, 80) == asgi(app, 80)
+def test_declarations_are_values(server: Any) -> None:
+    assert asgi(app, 80, server=server) == asgi(app, 80, server=server)
     assert asgi(app, 80) != asgi(app, 81)
     assert repr(asgi(app, 80)) == "asgi(app)"
 
 
-def test_a_behaviour_takes_its_place_in_virtual_time() -> None:
+def test_a_behaviour_takes_its_place_in_virtual_time(server: Any) -> None:
     tree = SupervisorSpec("app", [ChildSpec("web", asgi(app, 80))])
 
     async def main() -> None:

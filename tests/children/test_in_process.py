@@ -342,6 +342,19 @@ def test_all_that_the_process_has_started_ends_with_it() -> None:
     assert not any(map(is_alive, pids))
 
 
+@pytest.mark.parametrize("ticks", range(8))
+def test_a_stop_request_at_the_start_is_heard_after_it(ticks: int) -> None:
+    async def act(handle: ChildRunHandle[Any]) -> None:
+        for _ in range(2 * ticks):
+            await trio.lowlevel.checkpoint()
+        handle.request_stop("at once")
+
+    report = once(
+        ChildSpec("c", in_process(isolated.be_ready, 1), readiness="explicit", grace=20), act
+    )
+    assert report.exit == Stopped("at once")
+
+
 @pytest.mark.parametrize("ticks", range(4))
 def test_a_cancel_at_the_start_leaves_nothing(ticks: int) -> None:
     async def act(handle: ChildRunHandle[Any]) -> None:

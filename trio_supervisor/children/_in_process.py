@@ -116,9 +116,9 @@ class _Run:
             async with trio.open_nursery() as nursery:
                 self._group.read_output(nursery)
                 nursery.start_soon(self._listen)
-                nursery.start_soon(self._pass_on_stop)
                 nursery.start_soon(self._end_after_exit)
                 await self._send_job()
+                await self._pass_on_stop()  # which the worker would take for its job before that
 
     async def _wait(self) -> None:
         """Wait for the end of the process. A cancel is passed on, and becomes force."""
