@@ -402,7 +402,9 @@ def test_lint_is_a_function() -> None:
 def test_a_unit_is_what_systemd_accepts(tmp_path: Path) -> None:
     told = command("unit", "cli.shop:ODD", "--systemd-version", "252")
     assert told.code == 0
+    assert "Type=notify\n" in told.out
     assert "TimeoutStopSec=13\n" in told.out
+    assert "TimeoutStartSec=35\n" in told.out
     unit = tmp_path / "odd.service"
     unit.write_text(told.out)
     done = subprocess.run(

@@ -287,7 +287,7 @@ def test_a_command_and_who_gave_it() -> None:
 
     assert story(spec_of(explicit("web", grace=2)), "app/web", act=act) == (
         "app/web is stopped since TT (for 5s): deploy?[2J 3.\n"
-        "Alice (uid 1000, pid 77) stopped it at TT: deploy?[2J 3.\n"
+        "Operator alice (uid 1000, pid 77) stopped it at TT: deploy?[2J 3.\n"
         "Attempt 1 was asked to stop at TT, with 2s to end by itself.\n"
         "Attempt 1 was cancelled at TT: its grace was over.\n"
         "Attempt 1 ended by its cancel at TT, after 3.5s: deploy?[2J 3.\n"
@@ -359,7 +359,7 @@ def test_one_that_hangs_and_a_tree_that_stops() -> None:
             assert "It does not start again: its supervisor is stopping." in late
             app = told_of(supervisor, "app")
             assert "app is stopping since TT (for 7s): closing time." in app
-            assert "Bob (uid 7, pid 8) shut it down at TT: closing time." in app
+            assert "Operator bob (uid 7, pid 8) shut it down at TT: closing time." in app
             release.set()
         assert "Its stop (shutdown) took 7s" in told_of(supervisor, "app")
 

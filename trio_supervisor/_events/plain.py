@@ -104,9 +104,9 @@ def record_from(cls: type[R], data: Mapping[str, Any], owner: str) -> R:
     """Make a ``cls`` of the JSON object ``data``.
 
     Args:
-        cls: A record class whose fields are of the types in the table below.
+        cls: A record class; its fields are of the types in the table below.
         data: As `to_plain` makes it.
-        owner: For messages: who reads, such as ``"event_from_dict()"``.
+        owner: For messages: the reader, such as ``"event_from_dict()"``.
 
     Raises:
         SpecError: A field is missing or has the wrong type.
@@ -130,7 +130,7 @@ def fields_of(cls: type[Record]) -> list[tuple[str, str]]:
 
 
 def as_written(annotation: Any) -> str:
-    """An annotation as text; those of public classes may have become forward references."""
+    """An annotation as text; in public classes it may have become a forward reference."""
     return str(getattr(annotation, "__forward_arg__", annotation))
 
 

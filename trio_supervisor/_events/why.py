@@ -1,9 +1,9 @@
-"""How a child came to be where it is, in sentences, from a snapshot and events alone.
+"""Explain how a child came to be where it is, from a snapshot and events alone.
 
 The story of a child is told in this order: where it is now and since when; the exit of the attempt
-before, what was decided about it and by which limit, who restarted with it; the commands of
-operators, with their reasons; what it waits for; what happens next and when. Older attempts are not
-told: the log and the journal have them.
+before, what was decided about it and by which limit, and which siblings restarted with it; the
+commands of operators, with their reasons; what it waits for; what happens next and when. Older
+attempts are not told: the log and the journal have them.
 
 Every statement is derived from events, or, where they are no longer kept, from the snapshot. So the
 same code explains a running tree and yesterday's journal file. `Statement.kind` says what a
@@ -76,7 +76,7 @@ def explain(
         base: The tree before the first event: `Journal.base`, or `JournalStretch.base`.
         events: The events since then, in order.
         state: The tree after the last event. Default: that is folded. `Supervisor.state` knows more
-            than the events: for whom a waiting child waits.
+            than the events: for which children a waiting child waits.
 
     Raises:
         ChildNotFound: Neither the tree nor the events know of it.
@@ -244,9 +244,9 @@ class _Story:
         """The sibling whose failure restarts this child, and supervisors that stop."""
         cause = self._group_cause(child)
         if cause is not None:
-            who, failed = cause
+            sibling, failed = cause
             detail = "" if failed is None else f": {failed.detail}"
-            yield self._say("group", f"It restarts together with {who}, which failed{detail}.")
+            yield self._say("group", f"It restarts together with {sibling}, which failed{detail}.")
         for path in _above(self.path):
             stops = [
                 e for e in self.events if e.path == path and isinstance(e, ev.SupervisorStopping)

@@ -38,20 +38,20 @@ def names(given: Sequence[str]) -> str:
 
 
 def caused(reason: str) -> str:
-    """What follows a statement for which there is a reason."""
+    """The end of a statement for which there is a reason."""
     return f": {one_line(reason)}" if reason else ""
 
 
 def by_whom(event: ev.CommandAccepted | ev.CommandHadNoEffect) -> str:
-    """Who gave a command."""
+    """The operator of a command, or the program itself."""
     if event.uid is None:
         return "The program"
-    user = one_line(event.user) or f"user {event.uid}"
-    return f"{user[:1].upper()}{user[1:]} (uid {event.uid}, pid {event.pid})"
+    user = f"Operator {one_line(event.user)}".rstrip()
+    return f"{user} (uid {event.uid}, pid {event.pid})"
 
 
 def commanded(command: str) -> str:
-    """What an operator did."""
+    """The act of an operator, for a command."""
     return {
         "stop": "stopped it",
         "restart": "restarted it",
@@ -61,7 +61,7 @@ def commanded(command: str) -> str:
 
 
 def ended(event: ev.ChildExited, when: str) -> str:
-    """How an attempt ended."""
+    """The end of an attempt, as a sentence."""
     kind = event.kind.replace("_", " ")
     detail = one_line(event.detail).removeprefix(kind).removeprefix(":").strip()
     how = _ENDS.get(event.kind, f"ended ({kind})")
@@ -83,7 +83,7 @@ _ENDS = {
 
 
 def asked(event: ev.ChildStopRequested, when: str, by_command: bool) -> str:
-    """That an attempt was asked to stop, why, and how long it has."""
+    """The stop request of an attempt: when, why, and how long it has."""
     why = "" if by_command else caused(event.reason)
     if event.grace == 0:
         how = "and cancelled at once"
@@ -95,17 +95,17 @@ def asked(event: ev.ChildStopRequested, when: str, by_command: bool) -> str:
 
 
 def decided(event: ev.ExitJudged) -> str:
-    """What was decided about an exit, by what, and what share of the limit is used."""
+    """The decision about an exit: by what, and what share of the limit is used."""
     if event.source == "limit":
         within = "" if event.within == inf else f" in {seconds(event.within)}"
         most = f"{event.limit} restart{'' if event.limit == 1 else 's'}{within}"
         then = _LIMITS.get(event.action, event.action)
         return f"Its restart limit of {most} was used up, so {then}."
-    who = {
+    judge = {
         "decide": "Its decide function",
         "first_start": "The rule for first starts",
     }.get(event.source, "Its restart policy")
-    text = f"{who} {_ACTIONS.get(event.action, event.action)}"
+    text = f"{judge} {_ACTIONS.get(event.action, event.action)}"
     if event.action == "restart":
         text += f" after {seconds(event.delay)}" if event.delay > 0 else " at once"
         if event.limit is not None:

@@ -24,7 +24,7 @@ def event_classes() -> dict[str, type[events.Event]]:
 
 @public
 def event_from_dict(data: Mapping[str, Any]) -> events.Event:
-    """Return the event whose `Event.to_dict` gave ``data``.
+    """Return the event that `Event.to_dict` turned into ``data``.
 
     Use it to read what another process has written: a journal file, or the lines of
     ``trio-supervisor events --json``. `fold` accepts the result.

@@ -1,4 +1,4 @@
-"""Who gave a command, when it came from outside of the program."""
+"""The operator of a command that came from outside of the program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trio_supervisor._brain.messages import Operator
 
 operator: ContextVar[Operator] = ContextVar("trio_supervisor.operator", default=())
-"""The operator on whose behalf the current task gives commands; empty for the program itself."""
+"""The operator for whom the current task gives commands; empty for the program itself."""
 
 
 @contextmanager

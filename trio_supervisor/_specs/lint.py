@@ -1,7 +1,7 @@
 """Numbers of a declared tree that are valid and still do not do what they are there for.
 
 A `SpecError` refuses what cannot work. What is found here works, and surprises its operator in
-production: a restart limit that can never trip, graces whose sum the init system does not wait for,
+production: a restart limit that can never trip, graces that the init system does not wait for,
 a supervisor that restarts a failing pool for ever.
 """
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _MARGIN = 5
 """Seconds that a process needs beside its children's graces."""
+_WATCHDOG = 30
+"""Seconds of silence after which systemd ends the process."""
 _PROBE = 10
 """Seconds between two probes."""
 
@@ -41,10 +43,10 @@ def run(verb: str, args: Any) -> int:
 
 def unit(spec: SupervisorSpec, args: Any) -> str:
     """Return a systemd unit for the tree."""
-    from trio_supervisor._specs.numbers import stop_seconds
+    from trio_supervisor._specs.numbers import start_seconds, stop_seconds
     from trio_supervisor.control.paths import file_name_of
 
-    stop = stop_seconds(spec)
+    start, stop = start_seconds(spec), stop_seconds(spec)
     name = file_name_of(spec.name).removesuffix(".sock")
     python = args.python or sys.executable
     version = args.systemd_version or _systemd_version()
@@ -55,7 +57,12 @@ def unit(spec: SupervisorSpec, args: Any) -> str:
         "StartLimitBurst=5",
         "",
         "[Service]",
-        "Type=exec",
+        "# Active once the first start of the tree is complete.",
+        "Type=notify",
+        f"# The first start takes up to {_bound(start, 'a child may try again for ever')}.",
+        f"TimeoutStartSec={'infinity' if start == inf else ceil(start + _MARGIN)}",
+        "# Sent while the event loop turns and no child is unresponsive.",
+        f"WatchdogSec={_WATCHDOG}",
         f"ExecStart={python} -m trio_supervisor.cli run {args.spec}",
         "# The tree restarts its children; the service is restarted only when the tree gave up.",
         "Restart=on-failure",
@@ -66,7 +73,7 @@ def unit(spec: SupervisorSpec, args: Any) -> str:
     lines += [
         "# A declaration that cannot work does not get better by trying again.",
         "RestartPreventExitStatus=2",
-        f"# An orderly stop takes up to {_bound(stop)}.",
+        f"# An orderly stop takes up to {_bound(stop, 'shutdown_deadline is not set')}.",
         f"TimeoutStopSec={'infinity' if stop == inf else ceil(stop + _MARGIN)}",
         "# The main process stops its children in order; what they leave is killed at the end.",
         "KillMode=mixed",
@@ -80,8 +87,8 @@ def unit(spec: SupervisorSpec, args: Any) -> str:
     return "\n".join(lines)
 
 
-def _bound(seconds: float) -> str:
-    return "any time: shutdown_deadline is not set" if seconds == inf else f"{seconds:g}s"
+def _bound(seconds: float, why: str) -> str:
+    return f"any time: {why}" if seconds == inf else f"{seconds:g}s"
 
 
 def _systemd_version() -> int:

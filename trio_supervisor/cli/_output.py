@@ -64,7 +64,7 @@ def clean(text: object) -> str:
 
 
 class Style:
-    """How lines look here: colour, width and symbols only where they can be shown.
+    """The looks of lines here: colour, width and symbols only where they can be shown.
 
     Attributes:
         width: Columns of the terminal; `None` for a pipe or file, where nothing is cut off.

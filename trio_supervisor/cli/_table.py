@@ -256,7 +256,7 @@ VERBS: dict[str, Verb] = {
         names=True,
     ),
     "start": Verb(
-        "start children that are down; does nothing to those that run",
+        "start children that are down; others are left alone",
         "_steer",
         "trio-supervisor start feed --reason 'upstream is back'",
         _CHILDREN,
@@ -319,7 +319,7 @@ VERBS: dict[str, Verb] = {
         JSON,
     ),
     "unit": Verb(
-        "print a systemd unit whose numbers follow from a declared tree",
+        "print a systemd unit with the times of a declared tree",
         "_generate",
         "trio-supervisor unit shop.tree:APP > shop.service",
         _SPEC,
@@ -328,7 +328,7 @@ VERBS: dict[str, Verb] = {
         text="Imports the module.",
     ),
     "manifest": Verb(
-        "print a Kubernetes pod template whose numbers follow from a declared tree",
+        "print a Kubernetes Deployment with the times of a declared tree",
         "_generate",
         "trio-supervisor manifest shop.tree:APP --image shop:1.4",
         _SPEC,

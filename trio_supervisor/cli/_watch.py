@@ -59,7 +59,7 @@ def _live(client: ControlClient, args: Any) -> int:
 
 
 class View:
-    """What is shown, which child is chosen, and which command waits for its confirmation."""
+    """The picture, the chosen child, and the command that waits for its confirmation."""
 
     def __init__(self, client: ControlClient, names: list[str]) -> None:
         self._client = client

@@ -10,7 +10,7 @@ protocol     Verbs, requests and answers as lines of JSON. No I/O.
 paths        Where sockets lie, for both sides.
 client       The other end: imports neither Trio nor attrs.
 _listening   A socket file with one owner: lock, mode, stale files.
-_peer        Who is at the other end, and what that user may do.
+_peer        The user at the other end, and what that user may do.
 _names       Children by path, suffix or pattern.
 _reading     Verbs that only look.
 _writing     Verbs that change something.

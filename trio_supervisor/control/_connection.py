@@ -82,7 +82,7 @@ class Incoming:
 
 @final
 class Answers:
-    """What is sent to one client: collected, then sent in pieces, each with a time limit."""
+    """The answers to one client: collected, then sent in pieces, each with a time limit."""
 
     def __init__(
         self,

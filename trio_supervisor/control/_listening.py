@@ -35,7 +35,7 @@ class SocketFile:
 
     Args:
         path: Where. The directory must exist and belong to this user or root.
-        group: Group id whose members may connect, to read; the file then has mode 0660.
+        group: Group id; its members may connect, to read; the file then has mode 0660.
 
     Raises:
         SocketInUse: Another process holds the lock or listens there, or the path is not a socket.

@@ -61,7 +61,7 @@ EXIT_CODES = {
 
 
 class _Settings:
-    """What the scanner asks for: the defaults of `json.loads`."""
+    """Settings for the scanner: the defaults of `json.loads`."""
 
     strict = True
     object_hook = None

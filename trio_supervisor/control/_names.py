@@ -32,7 +32,7 @@ def slots_below(shell: Shell) -> Iterator[Slot]:
 
 
 def shells_in(slot: Slot) -> list[Shell]:
-    """The supervisors that run in a child's attempt: the nested one, and those it has opened."""
+    """The supervisors that run in a child's attempt: the nested one, and the ones it has opened."""
     opened = [] if slot.opened is None else list(slot.opened.values())
     return opened if slot.nested is None else [slot.nested, *opened]
 

@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection, and what that user may do."""
+"""The user at the other end of a connection, and what that user may do."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Peer(Record):
 def credentials_of(connection: socket.socket) -> tuple[int, int, int]:
     """Return pid, uid and gid of the process that connected.
 
-    Where the kernel does not tell (it does on Linux), the mode of the socket's file has let nobody
-    connect but this user and root; the answer is then this user.
+    Where the kernel does not tell (it does on Linux), the mode of the socket's file has let only
+    this user and root connect; the answer is then this user.
     """
     if _FROM is None:
         return 0, os.geteuid(), os.getegid()

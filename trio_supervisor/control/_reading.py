@@ -49,7 +49,7 @@ async def _tree(supervisor: Supervisor, args: dict[str, Any]) -> Any:
 
 
 def _live_facts(slot: Slot, now: float) -> dict[str, Any]:
-    """What a child's line shows beside its snapshot: its restart window and its last heartbeat."""
+    """Facts for a child's line beside its snapshot: its restart window and its last heartbeat."""
     facts: dict[str, Any] = {}
     window, attempt = slot.life.window, slot.attempt
     if window is not None:
@@ -149,7 +149,7 @@ def readiness_of(snapshot: SupervisorSnapshot) -> list[dict[str, Any]]:
     """Return what keeps a tree from being ready: path, state and reason of each; empty if nothing.
 
     Ready means that every supervisor has completed its first start and every child is ready or
-    done. A child that an operator has stopped serves nobody, so the tree is not ready.
+    done. A child that an operator has stopped does not serve, so the tree is not ready.
     """
     return list(_not_ready(snapshot))
 

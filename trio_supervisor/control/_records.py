@@ -1,4 +1,4 @@
-"""The newest log lines of the process, each with the child in whose task it was written."""
+"""The newest log lines of the process, each with the child that wrote it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _PAUSE = 0.25
 
 
 async def stream_events(supervisor: Supervisor, args: dict[str, Any], send: Send) -> Any:
-    """Send a start line, then the events after ``since``, then, with ``follow``, those to come.
+    """Send a start line, then the events after ``since``, then, with ``follow``, the ones to come.
 
     The start line holds the tree before the first event that is sent, so that a reader can fold. If
     events after ``since`` are no longer kept, a line says how many are missing.
@@ -78,7 +78,7 @@ def _fold(base: SupervisorSnapshot, events: tuple[Event, ...]) -> SupervisorSnap
 
 
 def _wanted(supervisor: Supervisor, args: dict[str, Any]) -> Callable[[str], bool]:
-    """Return whether an event of a path is asked for: those of the named children and below.
+    """Return a test of paths: is an event of this child, or of one below it, asked for?
 
     A pattern also means children that do not exist yet, or no longer.
     """
@@ -102,7 +102,7 @@ def _wanted(supervisor: Supervisor, args: dict[str, Any]) -> Callable[[str], boo
 async def stream_logs(
     supervisor: Supervisor, records: LogRecords, args: dict[str, Any], send: Send
 ) -> Any:
-    """Send the newest log lines of the named children; with ``follow``, those to come."""
+    """Send the newest log lines of the named children; with ``follow``, the ones to come."""
     wanted = _wanted(supervisor, args)
     seen = records.last
     kept = [plain for _, plain in records.after(0) if wanted(plain["path"])]

@@ -95,7 +95,7 @@ class Posted:
 
 
 def can_be_posted(request: Request) -> bool:
-    """Whether a request is one or several commands whose effects nobody waits for."""
+    """Whether a request is commands without a wait for their effects."""
     args = request.args
     return (
         request.verb in {"stop", "restart", "quarantine", "remove"}

@@ -27,7 +27,7 @@ from trio_supervisor.control._messages import (
 if TYPE_CHECKING:
     from typing import Any
 else:
-    Any = object  # for those who ask for type hints at run time
+    Any = object  # for tools that ask for type hints at run time
 
 _CHUNK = 1 << 16
 
@@ -101,7 +101,7 @@ class ControlClient:
 
         Args:
             verb: One of `trio_supervisor.control.protocol.VERBS`.
-            **args: Its arguments; those that are `None` are left out.
+            **args: Its arguments; `None` leaves one out.
 
         Raises:
             ControlError: It was refused, or failed; nothing is known to have changed.

@@ -1,11 +1,11 @@
-"""Where control sockets lie, by the same rules for the daemon and its clients.
+"""The places of control sockets, by the same rules for the daemon and its clients.
 
 In this order: the path that is given (``--socket``, ``control=``); ``$TRIO_SUPERVISOR_SOCKET``; a
 socket named after the tree in the directory of sockets. That directory is ``$RUNTIME_DIRECTORY``
 (systemd sets it for the daemon alone), ``$XDG_RUNTIME_DIR/trio-supervisor``, or else a directory of
 mode 0700 of the user's own, ``/run/trio-supervisor`` for root and ``/tmp/trio-supervisor-UID`` for
 others. A directory that belongs to another user, that others may enter, or that is a symbolic link
-is never used: somebody may have laid it there.
+is never used: another user may have laid it there.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def make_directory(path: str) -> None:
 
 
 def check_directory(path: str) -> None:
-    """Check that nobody else can have put anything into a directory.
+    """Check that no other user can have put anything into a directory.
 
     Raises:
         UnsafeDirectory: It is not safe.

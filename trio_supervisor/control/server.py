@@ -175,7 +175,7 @@ class ControlServer:
         answers: Answers,
         posted: list[tuple[Request, _writing.Posted]],
     ) -> None:
-        """Answer one request, after those before it; commands may first be collected in ``posted``.
+        """Answer one request, in its turn; commands may first be collected in ``posted``.
 
         Nothing that happens here ends the connection but the client's own fault.
         """
@@ -252,7 +252,7 @@ _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, e
 
 
 async def _settle(posted: list[tuple[Request, _writing.Posted]], answers: Answers) -> None:
-    """Answer the requests whose commands were posted, in their order."""
+    """Answer the requests of posted commands, in their order."""
     for request, commands in posted:
         try:
             answers.add(answer_line(request.id, await commands.answer()))
@@ -315,7 +315,7 @@ async def open_control(
         path: The socket. Default: ``$TRIO_SUPERVISOR_SOCKET``, or else a file named after the tree
             in the directory of sockets; see `trio_supervisor.control.paths`.
         name: Of the tree, for the name of the socket. Default: that of ``supervisor``.
-        group: Name or number of a group whose members may look at the tree, but not change it.
+        group: Name or number of a group. Its members may look at the tree, but not change it.
             Default: none.
 
     Raises:

@@ -17,7 +17,7 @@ def json_formatter() -> logging.Formatter:
     ``trio_supervisor.daemon.run(log_format="json")`` uses it. Give it to a handler of your own in a
     program that configures logging itself. Keys are ``at`` (ISO 8601 in UTC), ``level``,
     ``logger``, ``message``, ``exc_info`` (the traceback, if there is one), and the fields that the
-    record carries: those of the tree's log are listed in the guide to the log. An endless number of
+    record carries; the guide to the log lists what the tree's log has. An endless number of
     seconds is ``null``.
 
     Raises:
