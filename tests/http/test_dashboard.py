@@ -67,7 +67,7 @@ class Tree:
     def _run(self) -> None:
         try:
             trio.run(self._main)
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103
             self._ready.put(error)
 
     async def _main(self) -> None:

@@ -30,6 +30,7 @@ MOST_HEADER: Final = 16_384
 _PIECE: Final = 65_536
 _READ: Final = 4096
 _LINGER: Final = 0.5
+_BUG: Final = "an error in the server; its log has the traceback"
 _MOST_LINGER: Final = 262_144
 
 
@@ -66,6 +67,7 @@ class Connection:
     async def _serve_one(self, answer: Callable[[Request], Awaitable[Response]]) -> bool:
         """Answer one request; returns whether another one may follow."""
         self._turn_to(reading=True)
+        received: h11.Request | None = None
         try:
             with trio.move_on_after(REQUEST_TIMEOUT) as scope:
                 received = await self._receive()
@@ -87,7 +89,7 @@ class Connection:
     async def _linger(self) -> None:
         """Let the client read a refusal: closing with unread bytes would reset the connection."""
         await self._stream.send_eof()
-        with trio.move_on_after(_LINGER):
+        with trio.move_on_after(_LINGER):  # noqa: ASYNC912 - the range is not empty
             for _ in range(_MOST_LINGER // _READ):
                 if not await self._stream.receive_some(_READ):
                     break
@@ -99,7 +101,8 @@ class Connection:
     async def _receive(self) -> h11.Request | None:
         """Return the next request, or `None` if the client hangs up. A body is not read."""
         request: h11.Request | None = None
-        while True:
+        await trio.lowlevel.checkpoint()  # the request may have come with the one before
+        while True:  # noqa: ASYNC913 - each turn takes something of what has been received
             event = self._protocol.next_event()
             if event is h11.NEED_DATA:
                 if self._protocol.they_are_waiting_for_100_continue:
@@ -145,7 +148,7 @@ class Connection:
                 short_repr(request.path),
                 exc_info=(type(error), error, error.__traceback__),
             )
-            return text(500, "an error in the server; its log has the traceback")
+            return text(500, _BUG)  # noqa: ASYNC910 - sending it is a checkpoint
 
     async def _send(self, response: Response, *, close: bool) -> None:
         body = response.body
@@ -165,7 +168,7 @@ class Connection:
             start += self._protocol.send(h11.EndOfMessage()) or b""
             for begin in range(0, len(start), _PIECE):
                 await self._write(start[begin : begin + _PIECE])
-            return
+            return  # noqa: ASYNC910 - a response is never empty
         self.is_streaming = True
         async with aclosing(body):
             await self._write(start)
@@ -176,7 +179,7 @@ class Connection:
     async def _write(self, data: bytes | None) -> None:
         """Send ``data``, or give the client up."""
         if not data:
-            return
+            return  # noqa: ASYNC910 - the end of a response may take no bytes
         with trio.move_on_after(SEND_TIMEOUT) as scope:
             await self._stream.send_all(data)
         if scope.cancelled_caught:
