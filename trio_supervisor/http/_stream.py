@@ -36,8 +36,8 @@ MOST_EVENTS: Final = 200
 """How many events one message holds; of more, the newest are sent."""
 
 
-# A generator that the connection closes (`aclosing`), and that holds no scope across a `yield`. Each
-# piece is sent, with a checkpoint, before the next one is asked for.
+# A generator that the connection closes (`aclosing`), and that holds no scope across a `yield`.
+# Each piece is sent, with a checkpoint, before the next one is asked for.
 async def stream(  # noqa: ASYNC900
     probes: Probes, last_seen: int | None
 ) -> AsyncGenerator[bytes, None]:
