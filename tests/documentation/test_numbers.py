@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from random import Random
-from typing import Never
+from typing import TYPE_CHECKING, Never
 
 import pytest
 import trio
 from helpers.support import run_virtual
 
-from documentation.code_blocks import ROOT
+from documentation.code_blocks import ROOT, blocks, load
 from trio_supervisor import (
     BackoffPolicy,
     ChildContext,
@@ -19,6 +23,10 @@ from trio_supervisor import (
     SupervisorSpec,
     open_supervisor,
 )
+from trio_supervisor.daemon import ExitCode
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 README = (ROOT / "README.md").read_text()
 
@@ -88,3 +96,36 @@ def test_exceptions_that_end_the_whole_tree(fatal: type[BaseException]) -> None:
         run_virtual(scenario)
     for named in (KeyboardInterrupt, SystemExit, GeneratorExit):
         assert f"`{named.__name__}`" in README
+
+
+def test_the_exit_codes_of_the_deploy_page_are_those_of_the_daemon() -> None:
+    page = (ROOT / "docs" / "guides" / "deploy.md").read_text()
+    listed = re.findall(r"^\| (\d+)(?: \+ n)? \| ", page, re.MULTILINE)
+    assert [int(code) for code in listed] == [code.value for code in ExitCode]
+
+
+def test_unit_and_manifest_leave_time_for_the_orderly_stop(tmp_path: Path) -> None:
+    tree = load("docs/guides/deploy.md")["APP"]
+    longest = min(tree.shutdown_deadline, sum(child.grace for child in tree.children))
+    program = "".join(
+        block.text for block in blocks("docs/guides/deploy.md") if block.language == "python"
+    )
+    (tmp_path / "shop.py").write_text(program)
+    found = {}
+    for verb in ("unit", "manifest"):
+        done = subprocess.run(
+            [sys.executable, "-m", "trio_supervisor.cli", verb, "shop:APP"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found[verb] = done.stdout
+    stop = re.search(r"^TimeoutStopSec=(\d+)$", found["unit"], re.MULTILINE)
+    assert stop is not None
+    assert int(stop[1]) > longest
+    assert "RestartPreventExitStatus=2" in found["unit"]
+    grace = re.search(r"terminationGracePeriodSeconds: (\d+)", found["manifest"])
+    assert grace is not None
+    assert int(grace[1]) > longest
