@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # flake8: noqa: ASYNC124 - bodies are async functions, whether they wait or not
 import gc
+import logging
 import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,20 @@ from helpers.attempts import Host, make_attempt, run_body, run_to_end
 from helpers.support import run_virtual
 from trio.testing import wait_all_tasks_blocked
 
-from trio_supervisor import Aborted, ReadinessState, SelfCancelled, Stopped, Succeeded, TaskExit
+from trio_supervisor import (
+    Aborted,
+    Crashed,
+    ReadinessState,
+    SelfCancelled,
+    Stopped,
+    Succeeded,
+    TaskExit,
+)
 from trio_supervisor._attempts.attempt import Attempt, current_attempt, run_attempt
+from trio_supervisor._events.exits import leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from trio_supervisor import ChildContext
 
@@ -395,3 +405,42 @@ def test_a_report_with_a_crash_does_not_keep_the_attempts_task_alive() -> None:
         assert tasks[0]() is None
     finally:
         gc.enable()
+
+
+# ---------------------------------------------------------------- generators that hold a nursery
+
+
+async def holding_a_nursery() -> AsyncGenerator[int, None]:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        while True:
+            await trio.sleep(0.001)
+            yield 1
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_body_that_drops_a_generator_which_holds_a_nursery_has_crashed(raises: bool) -> None:
+    """In every order of tasks: Trio closes the generator in a task of its own meanwhile."""
+
+    async def body(child: ChildContext) -> None:
+        child.nursery.start_soon(trio.sleep_forever)
+        async for _ in holding_a_nursery():
+            if raises:
+                raise ValueError("in the loop")
+            return
+
+    async def main() -> None:
+        judged = await run_body(body)
+        assert isinstance(judged, Crashed)
+        kinds = {type(leaf) for leaf in leaves(judged.error)}
+        assert kinds == ({ValueError, RuntimeError} if raises else {RuntimeError})
+        await trio.sleep(1)  # nothing of the attempt is left, and nothing is cancelled
+
+    logging.disable(logging.CRITICAL)  # Trio reports the generator that could not be closed
+    try:
+        for _ in range(20):
+            run_virtual(main)
+    finally:
+        logging.disable(logging.NOTSET)
