@@ -94,7 +94,7 @@ class Frozen(Exception):
     code: int = 7
 
 
-class Closed(ExceptionGroup[Exception]):
+class Closed(ExceptionGroup[Exception]):  # noqa: ASYNC126
     """A group that cannot be taken apart."""
 
     derive = split = subgroup = _raise

@@ -189,7 +189,7 @@ def test_trio_still_passes_every_deadline_by_that_method() -> None:
         return 0.5
 
     async def main() -> None:
-        with trio.CancelScope(deadline=1) as scope:
+        with trio.CancelScope(deadline=1) as scope:  # noqa: ASYNC125
             await trio.sleep_forever()
         ended.append(trio.current_time())
         assert scope.deadline == 1

@@ -165,8 +165,8 @@ async def breaks_off() -> None:
     while True:
         try:
             await trio.lowlevel.checkpoint()
-        except trio.Cancelled:
-            continue
+        except trio.Cancelled:  # noqa: ASYNC103
+            continue  # noqa: ASYNC104
 
 
 @pytest.mark.parametrize("scenario", [leaves_a_broken_object, breaks_off])

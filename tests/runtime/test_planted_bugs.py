@@ -97,7 +97,7 @@ class Waiters:
             pass  # that, too, is an end
         except trio.Cancelled:
             if trio.current_effective_deadline() > float("-inf"):
-                raise AssertionError(f"a Cancelled of the tree's came out of {what}") from None
+                raise AssertionError(f"a Cancelled of the tree's came out of {what}") from None  # noqa: ASYNC104
             raise
         self.waiting.discard(what)
 

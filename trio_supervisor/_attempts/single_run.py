@@ -239,7 +239,7 @@ class SingleRun:
                 self.report = attempt.report(how)
             else:
                 self._fatal = how
-        except BaseException as error:  # a bug of ours: raised out of the task of the attempt
+        except BaseException as error:  # noqa: ASYNC103 - a bug of ours: raised out of the task
             self._fatal = error
         self._wake_all()
 
@@ -248,7 +248,7 @@ class SingleRun:
         for step in (self._end_timer, self._notify_readiness, self._close_channels):
             try:
                 step()
-            except BaseException as error:  # each wait ends, whatever happens to another one
+            except BaseException as error:  # noqa: ASYNC103 - each wait ends, whatever another does
                 self._fatal = error
                 with suppress(BaseException):
                     step()

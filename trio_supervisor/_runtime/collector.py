@@ -90,7 +90,7 @@ class ReportCollector:
         The task sleeps in the nursery of the children's tasks, so that it notices at once if
         something else cancels that nursery. From then on it is shielded, and goes on.
         """
-        with trio.CancelScope() as shield:
+        with trio.CancelScope() as shield:  # noqa: ASYNC912
             while not self.is_closed:
                 try:
                     await self._collect_until_deadline()
@@ -103,7 +103,7 @@ class ReportCollector:
 
     async def _collect_until_deadline(self) -> None:  # noqa: ASYNC910 - see `collect`
         """Handle messages until the collector is closed or the earliest deadline has passed."""
-        with trio.CancelScope(deadline=self._alarm_at) as self._alarm:
+        with trio.CancelScope(deadline=self._alarm_at) as self._alarm:  # noqa: ASYNC912
             while not self.is_closed:
                 self._set_alarm()
                 while self._to_cancel and not self._messages:
@@ -134,7 +134,7 @@ class ReportCollector:
     async def _deadline_passed(self) -> None:
         """Tell the machine and the log that their earliest deadline has passed."""
         if self.is_closed:
-            return
+            return  # noqa: ASYNC910
         # How late this is tells for how long no task could run. Yield a few times, so that tasks
         # that run at this same instant post their messages first; oftener if all of them are late.
         late = trio.current_time() - self._alarm_at

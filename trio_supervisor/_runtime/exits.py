@@ -63,7 +63,7 @@ def _ask_decide(attempt: Attempt, how: TaskExit, signal: Exited) -> BaseExceptio
     except Exception as error:
         signal.decide_error = Crashed(error).detail
     except BaseException as error:  # noqa: ASYNC103 - returned, and raised by the block
-        return error
+        return error  # noqa: ASYNC104
     return None
 
 

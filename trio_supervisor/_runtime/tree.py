@@ -123,7 +123,7 @@ class Tree:
 
         self.journal.tap = tap
 
-    async def leave(self) -> None:
+    async def leave(self) -> None:  # noqa: ASYNC910 - waits only for a file
         """Write the events that are left to the file; a disk that hangs delays this by 5 s."""
         if self._writer is not None:
             with trio.CancelScope(shield=True):

@@ -212,7 +212,7 @@ class ControlServer:
         finally:
             self._busy -= 1
             if _may_wait(request):
-                await answers.flush()
+                await answers.flush()  # noqa: ASYNC102 - bounded by the connection's own timeout
 
     async def _carry_out(self, request: Request, peer: Peer, items: Any) -> Any:
         supervisor = self._supervisor
@@ -375,7 +375,7 @@ class _OwnSupervisor:
         except BaseException:  # noqa: ASYNC103 - then the block's own exception is raised
             if shell.bug is None and shell.error is None:
                 raise
-            return False
+            return False  # noqa: ASYNC104
 
 
 def _log_failure(raw: RawEvent, error: BaseException | None) -> None:

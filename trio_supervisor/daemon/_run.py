@@ -297,7 +297,7 @@ class _Operator:
         async with trio.open_nursery() as nursery:
             async for received in self._desk:
                 if self._supervisor._shell.is_over:
-                    return  # it came while the last child blocked the loop: nothing is left to stop
+                    break  # it came while the last child blocked the loop: nothing is left to stop
                 if received is SHOW:
                     self._say(logging.INFO, "%s:\n%s", received.name, self._what_is_left())
                 elif received is HANGUP and not self._desk.hangup_stops:

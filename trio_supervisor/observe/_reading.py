@@ -75,7 +75,9 @@ class TreeReading:
     def _take(self) -> None:
         self._newest = (self._supervisor.state(), trio.current_time())
 
-    async def _read(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _read(  # noqa: ASYNC114 - private
+        self, *, task_status: trio.TaskStatus[None]
+    ) -> None:
         async with self._supervisor.subscribe(max_buffer=10_000) as events:
             # What happened before is in the journal as far as that reaches. There is no checkpoint
             # between its newest event and the subscription's first.
