@@ -255,3 +255,21 @@ async def the_default_grace_is_for_attempts_that_can_hear_a_stop() -> None:
         assert now() == 3
     kinds = [app.child(name).last_report.exit.kind for name in "ab"]  # type: ignore[union-attr]
     assert kinds == ["stopped", "aborted"]
+
+
+@story()
+async def a_nested_supervisor_works_until_its_turn_to_stop_has_come() -> None:
+    """While ``z`` is still stopping, ``x`` in ``nest`` crashes and is restarted."""
+    crashing = child("x", run=Behaviour(ends_at=2, attempts=1))
+    nest = SupervisorSpec("nest", [crashing])
+    async with open_supervisor(tree(nest, child("z", run=Behaviour(stop_takes=5), grace=9))) as app:
+        await trio.sleep(1)
+        nested: Supervisor = app.child("nest").value
+        app.request_shutdown("in order")
+        await trio.sleep(2)
+        assert app.child("nest/x").attempt == 2
+        assert app.child("nest/x").state == "ready"
+        added = await nested.start_child(child("y"))
+        assert added.state == "ready"
+        await app.wait_finished()
+    assert now() == 6
