@@ -229,6 +229,22 @@ def test_holding_is_ready_with_the_value_and_exits_on_the_stop_request() -> None
     assert report.seconds == 6
 
 
+def test_holding_has_time_for_its_cleanup_by_default() -> None:
+    resource = Resource()
+
+    @asynccontextmanager
+    async def open_it() -> AsyncIterator[None]:
+        async with resource.open():
+            yield
+            await trio.sleep(4)  # what it has to write, say
+            resource.events.append("written")
+
+    report = watched(ChildSpec("c", holding(open_it)), stop)
+    assert report.exit == Stopped("enough")
+    assert resource.events == ["opened", "written", "closed"]
+    assert report.seconds == 5
+
+
 def test_holding_without_grace_is_exited_but_has_no_time_for_it() -> None:
     resource = Resource()
 

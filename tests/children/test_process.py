@@ -806,6 +806,28 @@ def test_a_healthy_program_outlives_idle_threads(
     assert once(ChildSpec("c", process(FOREVER), grace=20), act).exit == Stopped("enough")
 
 
+async def block_a_thread(over: threading.Event) -> None:
+    await trio.to_thread.run_sync(over.wait)
+
+
+def test_an_application_that_uses_all_threads_keeps_no_program_alive() -> None:
+    over = threading.Event()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(int(trio.to_thread.current_default_thread_limiter().total_tokens)):
+                nursery.start_soon(block_a_thread, over)
+            await trio.testing.wait_all_tasks_blocked()
+            async with open_supervisor(SupervisorSpec("app", [ChildSpec("c", process(FOREVER))])):
+                pass
+            over.set()
+
+    try:
+        run_real(main, limit=20)
+    finally:
+        over.set()
+
+
 def test_many_starts_and_stops_leave_nothing() -> None:
     cycles = max(int(1000 * SIZE), 10)
     spec = ChildSpec(

@@ -24,7 +24,21 @@ from trio_supervisor import (
     Supervisor,
     SupervisorSpec,
 )
-from trio_supervisor.children import holding, in_thread, plain, serving
+from trio_supervisor.children import (
+    Connections,
+    RunningProcess,
+    Schedule,
+    accepting,
+    asgi,
+    every,
+    holding,
+    in_process,
+    in_thread,
+    plain,
+    process,
+    serve_tcp,
+    serving,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -81,6 +95,26 @@ def decide(report: ChildRunReport) -> RestartDecision | None:
 
 def decide_less(report: ChildRunReport) -> Restart:
     return Restart()
+
+
+async def talk(child: ChildContext, stream: trio.SocketStream) -> None:
+    pass
+
+
+async def handle(stream: trio.SocketStream) -> None:
+    pass
+
+
+def the_ready_value_comes_from_the_adapter_for_other_kinds_too() -> None:
+    assert_type(ChildSpec("x", process(["x"], ready_port=80)), ChildSpec[RunningProcess])
+    assert_type(ChildSpec("x", accepting(talk, port=80)), ChildSpec[Connections])
+    assert_type(ChildSpec("x", every(3, takes_no_context, 3)), ChildSpec[Schedule])
+    assert_type(ChildSpec("x", asgi(handle, 80)), ChildSpec[tuple[str, ...]])
+    assert_type(ChildSpec("x", in_process(consume, "topic", 3)), ChildSpec[Any])
+    assert_type(ChildSpec("x", serving(serve_tcp, handle, 80, stop="y")), ChildSpec[Any])
+    every(3, takes_no_context, "x")  # type: ignore[arg-type]
+    in_process(consume, 3)  # type: ignore[arg-type]
+    accepting(handle, port=80)  # type: ignore[arg-type]
 
 
 def the_ready_value_comes_from_the_adapter() -> None:

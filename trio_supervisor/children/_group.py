@@ -105,7 +105,10 @@ class Group:
             path, program = self._child.path, self.program
             if not await program.kill():
                 _log.error("%s: processes of its group %d cannot be ended", path, program.pid)
-            escaped = await trio.to_thread.run_sync(self._end_others)
+            # A limiter of its own: the application may have used up the default one.
+            escaped = await trio.to_thread.run_sync(
+                self._end_others, limiter=trio.CapacityLimiter(1)
+            )
             if escaped:
                 _log.warning(
                     "%s: ended %d processes that had left its group: %s",

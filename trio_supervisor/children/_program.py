@@ -58,6 +58,8 @@ class ExitStatus(Record):
                 "ended, but other code in this process has collected its exit status (a SIGCHLD "
                 "handler, or waitpid(-1))"
             )
+        if self.signal == signal.SIGKILL:
+            return "was ended by SIGKILL (by another process, or by the kernel for lack of memory)"
         return f"was ended by {signal_name(self.signal)}{' (core dumped)' if self.core else ''}"
 
 
