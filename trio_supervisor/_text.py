@@ -8,15 +8,17 @@ whole tree, with the interpreter's own interrupts held back.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 _LONGEST_VALUE = 80
 _LONGEST_LINE = 500
 _LONGEST_REASON = 1_000
 _LONGEST_TEXT = 100_000
+_MOST_NAMES = 10
 
 
 def plain_str(text: str) -> str:
@@ -111,6 +113,17 @@ def some(names: Sequence[str], most: int, between: str) -> str:
     shown = between.join(names[:most])
     more = len(names) - most
     return f"{shown}{between}and {more} more" if more > 0 else shown
+
+
+def no_such_child(path: str, name: object, names: Collection[str]) -> str:
+    """Return what to say of a child that the supervisor ``path`` does not have.
+
+    Takes the same time however many ``names`` there are.
+    """
+    listed = ", ".join(islice(names, _MOST_NAMES)) or "none"
+    more = len(names) - _MOST_NAMES
+    and_more = f" and {more} more" if more > 0 else ""
+    return f"{path} has no child {short_repr(name)}; it has: {listed}{and_more}"
 
 
 def last_name(path: str) -> str:

@@ -59,7 +59,7 @@ def test_a_wrong_argument(expression: str, message: str) -> None:
 ASKED: list[tuple[str, str]] = [
     ("app.child('wbe')", "ChildNotFound: app has no child 'wbe'; it has: web, api"),
     ("app.child(3)", "SpecError: app: name=3: expected a child's name or path, or its spec"),
-    ("app.state().child('x')", "ChildNotFound: 'app' has no child 'x'; it has: web, api"),
+    ("app.state().child('x')", "ChildNotFound: app has no child 'x'; it has: web, api"),
     ("app.start_child(C())", "ChildAlreadyExists: app/web exists already (it is ready)"),
     (
         "app.start_child(ChildSpec('new', body))",

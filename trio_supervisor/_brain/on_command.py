@@ -19,6 +19,7 @@ from trio_supervisor._errors import (
     TooManyChildren,
 )
 from trio_supervisor._specs.supervisor import check_child_of
+from trio_supervisor._text import no_such_child
 
 if TYPE_CHECKING:
     from trio_supervisor._brain.machine import SupervisionMachine
@@ -28,16 +29,8 @@ if TYPE_CHECKING:
 def _find(machine: SupervisionMachine, name: str) -> ChildLife | None:
     child = machine.children.get(name)
     if child is None:
-        machine.outbox.refuse(
-            ChildNotFound(f"{machine.path} has no child {name!r}; it has: {_names(machine)}")
-        )
+        machine.outbox.refuse(ChildNotFound(no_such_child(machine.path, name, machine.children)))
     return child
-
-
-def _names(machine: SupervisionMachine) -> str:
-    names = sorted(machine.children)
-    listed = ", ".join(names[:10]) or "none"
-    return listed if len(names) <= 10 else f"{listed} and {len(names) - 10} more"
 
 
 def _refuse_if_closed(machine: SupervisionMachine, what: str) -> bool:

@@ -25,7 +25,7 @@ from trio_supervisor._events.plain import (
     value_from,
 )
 from trio_supervisor._lazy import public
-from trio_supervisor._text import one_line, some
+from trio_supervisor._text import no_such_child, one_line, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -135,8 +135,8 @@ class SupervisorSnapshot:
             found = self._find(path)
             if found is not None:
                 return found
-        names = ", ".join(child.name for child in self.children) or "none"
-        raise ChildNotFound(f"{self.path!r} has no child {path_or_name!r}; it has: {names}")
+        names = [child.name for child in self.children]
+        raise ChildNotFound(no_such_child(self.path, path_or_name, names))
 
     def _find(self, path: str) -> ChildSnapshot | None:
         here: SupervisorSnapshot | None = self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final, overload
 
 from trio.lowlevel import enable_ki_protection
@@ -20,6 +19,7 @@ from trio_supervisor._runtime.handle import ChildHandle
 from trio_supervisor._runtime.subscription import Subscription
 from trio_supervisor._specs.checks import name_of, refuse
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
+from trio_supervisor._text import no_such_child
 
 if TYPE_CHECKING:
     from trio_supervisor._runtime.child_slot import Slot
@@ -171,9 +171,7 @@ class Supervisor:
                 )
         slot = shell.slots.get(name)
         if slot is None:
-            names = ", ".join(islice(shell.slots, 10)) or "none"
-            more = f" and {len(shell.slots) - 10} more" if len(shell.slots) > 10 else ""
-            raise ChildNotFound(f"{shell.path} has no child {name!r}; it has: {names}{more}")
+            raise ChildNotFound(no_such_child(shell.path, name, shell.slots))
         return slot
 
     def state(self) -> SupervisorSnapshot:
