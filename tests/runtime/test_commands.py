@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -1105,21 +1104,15 @@ async def test_start_child_soon_refuses_at_once_what_it_can() -> None:
             supervisor.start_child_soon(ChildSpec("b", forever))
 
 
-def test_start_child_soon_twice_for_one_name_says_so_in_the_log(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    @scenario
-    async def main() -> None:
-        async with open_supervisor() as supervisor:
+@scenario
+async def test_start_child_soon_twice_for_one_name_says_so_at_once() -> None:
+    async with open_supervisor() as supervisor:
+        supervisor.start_child_soon(ChildSpec("a", forever))
+        with pytest.raises(ChildAlreadyExists, match="supervisor/a is being added already"):
             supervisor.start_child_soon(ChildSpec("a", forever))
-            supervisor.start_child_soon(ChildSpec("a", forever))
-            await until_blocked()
-            assert list(supervisor.children) == ["a"]
-            assert len(events_of(supervisor, ChildAdded)) == 1
-
-    with caplog.at_level(logging.ERROR, logger="trio_supervisor"):
-        main()
-    assert "supervisor/a exists already" in caplog.text
+        await until_blocked()
+        assert list(supervisor.children) == ["a"]
+        assert len(events_of(supervisor, ChildAdded)) == 1
 
 
 # ---------------------------------------------------------------- when the supervisor closes
