@@ -198,6 +198,11 @@ def test_it_runs_under_several_schedules_beside(neighbour: str, tmp_path: Path) 
     assert "pytest 'test_it.py::test_race' --lifecycle-schedule=1" in shown
 
 
+def test_it_is_chosen_by_the_name_that_anyio_would_give_it(tmp_path: Path) -> None:
+    plugins, options = beside("anyio_auto")
+    assert "1 passed" in run(tmp_path, PLAIN, *options, "-k", "trio", plugins=plugins)
+
+
 def test_it_runs_with_xdist(tmp_path: Path) -> None:
     shown = run(tmp_path, IN_CLASS + GIVEN, "-n", "2", plugins=("xdist.plugin", *TRIO))
     assert "failed" in shown or "9 passed" in shown, shown  # the last one may be on another worker

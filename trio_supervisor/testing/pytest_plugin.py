@@ -213,6 +213,11 @@ if hasattr(pytest, "StashKey"):  # 7.0; an older pytest cannot be served, and is
         )
         outcome.force_result(again)
 
+    def pytest_itemcollected(item: pytest.Item) -> None:
+        """Let ``-k trio`` choose simulated tests: anyio would have named a variant of them so."""
+        if item.get_closest_marker(MARKER) is not None:
+            item.extra_keyword_matches.add("trio")
+
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, None]:
         """Refuse a marked test that would run in real time."""
