@@ -61,6 +61,10 @@ def public_names(package: str) -> dict[str, tuple[str, str]]:
         return _Noted(name)
 
     loader: Any = sys.modules[package].__loader__
+    if not hasattr(loader, "get_code"):  # that of old releases of pytest, which rewrites plugins
+        from importlib.machinery import SourceFileLoader  # noqa: PLC0415 - hardly ever needed
+
+        loader = SourceFileLoader(package, str(sys.modules[package].__file__))
     code = loader.get_code(package)
     found: dict[str, Any] = {"__name__": package, "__builtins__": {"__import__": note}}
     exec(code, found)  # noqa: S102  # the package's own code
