@@ -119,6 +119,21 @@ async def test_the_report_lists_children_that_had_to_be_cut_off() -> None:
 
 
 @scenario
+async def test_a_body_that_takes_its_cancel_for_a_return_was_cut_off_all_the_same() -> None:
+    async def returns_when_cancelled(child: ChildContext) -> None:
+        await child.wait_stop_requested()
+        try:
+            await trio.sleep(60)
+        except trio.Cancelled:
+            return
+
+    spec = ChildSpec("a", returns_when_cancelled, grace=1)
+    async with open_supervisor(SupervisorSpec("app", [spec])) as supervisor:
+        report = await supervisor.shutdown()
+    assert [(child.path, child.outcome) for child in report.cut_off] == [("app/a", "stopped")]
+
+
+@scenario
 async def test_the_shutdown_deadline_cuts_off_what_is_left() -> None:
     children = [ChildSpec("a", polite, 90, grace=100), ChildSpec("b", polite, 1, grace=100)]
     spec = SupervisorSpec("app", children, shutdown_deadline=5)

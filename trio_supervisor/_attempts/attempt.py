@@ -204,7 +204,7 @@ class Attempt:
 
     @property
     def readiness(self) -> ReadinessState:
-        """What the child has reported about its readiness."""
+        """The readiness that the child has reported last."""
         if self.is_ready:
             return ReadinessState.READY
         return ReadinessState.NOT_READY if self.was_ready else ReadinessState.UNREPORTED

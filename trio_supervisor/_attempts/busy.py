@@ -18,7 +18,7 @@ class BusyBlocks:
 
     def __init__(self) -> None:
         self._heap: list[float] = []  # negated: the latest time is first
-        self._closed: dict[float, int] = {}  # those in the heap that are not open any more
+        self._closed: dict[float, int] = {}  # times in the heap of blocks that are closed
 
     def open(self, until: float) -> None:
         """Open a block that allows silence until ``until``."""

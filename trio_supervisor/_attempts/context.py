@@ -30,7 +30,7 @@ T = TypeVar("T")
 @public
 @final
 class ChildContext:
-    """What a body knows of its attempt, and how it reports to its supervisor.
+    """The link between a body and its supervisor: facts, reports, the stop request.
 
     Each attempt's body gets a new one as its first argument; there is no other way to get one. It
     works in all tasks of the attempt: in ``child.nursery``, and in nurseries that the body opens.
@@ -78,7 +78,7 @@ class ChildContext:
 
     @property
     def generation(self) -> int:
-        """How many times the child had been restarted by command before this attempt."""
+        """The number of restarts by command before this attempt."""
         return self._attempt.generation
 
     @property
@@ -153,7 +153,7 @@ class ChildContext:
     def not_ready(self, reason: str = "") -> None:
         """Report that others cannot rely on the child for a while.
 
-        Children that require this one and have yet to start wait; those that run are not stopped.
+        Children that require this one and have yet to start wait; running ones are not stopped.
         Silence is not judged meanwhile. Has no effect before the child was ready.
 
         Args:

@@ -21,7 +21,7 @@ _ENDED = "this attempt has ended: its ChildContext can no longer reach a supervi
 
 
 class AttemptHost(Protocol):
-    """What runs an attempt: the shell of a supervisor, or a single run of a `ChildRunner`.
+    """The object that runs an attempt: a supervisor's shell, or a single run of a `ChildRunner`.
 
     The ``post_*`` methods are called from the attempt's tasks. They never wait and never raise;
     `post_exit` is called once per attempt, as the last thing that its task does.

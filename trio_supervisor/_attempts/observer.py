@@ -1,6 +1,6 @@
 """The seam for tests: one object that is told what every tree and every attempt does.
 
-Trio has `trio.abc.Instrument` for those who want to see each step of each task. `TreeObserver` is
+Trio has `trio.abc.Instrument` for a program that wants to see each step of each task. `TreeObserver` is
 the same for supervision: it sees trees, supervisors, commands, events and attempts. The testing kit
 is built on it, and so are this project's own tests; nothing in the library has to be replaced.
 
@@ -21,7 +21,7 @@ for each new task and thread), and keeps seeing these trees after the block has 
 Rules for an observer: its methods are called in the middle of the supervisor's or the attempt's
 work, in Trio's thread. They must not wait, must not raise (what they raise is a bug of the
 supervisor, and ends it), and must not call what gives a command. All of them do nothing here, so
-override what you need; a tree that nobody observes pays for one comparison in each place.
+override what you need; a tree without an observer pays for one comparison in each place.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class TreeObserver:
-    """What a test can be told of the trees and attempts of a program, and what it can decide.
+    """Base class of observers: a test sees, and partly decides, what trees and attempts do.
 
     A *shell* is the Trio side of one supervisor (its ``path``, ``run``, ``parent``, ``slots``). An
     *attempt* knows its ``path``, ``number``, ``task`` and ``host``; the host of a supervised

@@ -25,7 +25,7 @@ async def close_leftovers(task: trio.lowlevel.Task, keep: trio.Nursery) -> list[
     Waits for the tasks in them.
 
     Returns:
-        The crash that this is, and what came out of those tasks.
+        The crash that this is, and the exceptions of the tasks.
     """
     found: list[BaseException] = [
         RuntimeError(

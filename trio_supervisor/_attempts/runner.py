@@ -1,6 +1,6 @@
 """The kernel alone: run a child once, without a supervisor, and see how it ends.
 
-For tests of a body, for one-shot jobs that want the exit taxonomy, and for whoever writes a
+For tests of a body, for one-shot jobs that want the exit taxonomy, and for authors of a
 supervisor of another kind. Readiness, time limits, health and grace of the spec are heeded; its
 restart policy is not the runner's business.
 """
@@ -139,7 +139,7 @@ class ChildRunHandle(Generic[V_co]):
 
     @property
     def spec(self) -> ChildSpec[Any]:
-        """What is run."""
+        """The spec of the child."""
         return self._run.attempt.spec
 
     @property
@@ -164,19 +164,19 @@ class ChildRunHandle(Generic[V_co]):
 
     @property
     def readiness_state(self) -> ReadinessState:
-        """What the child has last said about its readiness."""
+        """The readiness that the child has reported last."""
         return self._run.attempt.readiness
 
     @property
     def last_heartbeat(self) -> float | None:
-        """When the child sent its latest heartbeat, on Trio's clock; `None` before the first."""
+        """The time of the latest heartbeat, on Trio's clock; `None` before the first."""
         return self._run.attempt.beat_at
 
     @property
     def readiness(self) -> trio.MemoryReceiveChannel[ReadinessState]:
         """Readiness as it changes, the present state first.
 
-        Holds the latest state only: a slow reader misses those in between. Ends with the attempt.
+        Holds the latest state only: a slow reader misses states in between. Ends with the attempt.
         There is one such channel per handle, so two readers share what comes.
         """
         self._run.check_thread()
@@ -226,7 +226,7 @@ class ChildRunHandle(Generic[V_co]):
 
 
 def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What came out of a nursery without the nursery's wrapping, if it is one thing."""
+    """Return the one exception in a nursery's group, or else the group."""
     found = list(leaves(group))
     rest = [leaf for leaf in found if not issubclass(type(leaf), trio.Cancelled)]
     if len(rest) > 1:

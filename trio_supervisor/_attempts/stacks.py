@@ -1,4 +1,4 @@
-"""Where the tasks of an attempt wait, as lines for people."""
+"""The places where the tasks of an attempt wait, as lines for people."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ _set_context = BaseException.__dict__["__context__"].__set__
 def _compose(
     shell: Shell, raised: BaseException | None, passing: BaseException | None
 ) -> BaseException | None:
-    """What leaving the block raises: bare if it is one thing, a group if there are several."""
+    """Return the exception that leaving the block raises: bare, or a group of several."""
     fatal: list[BaseException] = []
     errors: list[BaseException] = []
     cancelled: BaseException | None = None

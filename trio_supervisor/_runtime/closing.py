@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class BlockOfShell(Protocol):
-    """What a shell tells the block around it."""
+    """The block around a shell, as the shell sees it."""
 
     def on_failure(self, reason: str) -> None:
         """Cancel the caller's code: the supervisor has failed. Called once at most."""

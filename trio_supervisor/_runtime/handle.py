@@ -96,12 +96,12 @@ class ChildHandle(Generic[T_co]):
 
     @property
     def generation(self) -> int:
-        """How many times the child has been restarted by command."""
+        """The number of restarts by command."""
         return self._slot.life.generation
 
     @property
     def restarts(self) -> int:
-        """How many times policy has restarted the child because of its own failure."""
+        """The number of restarts by policy because of the child's own failures."""
         return self._slot.life.restarts
 
     @property
@@ -118,7 +118,7 @@ class ChildHandle(Generic[T_co]):
 
     @property
     def last_heartbeat(self) -> float | None:
-        """When the live attempt sent its latest heartbeat, in seconds on Trio's clock.
+        """The time of the live attempt's latest heartbeat, in seconds on Trio's clock.
 
         `None` if there is no live attempt, or it has sent none.
         """

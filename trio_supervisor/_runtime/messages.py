@@ -1,4 +1,4 @@
-"""What is posted on a supervisor's channel, by type.
+"""The messages that are posted to a supervisor, by type.
 
 Most messages are signals of the brain and go to it as they are. An `Attempt` is posted when its
 scope has closed: the message is the attempt itself, so that an exit costs no further object. The

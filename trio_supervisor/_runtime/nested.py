@@ -1,4 +1,4 @@
-"""What a nested supervisor and the supervisor above it say to each other.
+"""The protocol between a nested supervisor and the supervisor above it.
 
 A nested supervisor is an attempt of its parent whose body opens a block of its own. Neither shell
 changes a field of the other; all that passes between them passes here:

@@ -1,7 +1,7 @@
 """Observable values: the one place that knows trio-util, which is untyped.
 
 Predicates run in the task that sets the value. They are ours, never a user's, and they look at
-plain states only, so that nobody can slow supervision or raise in it.
+plain states only, so that no user code can slow supervision or raise in it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class Observable(Generic[T]):
     __slots__ = ("_cell",)
 
     def __init__(self, value: T) -> None:
-        from trio_util import AsyncValue  # noqa: PLC0415  # only those who wait pay for the import
+        from trio_util import AsyncValue  # noqa: PLC0415  # only a program that waits pays for the import
 
         self._cell: Any = AsyncValue(value)
 
     def set(self, value: T) -> None:
-        """Change it; those whose condition it meets wake up."""
+        """Set the value, and wake the tasks whose condition it meets."""
         self._cell.value = value
 
     async def wait(self, condition: Callable[[T], bool]) -> T:

@@ -94,7 +94,7 @@ class Shell:
         report: How it ended, once it has.
         children_listed: Set when the children can be found, started or not.
         first_start_over: Set when the first start is complete, or has failed.
-        finished: Set when no task of the supervisor is left but those of the block.
+        finished: Set when no task of the supervisor is left but the tasks of the block.
     """
 
     is_supervisor = True
@@ -132,7 +132,7 @@ class Shell:
         self._attempts: trio.Nursery | None = None
         self._changed: dict[Slot, None] = {}  # in this turn
         self.unanswered: dict[Reply, None] = {}
-        self._additions: dict[str, None] = {}  # by name, of those in the mailbox
+        self._additions: dict[str, None] = {}  # by name, while in the mailbox
         self._shutdown_account = ShutdownAccount()
         self._supervisor: Supervisor | None = None
         if self.observer is not None:
@@ -439,7 +439,9 @@ class Shell:
         self._cancel_attempt(order, now)
 
     def _cut_off(self, order: o.CancelAttempt, now: float) -> None:
-        self._shutdown_account.note_cut_off(self.slots[order.name].life.path)
+        attempt = self._attempt_of(order.name, order.attempt)
+        if attempt is not None and not (attempt.returned or attempt.ended_at is not None):
+            self._shutdown_account.note_cut_off(attempt.path)
         self._cancel_attempt(order, now)
 
     def _cancel_attempt(self, order: o.CancelAttempt | o.StopAtOnce, now: float) -> None:

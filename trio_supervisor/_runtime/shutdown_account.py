@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from trio_supervisor._brain.messages import Outcome
 
 
-_ENDED_BY_ITSELF = frozenset({"succeeded", "stopped"})
-
-
 @final
 class ShutdownAccount:
     """The exits of one supervisor's children since its stop began.
@@ -57,7 +54,7 @@ class ShutdownAccount:
     ) -> None:
         """Note the end of an attempt; ``below`` is the report of a nested supervisor in it."""
         stack = self._stacks.pop(path, ())
-        cut_off = path in self._cut_off and kind not in _ENDED_BY_ITSELF
+        cut_off = path in self._cut_off
         self._cut_off.discard(path)
         if self.since is None:
             return

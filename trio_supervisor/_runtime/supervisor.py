@@ -184,7 +184,7 @@ class Supervisor:
         return self._shell.tree.journal.view
 
     def count_children(self) -> ChildCounts:
-        """Count the supervisor's own children; those of nested supervisors do not count."""
+        """Count the supervisor's own children; children of nested supervisors do not count."""
         machine = self._shell.machine
         lives = machine.children.values()
         supervisors = sum(life.spec.supervisor is not None for life in lives)

@@ -1,4 +1,4 @@
-"""What the supervisors of one tree share."""
+"""Tree: the journal, log and settings that the supervisors of one tree share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class BlockFactory(Protocol):
-    """What the shells of a tree need to run supervisors below them."""
+    """Makes the blocks of the supervisors below a shell."""
 
     def run_nested(self, parent: Shell, context: ChildContext) -> Awaitable[object]:
         """Run a nested supervisor as the body of an attempt of ``parent``."""
@@ -47,7 +47,7 @@ class BlockFactory(Protocol):
 
 @final
 class Tree:
-    """What the supervisors of one tree share.
+    """The journal, log and settings that the supervisors of one tree share.
 
     Args:
         random: The source of jitter; `None` asks the observer, or else makes one.

@@ -1,4 +1,4 @@
-"""What can be read from a shell: its state, stacks, the children's values, its error."""
+"""Views of a shell: its state, its stacks, the children's values, its error."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def add_failures(error: SupervisorError, reports: Sequence[ChildRunReport]) -> N
     found = [*before, *(report.exit.error for report in reports)]
     causes = [one for one in found if isinstance(one, Exception)]
     if len(causes) > len(before):
-        error.__cause__ = ExceptionGroup("the failures behind this, and those after it", causes)
+        error.__cause__ = ExceptionGroup("the failures behind this, and later ones", causes)
 
 
 # ---------------------------------------------------------------- values
