@@ -1,8 +1,9 @@
 """The seam for tests: one object that is told what every tree and every attempt does.
 
-Trio has `trio.abc.Instrument` for a program that wants to see each step of each task. `TreeObserver` is
-the same for supervision: it sees trees, supervisors, commands, events and attempts. The testing kit
-is built on it, and so are this project's own tests; nothing in the library has to be replaced.
+Trio has `trio.abc.Instrument` for a program that wants to see each step of each task.
+`TreeObserver` is the same for supervision: it sees trees, supervisors, commands, events and
+attempts. The testing kit is built on it, and so are this project's own tests; nothing in the
+library has to be replaced.
 
 How to use it::
 

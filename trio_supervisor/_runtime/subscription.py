@@ -85,8 +85,8 @@ class Subscription:
 
     Between snapshot and first event nothing is missing and nothing is told twice, so folding the
     events into the snapshot follows the tree. A reader that is too slow loses the oldest events and
-    finds one `EventGap` in their place; a program that folds then subscribes anew. Iteration ends once the
-    supervisor has finished and the buffer is empty.
+    finds one `EventGap` in their place; a program that folds then subscribes anew. Iteration ends
+    once the supervisor has finished and the buffer is empty.
 
     Entering is a checkpoint and can be cancelled; leaving is neither. What is left in the buffer
     is then forgotten.
