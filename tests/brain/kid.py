@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 if TYPE_CHECKING:
     from trio_supervisor._brain.messages import FirstStart
@@ -135,7 +135,8 @@ class Kid:
     @property
     def grace(self) -> float:
         """Of the live attempt: its own, unless a command has given another one."""
-        return self.spec.grace if self.command_grace is None else self.command_grace
+        grace = self.spec.grace if self.command_grace is None else self.command_grace
+        return cast("float", grace)  # the shapes give each child one
 
     @property
     def silent_at(self) -> float:

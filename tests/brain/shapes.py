@@ -250,7 +250,7 @@ def _added(strategy: str, ordering: str) -> None:
 
 def _delays(strategy: str) -> None:
     """A group waits for the longest delay that a failure in it asks for, as long as it asks."""
-    ways = ("stop", "restart")
+    ways: tuple[str, ...] = ("stop", "restart")
     spec = supervisor(
         child("a", explicit=False, delays=(1,)),
         child("b", explicit=False, delays=(3,)),

@@ -476,7 +476,7 @@ def test_decision_to_end_the_tree_leaves_a_nested_supervisor_at_work() -> None:
 
 
 def test_subclass_of_a_decision_is_that_decision() -> None:
-    class Odd(Quarantine):
+    class Odd(Quarantine):  # type: ignore[misc]  # final for type checkers only
         pass
 
     rig = Rig(child("a", explicit=False))

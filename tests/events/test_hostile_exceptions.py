@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import hostile
@@ -84,12 +84,15 @@ def test_a_fatal_exception_that_is_frozen_comes_out_with_what_was_beside_it(
         raise AttributeError(name)
 
     frozen = type("Frozen", (kind,), {"__setattr__": refuse})
-    fatal, beside = frozen(7), ValueError("beside")
-    assert judge(BaseExceptionGroup("both", [fatal, beside])) is fatal
+    fatal: Any = frozen(7)
+    beside = ValueError("beside")
+    outcome: Any = judge(BaseExceptionGroup("both", [fatal, beside]))
+    assert outcome is fatal
     assert fatal.__cause__.exceptions == (beside,)
     # It has a cause now, and a note cannot be set either.
     another = ValueError("another")
-    assert judge(BaseExceptionGroup("both", [fatal, another])) is fatal
+    outcome = judge(BaseExceptionGroup("both", [fatal, another]))
+    assert outcome is fatal
     assert fatal.__notes__ == ["beside it: ValueError: another"]
 
 
@@ -144,7 +147,7 @@ def test_reasons_are_bounded() -> None:
 def test_a_category_may_misbehave(category: str) -> None:
     class Odd(TaskFailure):
         @property
-        def category(self) -> str:  # type: ignore[override]
+        def category(self) -> str:
             if category == "broken":
                 raise hostile.Boom
             return hostile.Text("odd")

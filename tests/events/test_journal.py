@@ -237,7 +237,8 @@ def test_the_journal_keeps_no_exception() -> None:
 
 
 def test_subscribers_get_the_exception_that_the_journal_does_not_keep() -> None:
-    journal, seen = a_journal(), []
+    journal = a_journal()
+    seen: list[ev.Event] = []
     journal.attach(seen.append)
     boom = ValueError("boom")
     journal.append(ev.ChildExited, 1.0, 1, "app/feed", 1, CRASHED, boom)
@@ -249,7 +250,7 @@ def test_subscribers_get_the_exception_that_the_journal_does_not_keep() -> None:
     assert raw_of(event) == raw_of(kept)
     assert pickle.loads(pickle.dumps(event)).error is None
     assert event.to_dict()["error"]["type"] == "ValueError"
-    assert event != ev.ChildExited(*values_of(event)[:-2], "asked")
+    assert event != ev.ChildExited(*[*values_of(event)[:-2], "asked"])
 
 
 def test_what_users_are_given_can_be_read_and_not_changed() -> None:

@@ -25,8 +25,19 @@ from trio_supervisor._events.snapshot import (
 # ---------------------------------------------------------------- events to draw from
 
 SUPERVISORS = ("app", "app/n", "app/n/m", "other", "app/a/p", "app/a/q", "app/n/x/p")
-CHILDREN = ("app/a", "app/b", "app/n", "app/n/x", "app/n/m", "app/n/m/z", "app/nn", "other/a")
-CHILDREN += ("app/a/p/c", "app/a/p/d", "app/n/x/p/c")
+CHILDREN = (
+    "app/a",
+    "app/b",
+    "app/n",
+    "app/n/x",
+    "app/n/m",
+    "app/n/m/z",
+    "app/nn",
+    "other/a",
+    "app/a/p/c",
+    "app/a/p/d",
+    "app/n/x/p/c",
+)
 DECLARED = {"app": ("a", "n"), "app/n": ("x", "m"), "app/n/m": ("z",), "other": ("a",)}
 DECLARED |= {"app/a/p": ("c",), "app/a/q": (), "app/n/x/p": ("c",)}
 

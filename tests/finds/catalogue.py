@@ -78,8 +78,8 @@ def find(bug: str, *, seed: int = 0, max_seconds: float = MOST_SECONDS) -> Findi
         shown = "\n".join([repr(error), *getattr(error, "__notes__", ())])
         result = getattr(error, "hunt", None)
         if result is None:
-            schedule, _, drift = getattr(error, "lifecycle_run", ((), 0, ()))
-            steps = sum(map(bool, (*schedule, *drift)))  # out of turn, or late
+            schedule, _, late = getattr(error, "lifecycle_run", ((), 0, ()))
+            steps = sum(map(bool, (*schedule, *late)))  # out of turn, or late
             return Finding(bug, program, finder, True, seconds, 0.0, max(steps, 1), shown)
         times = sum(step.times if isinstance(step, Tick) else 1 for step in result.steps)
         assert times

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
@@ -36,6 +36,11 @@ class Host:
     @property
     def observer(self) -> None:
         return None
+
+    def open_supervisor(
+        self, attempt: Attempt, spec: Any, options: Any, *, wait_ready: bool
+    ) -> NoReturn:
+        raise NotImplementedError
 
     def post_ready(self, attempt: Attempt) -> None:
         self._tell("ready", attempt.ready_value)

@@ -18,9 +18,9 @@ class Text(str):
     """A string with methods that cannot be relied upon."""
 
     __slots__ = ()
-    __hash__ = _raise  # type: ignore[assignment]
-    __eq__ = __len__ = __iter__ = __contains__ = _raise  # type: ignore[assignment]
-    split = isprintable = startswith = replace = __format__ = __str__ = _raise  # type: ignore[assignment]
+    __hash__ = _raise
+    __eq__ = __len__ = __iter__ = __contains__ = _raise
+    split = isprintable = startswith = replace = __format__ = __str__ = _raise
 
 
 class _Liar(type):
@@ -35,13 +35,13 @@ class _Liar(type):
 class Mute(Exception):
     """Nothing that describes it works."""
 
-    __str__ = __repr__ = __reduce__ = __reduce_ex__ = _raise  # type: ignore[assignment]
-    __eq__ = _raise  # type: ignore[assignment]
-    __hash__ = _raise  # type: ignore[assignment]
+    __str__ = __repr__ = __reduce__ = __reduce_ex__ = _raise
+    __eq__ = _raise
+    __hash__ = _raise
     add_note = with_traceback = _raise
 
     @property
-    def __notes__(self) -> NoReturn:
+    def __notes__(self) -> NoReturn:  # type: ignore[override]
         raise Boom
 
 
@@ -66,7 +66,7 @@ class Nameless(Exception, metaclass=_Liar):
 class Faceless(Exception):
     """It raises when it is asked for its class."""
 
-    @property
+    @property  # type: ignore[misc]  # typeshed's can be set
     def __class__(self) -> NoReturn:  # type: ignore[override]
         raise Boom
 
@@ -100,7 +100,7 @@ class Closed(ExceptionGroup[Exception]):  # noqa: ASYNC126
     derive = split = subgroup = _raise
 
     @property
-    def exceptions(self) -> NoReturn:  # type: ignore[override]
+    def exceptions(self) -> NoReturn:
         raise Boom
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -104,7 +104,7 @@ def test_tasks_and_adapters_of_a_body_drift_as_well(body: Any) -> None:
     specs: dict[Any, ChildSpec[Any]] = {
         starts_tasks: ChildSpec("a", starts_tasks, seen),
         "every": ChildSpec("a", every(1, tick, seen)),
-        "plain": ChildSpec("a", plain(notes_times, None, seen)),
+        "plain": ChildSpec("a", plain(cast("Any", notes_times), None, seen)),
         "behaviour": ChildSpec("a", Behaviour(ends_at=3, attempts=1)),
     }
     trace = simulate(open_and_wait, specs[body], drift=[3] * 20)

@@ -132,7 +132,7 @@ def test_a_wait_that_hangs_ends_when_it_is_cancelled(place: str, asked: float) -
 def test_two_faults_in_one_run() -> None:
     log: list[Any] = []
     child = ChildSpec("a", steps, log, backoff=AT_ONCE)
-    faults = ["app/a crash @2.5", Fault("app/a", "crash", "#4")]
+    faults: list[Fault | str] = ["app/a crash @2.5", Fault("app/a", "crash", "#4")]
     trace = simulate(run, child, fault=faults)
     assert [when for when, _, _ in exits(trace)] == [2.5, 4.5]
     assert trace.faults == (Fault.parse("app/a crash @2.5"), Fault("app/a", "crash", "#4"))

@@ -54,7 +54,7 @@ async def web(child: ChildContext) -> None:
 def declare(maximum: float = 8.0, limit: RestartLimit | None = None) -> SupervisorSpec:
     options: dict[str, Any] = {"readiness": "explicit", "grace": 2, "retry_first_start": True}
     backoff = BackoffPolicy(0.5, maximum=maximum)
-    children = [
+    children: list[ChildSpec[Any] | SupervisorSpec] = [
         ChildSpec("feed", feed, backoff=backoff, **options),
         ChildSpec("web", web, **options),
         SupervisorSpec("pool", [ChildSpec("w", Behaviour(ends_at=7), stale_after=50)]),

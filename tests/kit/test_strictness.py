@@ -40,24 +40,24 @@ APP = SupervisorSpec("app", [ChildSpec("a", Behaviour()), ChildSpec("b", Behavio
 
 async def forgets_apply() -> None:
     async with open_rig(APP) as rig:
-        rig.apply(Crash("a"))
+        rig.apply(Crash("a"))  # type: ignore[unused-coroutine]  # forgotten
         await trio.sleep(1)
 
 
 async def forgets_a_command() -> None:
     async with open_rig(APP) as rig:
-        Stop("a").run(rig)
+        Stop("a").run(rig)  # type: ignore[unused-coroutine]  # forgotten
         await trio.sleep(1)
 
 
 async def forgets_exercise() -> None:
-    exercise(APP, [Crash("a")])
+    exercise(APP, [Crash("a")])  # type: ignore[unused-coroutine]  # forgotten
     await trio.sleep(1)
 
 
 async def forgets_a_method() -> None:
     async with open_supervisor(APP) as supervisor:
-        supervisor.stop_child("a")
+        supervisor.stop_child("a")  # type: ignore[unused-coroutine]  # forgotten
         await trio.sleep(1)
 
 
@@ -93,7 +93,7 @@ def test_a_rig_in_a_run_of_its_own_notices_it_too() -> None:
 
 def test_a_pilot_notices_it_too() -> None:
     async def forget(pilot: Pilot) -> None:
-        pilot.supervisor.stop_child("a")
+        pilot.supervisor.stop_child("a")  # type: ignore[unused-coroutine]  # forgotten
         await trio.sleep(1)
 
     with Pilot(APP) as pilot:

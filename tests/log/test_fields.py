@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from trio_supervisor._events import events as ev
 from trio_supervisor._logging.safe import fields_of
@@ -14,6 +15,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "log.md"
 
 def test_every_field_is_in_the_guide_and_no_other() -> None:
     fields = {"repeats"}  # of lines that stand for several events
+    cls: Any  # a class of events
     for cls in _HEARD:
         own = [None] * (len(cls.__match_args__) - 6 - (cls is ev.ChildExited))
         fields |= fields_of((cls, 1, 0.0, 0.0, 1, "app", 0, own)).keys()
@@ -30,6 +32,7 @@ def test_no_field_hides_one_of_logging() -> None:
 
     record = logging.LogRecord("x", 20, "", 0, "", (), None)
     taken = {*vars(record), "message", "asctime"}
+    cls: Any  # a class of events
     for cls in _HEARD:
         own = [None] * (len(cls.__match_args__) - 6)
         assert not taken & fields_of((cls, 1, 0.0, 0.0, 1, "app", 0, own)).keys()

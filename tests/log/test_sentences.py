@@ -75,13 +75,13 @@ def exited(past: Sequence[ev.Event], path: str, found: re.Match[str]) -> None:
 
 def came_to_rest(past: Sequence[ev.Event], path: str, found: re.Match[str]) -> None:
     word, attempt = found.groups()
-    cls = {
+    kinds: dict[str, type[ev.Event]] = {
         "stopped": ev.ChildStopped,
         "done": ev.ChildDone,
         "quarantined": ev.ChildQuarantined,
         "removed": ev.ChildRemoved,
-    }[word]
-    assert any_of(past, cls, path)
+    }
+    assert any_of(past, kinds[word], path)
     if word == "stopped":
         assert attempt, "what never ran cannot have stopped"
     if attempt:

@@ -32,7 +32,7 @@ class Lines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.records: list[tuple[float, logging.LogRecord]] = []
+        self.records: list[tuple[float, Any]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append((trio.current_time(), record))
@@ -41,14 +41,14 @@ class Lines(logging.Handler):
     def texts(self) -> list[str]:
         return [f"{record.levelname} {record.getMessage()}" for _, record in self.records]
 
-    def about(self, *words: str) -> list[tuple[float, logging.LogRecord]]:
+    def about(self, *words: str) -> list[tuple[float, Any]]:
         return [
             (time, record)
             for time, record in self.records
             if all(word in record.getMessage() for word in words)
         ]
 
-    def one(self, *words: str) -> tuple[float, logging.LogRecord]:
+    def one(self, *words: str) -> tuple[float, Any]:
         found = self.about(*words)
         assert len(found) == 1, self.texts
         return found[0]

@@ -399,8 +399,8 @@ class Model:
         kid.charges.append(self.now)
         self.charges.append(self.now)
         self.tell(kid.name, "ExitJudged restart")
-        delays = kid.spec.backoff.steps
-        delay = delays[min(kid.consecutive_failures, len(delays) - 1)]
+        steps = kid.spec.backoff.steps
+        delay = steps[min(kid.consecutive_failures, len(steps) - 1)]
         kid.consecutive_failures += 1
         group = self._group_of(kid)
         delays = {kid.name: self.now + delay}

@@ -192,7 +192,7 @@ class _Matcher:
             yield found
 
     def run(
-        self, pattern: list[ast.AST], actual: list[ast.AST], found: Found, *, whole: bool
+        self, pattern: Sequence[ast.AST], actual: Sequence[ast.AST], found: Found, *, whole: bool
     ) -> Iterator[tuple[int, Found]]:
         """The beginning of a list, or the whole of it; yields how many nodes were taken."""
         if not pattern:

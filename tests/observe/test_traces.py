@@ -151,6 +151,7 @@ def test_meters_report_what_the_metrics_say() -> None:
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
                     if metric.name == name:
+                        point: Any  # of one of three kinds; those that are asked for have a value
                         for point in metric.data.data_points:
                             found[tuple((point.attributes or {}).values())] = point.value
         return found

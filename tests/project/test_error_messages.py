@@ -33,8 +33,9 @@ def C(**options: Any) -> ChildSpec[Any]:  # noqa: N802 - short in the list
     return ChildSpec("web", body, **options)
 
 
+PACKAGE: Any = trio_supervisor  # its `__all__` is made when it is asked for
 NAMES: dict[str, Any] = {
-    **{name: getattr(trio_supervisor, name) for name in trio_supervisor.__all__},
+    **{name: getattr(PACKAGE, name) for name in PACKAGE.__all__},
     "C": C,
     "body": body,
     "noctx": noctx,

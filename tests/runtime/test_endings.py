@@ -103,7 +103,7 @@ async def test_our_own_stop_is_no_failure() -> None:
 @scenario
 async def test_the_report_lists_children_that_had_to_be_cut_off() -> None:
     inner = SupervisorSpec("in", [ChildSpec("deep", polite, 9, grace=2)])
-    children = [
+    children: list[ChildSpec[Any] | SupervisorSpec] = [
         ChildSpec("in-time", polite, 1, grace=5),
         ChildSpec("no-grace", forever),
         ChildSpec("slow", polite, 9, grace=3),
@@ -220,9 +220,10 @@ def test_nothing_of_a_supervisor_or_a_handle_can_be_waited_for_in_another_trio_r
                 (handle.remove,),
                 (subscription.__aenter__,),
             ]
+            run: Any = trio.run  # its type says what it takes, and that varies
             for call in calls:
                 with pytest.raises(SupervisorError, match="Trio's thread"):
-                    await trio.to_thread.run_sync(trio.run, *call)
+                    await trio.to_thread.run_sync(run, *call)
             async with supervisor.subscribe() as events:
                 with pytest.raises(SupervisorError, match="Trio's thread"):
                     await trio.to_thread.run_sync(trio.run, events.__anext__)

@@ -34,6 +34,7 @@ async def test_a_handle_of_a_removed_child_does_not_stand_for_its_successor() ->
     async with open_supervisor() as pool:
         old = await pool.start_child(ChildSpec("s", forever))
         await pool.remove_child("s")
+        command: Callable[[Any], Awaitable[object]]
         for command in (pool.stop_child, pool.remove_child, pool.restart_child):
             with pytest.raises(ChildNotFound, match="supervisor/s was removed"):
                 await command(old)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from helpers.trees import AT_ONCE, Boom, all_tasks
+from helpers.trees import AT_ONCE, Boom
 
 from trio_supervisor import (
     BackoffPolicy,
@@ -42,6 +42,7 @@ from trio_supervisor import (
     open_supervisor,
 )
 from trio_supervisor._events.exits import leaves
+from trio_supervisor.testing._sim.tasks import all_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,7 +27,6 @@ from helpers.trees import (
     AT_ONCE,
     Boom,
     Trace,
-    all_tasks,
     crash_after,
     events_of,
     forever,
@@ -66,6 +65,7 @@ from trio_supervisor import (
 )
 from trio_supervisor._brain import messages as o
 from trio_supervisor._runtime.child_slot import Slot
+from trio_supervisor.testing._sim.tasks import all_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
