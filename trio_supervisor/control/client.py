@@ -7,12 +7,6 @@ program, use `Supervisor`; to serve the socket, `open_control`.
 from __future__ import annotations
 
 import os
-
-try:  # `socket` turns constants into enumerations, which takes longer than to connect
-    import _socket as socket
-except ImportError:  # pragma: no cover - not in every Python
-    import socket  # type: ignore[no-redef]
-
 from collections.abc import Iterator
 
 from trio_supervisor._lazy import TYPE_CHECKING, public
@@ -25,9 +19,14 @@ from trio_supervisor.control._messages import (
 )
 
 if TYPE_CHECKING:
+    import socket
     from typing import Any
 else:
     Any = object  # for tools that ask for type hints at run time
+    try:  # `socket` turns constants into enumerations, which takes longer than to connect
+        import _socket as socket
+    except ImportError:
+        import socket
 
 _CHUNK = 1 << 16
 

@@ -211,8 +211,8 @@ class ControlServer:
             answers.add(error_line(ProtocolError("failed", text), request.id))
         finally:
             self._busy -= 1
-            if _may_wait(request):
-                await answers.flush()  # noqa: ASYNC102 - bounded by the connection's own timeout
+        if _may_wait(request):
+            await answers.flush()
 
     async def _carry_out(self, request: Request, peer: Peer, items: Any) -> Any:
         supervisor = self._supervisor
