@@ -117,7 +117,7 @@ async def test_without_grace_everything_in_it_is_cancelled() -> None:
 async def test_it_is_closed_when_its_block_ends_and_the_child_goes_on() -> None:
     async def one_after_the_other(child: ChildContext) -> None:
         for number in range(3):
-            async with child.open_supervisor(name="pool") as pool:  # type: ignore[call-arg]  # SupervisorOptions has no name
+            async with child.open_supervisor(name="pool") as pool:
                 await pool.start_child(ChildSpec("a", forever))
                 assert pool.state().run == number + 2
         child.ready()
@@ -159,10 +159,10 @@ async def test_a_failure_in_it_is_the_childs_crash_and_the_child_is_restarted() 
 @scenario
 async def test_several_at_once_have_different_names() -> None:
     async def two(child: ChildContext) -> None:
-        async with child.open_supervisor(name="x") as x, child.open_supervisor(name="y") as y:  # type: ignore[call-arg]  # SupervisorOptions has no name
+        async with child.open_supervisor(name="x") as x, child.open_supervisor(name="y") as y:
             await x.start_child(ChildSpec("a", forever))
             await y.start_child(ChildSpec("a", forever))
-            again = child.open_supervisor(name="x")  # type: ignore[call-arg]  # SupervisorOptions has no name
+            again = child.open_supervisor(name="x")
             with pytest.raises(SupervisorError, match="app/web/x is open already"):
                 await again.__aenter__()
             child.ready()
@@ -212,7 +212,7 @@ async def test_below_a_nested_supervisor_and_below_one_that_was_opened() -> None
     deep: list[Supervisor] = []
 
     async def outer(child: ChildContext) -> None:
-        async with child.open_supervisor(name="in") as pool:  # type: ignore[call-arg]  # SupervisorOptions has no name
+        async with child.open_supervisor(name="in") as pool:
             await pool.start_child(listener(deep, "web"))
             child.ready()
             await child.wait_stop_requested()
@@ -253,7 +253,7 @@ async def test_wrong_arguments_and_wrong_moments_are_clear_errors() -> None:
         with pytest.raises(SpecError, match="app/web: open_supervisor"):
             child.open_supervisor("pool")  # type: ignore[arg-type]
         with pytest.raises(SpecError):
-            child.open_supervisor(name="a/b")  # type: ignore[call-arg]  # SupervisorOptions has no name
+            child.open_supervisor(name="a/b")
         manager = child.open_supervisor()
         async with manager as pool:
             assert pool.path == "app/web/supervisor"
@@ -334,7 +334,7 @@ async def test_events_folded_one_by_one_follow_it() -> None:
 
 def test_what_it_raises_gets_out_as_from_any_supervisor() -> None:
     async def body(child: ChildContext) -> None:
-        async with child.open_supervisor(name="pool"):  # type: ignore[call-arg]  # SupervisorOptions has no name
+        async with child.open_supervisor(name="pool"):
             raise Boom("here")
 
     async def main() -> None:

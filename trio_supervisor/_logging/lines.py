@@ -46,7 +46,7 @@ def because(reason: str) -> str:
 def by_whom(by: Sequence[Any]) -> str:
     """Return what to append for a command's own grace, and for its operator outside the program."""
     user, uid, pid, grace = [*by, *_NOT_SAID[len(by) :]][:4]
-    text = "" if grace is None else f" grace={'inf' if grace == inf else seconds(grace)}"
+    text = "" if grace is None else f" grace={'inf' if grace == inf else f'{grace:g}s'}"
     return text if uid is None else f"{text} by={one_line(user) or uid} uid={uid} pid={pid}"
 
 

@@ -49,8 +49,10 @@ class ChildChanges(ChildOptions, total=False):
 
 
 class SupervisorOptions(TypedDict, total=False):
-    """The options of a `SupervisorSpec`."""
+    """The options of a `SupervisorSpec`, all of which `open_supervisor` takes as well."""
 
+    name: str
+    children: Iterable[trio_supervisor.ChildSpec[Any] | trio_supervisor.SupervisorSpec]
     strategy: StrategyLike
     ordering: OrderingLike
     restart_limit: RestartLimit | None
@@ -64,9 +66,6 @@ class SupervisorOptions(TypedDict, total=False):
 
 class SupervisorChanges(SupervisorOptions, total=False):
     """The fields that `SupervisorSpec.replace` can change."""
-
-    name: str
-    children: Iterable[trio_supervisor.ChildSpec[Any] | trio_supervisor.SupervisorSpec]
 
 
 class Declared:
