@@ -294,8 +294,8 @@ MUTANTS: Final = (
         "the jitter is the same for everybody",
         _POLICY,
         "BackoffPolicy.delay",
-        "random.uniform",
-        "type(random)(42).uniform",
+        "_share(random)",
+        "_share(type(random)(42))",
     ),
     Mutant(
         "there is no jitter",
