@@ -255,7 +255,7 @@ class Attempt:
             self.aborted = True
             return
         scope = self.nursery.cancel_scope
-        # If the body has ended, or has cancelled itself, then it was not we who ended it.
+        # If the body has ended, or has cancelled itself, then the supervisor did not end it.
         over = self.returned or self.body_cancelled or self.error is not None
         self.aborted = not (over or scope.cancel_called)
         scope.cancel(reason)

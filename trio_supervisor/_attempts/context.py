@@ -304,7 +304,7 @@ class ChildContext:
             spec: The supervisor and its declared children. Default: an empty one, named
                 ``"supervisor"``.
             wait_ready: As for `trio_supervisor.open_supervisor`.
-            **options: Those of `SupervisorSpec`: to make a spec here, or to change ``spec``.
+            **options: Options of `SupervisorSpec`: to make a spec here, or to change ``spec``.
 
         Returns:
             An async context manager; its value is the `Supervisor`. It can be entered once.

@@ -41,7 +41,7 @@ class DesiredState(StrEnum):
 
 
 class StopCause(Enum):
-    """Why the live attempt has to end."""
+    """The reason for which the live attempt has to end."""
 
     DESIRED_STATE = "desired_state"
     FAULT = "fault"
@@ -68,7 +68,7 @@ class Gate(Enum):
 
 
 class Step(Enum):
-    """What the machine does with the child then."""
+    """The machine's next step for a child in a given situation."""
 
     NOTHING = "nothing"
     REQUEST_STOP = "request stop"

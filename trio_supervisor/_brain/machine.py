@@ -158,7 +158,7 @@ class SupervisionMachine:
 
     @property
     def next_deadline(self) -> float:
-        """When `wake` has to be called if no signal comes first; `inf` for never.
+        """The time at which `wake` has to be called if no signal comes first; `inf` for never.
 
         The time is never too late. It may be too early if a deadline has been disarmed.
         """
@@ -314,7 +314,7 @@ class SupervisionMachine:
     def _set_deadline(self, deadline: float) -> None:
         self._shutdown_deadline.deadline = deadline
         self.timers.arm(self._shutdown_deadline, deadline)
-        # A nested supervisor whose stop was requested earlier has not heard of this deadline.
+        # A nested supervisor that is stopping already has not heard of this deadline.
         for child in self.children.values() if deadline < inf else ():
             if child.spec.supervisor is not None and child.live and child.stage:
                 self._emit_stop(child, o.RequestStop)
@@ -325,7 +325,7 @@ class SupervisionMachine:
         self.outbox.emit(child, ev.ChildCancelled, child.stop_reason)
 
     def cancel(self, child: ChildLife, now: float) -> None:
-        """Cancel an attempt whose stop was requested."""
+        """Cancel an attempt that was asked to stop."""
         self._note_cancel(child, now)
         self.outbox.orders.append(o.CancelAttempt(child.name, child.attempt, child.stop_reason))
 
@@ -354,7 +354,7 @@ class SupervisionMachine:
         return child
 
     def place(self, child: ChildLife) -> None:
-        """Tell the ordering about a new child, whose requirements exist now."""
+        """Tell the ordering about a new child. Its requirements exist now."""
         self.ordering.add(child, tuple(self.children[name] for name in child.spec.requires))
 
     def mark_for_stopping(
@@ -369,7 +369,7 @@ class SupervisionMachine:
         """Mark the live attempt, if there is one, for stopping.
 
         Args:
-            child: The child whose attempt has to end.
+            child: The child; its attempt has to end.
             cause: Whether the desired state or a fault is the reason.
             reason: The reason in words, for the attempt and for events.
             urgent: Whether the stop begins at once.

@@ -80,7 +80,7 @@ Operator = tuple[str, int, int] | tuple[()]
 
 
 class FirstStart(StrEnum):
-    """What a failure means before the child was ever ready."""
+    """The meaning of a failure before the child was ever ready."""
 
     FAILS_TREE = "fails_tree"
     FORGETS_CHILD = "forgets_child"
@@ -167,7 +167,7 @@ Signal = (
 
 
 class OutcomeKind(StrEnum):
-    """Why a supervisor ended."""
+    """The reason for which a supervisor ended."""
 
     SHUTDOWN = "shutdown"
     AUTO_SHUTDOWN = "auto_shutdown"
@@ -181,7 +181,7 @@ class OutcomeKind(StrEnum):
 
 
 class Outcome(Note):
-    """Why the supervisor ends, and whose attempt was the reason, if it was one.
+    """The reason for which the supervisor ends, and the child that caused it, if one did.
 
     ``given_reason`` is the reason that `Escalate` was given; ``reason`` falls back to the exit.
     """
@@ -248,7 +248,7 @@ class ReportUnresponsive(Note):
 
 
 class JudgedLater(Note):
-    """These children missed a deadline that was handled ``late`` seconds late: judge them later."""
+    """Children missed a deadline that was handled ``late`` seconds late: judge them later."""
 
     names: tuple[str, ...]
     late: float

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _running(machine: SupervisionMachine, name: str, attempt: int) -> ChildLife | None:
-    """The child whose live attempt this is; `None` if the attempt has ended or is being stopped."""
+    """The child, if ``attempt`` is its live attempt; `None` if it has ended or is being stopped."""
     child = machine.children.get(name)
     if (
         child is None

@@ -61,7 +61,7 @@ def _only_limit_grace(
     command: o.StopChild | o.QuarantineChild | o.RestartChild | o.RemoveChild,
     now: float,
 ) -> None:
-    """Let a command whose desired state holds already shorten the stop that is under way."""
+    """Let a command that asks for the present desired state shorten the stop under way."""
     orders = machine.outbox.orders
     before = len(orders)
     if child.stop_cause is not None and machine.limit_grace(child, command.grace, now):
@@ -153,7 +153,7 @@ def add_child(machine: SupervisionMachine, command: o.AddChild, now: float) -> N
 
 
 def reason_to_refuse(machine: SupervisionMachine, spec: ChildSpec[Any]) -> Exception | None:
-    """Why ``spec`` cannot be added now, or `None` if it can."""
+    """The reason for which ``spec`` cannot be added now, or `None` if it can."""
     if not machine.accepts:
         return SupervisorClosed(f"{machine.path} is {machine.state}: cannot start {spec.name}")
     existing = machine.children.get(spec.name)

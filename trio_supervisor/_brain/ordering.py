@@ -1,4 +1,4 @@
-"""Which child may start or stop next, and which children one failure restarts.
+"""The order of starts and stops, and the children that one failure restarts.
 
 The machine asks a `ChildOrdering` three questions: may this child start, may this attempt be asked
 to stop, and which children form the *group* of a failed child. `SequenceOrdering` makes each static
@@ -9,7 +9,7 @@ Terms:
     round: One coordinated change of several children: first start, group restart, shutdown.
     start set: Children of a round that have not settled. A child leaves this set when it is ready,
         comes to rest, or requires a sibling that is down (also indirectly).
-    stop set: Children whose live attempt is being stopped in order.
+    stop set: Children with a live attempt that is being stopped in order.
     barrier: The rule that no member of a group starts while attempts of the same round stop.
     met: Said of a requirement that is ready and not marked for stopping, or done after success.
 
@@ -264,7 +264,7 @@ class ChildOrdering(ABC):
             self._count_stopping(child, +1)
 
     def stop_finished(self, child: ChildLife) -> None:
-        """Take ``child``, whose attempt has ended, out of the stop set."""
+        """Take ``child`` out of the stop set: its attempt has ended."""
         child.in_stop_set = False
         if child.requires and child.dependents_stopping == 0:
             self._count_stopping(child, -1)

@@ -23,7 +23,7 @@ _MOST_ROUNDS: Final = 3
 
 
 class Stage(IntEnum):
-    """How far the stop of a live attempt has got."""
+    """The stage that the stop of a live attempt has reached."""
 
     RUNNING = 0
     STOP_REQUESTED = 1
@@ -111,7 +111,7 @@ class Vitals:
         self.step_due = inf
 
     def due(self, spec: ChildSpec[object]) -> float:
-        """When this attempt has to be looked at again if no signal comes first."""
+        """The time to look at this attempt again if no signal comes first."""
         if self.stage:
             return self.step_due
         due = self.run_due if self.run_due < self.start_due else self.start_due

@@ -38,7 +38,7 @@ class Window:
         self.times: deque[float] = deque()
 
     def used(self, now: float) -> int:
-        """How many charges count at ``now``: the ones later than ``now - within``."""
+        """The number of charges that count at ``now``: the ones later than ``now - within``."""
         edge = now - self.limit.within
         times = self.times
         while times and times[0] <= edge:

@@ -294,7 +294,7 @@ class ChildRunReport(Record):
     """When it was ready for the first time, or `None`."""
     ended_at: float
     stop_reason: str | None = None
-    """Why it had been asked to stop, or `None` if nobody had asked; not how it ended."""
+    """The reason for which it had been asked to stop, or `None` if it was not; not how it ended."""
     last_heartbeat: float | None = None
     """When it last gave a sign of life through its context, or `None` if it never did."""
     failures_in_row: int = 0
@@ -316,7 +316,7 @@ class ChildRunReport(Record):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ChildRunReport:
-        """Return the report whose `to_dict` gave ``data``.
+        """Return the report that `to_dict` has turned into ``data``.
 
         Raises:
             SpecError: It has another schema version, or a field is missing or has the wrong type.
@@ -328,7 +328,7 @@ class ChildRunReport(Record):
 
 @public
 def exit_from_dict(data: object) -> TaskExit:
-    """Return the exit whose `TaskExit.to_dict` gave ``data``.
+    """Return the exit that `TaskExit.to_dict` has turned into ``data``.
 
     The exception itself stays in the process in which it was raised: a `Crashed` gets a `PastError`
     with its text, a `Failed` a `TaskFailure` with message and category.
@@ -440,7 +440,7 @@ def classify(
     value: object,
     cancelled_by: str = "",
 ) -> TaskExit | BaseException:
-    """Judge an attempt whose scope has closed. The first rule that fits decides.
+    """Judge an attempt after its scope has closed. The first rule that fits decides.
 
     Args:
         error: what came out of the body and its background tasks, without any ``Cancelled``.

@@ -6,8 +6,8 @@ leave nothing out.
 
 The rules are written once, each as the change of a single child. `fold` applies them to frozen
 snapshots, along one path from the root; `SnapshotBuilder` applies them in place, to the tree that
-the journal keeps behind its oldest event. An event about somebody whom the snapshot does not know
-changes nothing: it follows one that was missed.
+the journal keeps behind its oldest event. An event about a child or supervisor that the snapshot
+does not know changes nothing: it follows one that was missed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 RawEvent: TypeAlias = tuple[Any, ...]
-"""An event that nobody has looked at yet: its class, the fields that all events have, and one tuple
-of those that only its class has. (One tuple inside the other is what costs least to make.)"""
+"""An event that has not been read yet: its class, the fields that all events have, and one tuple
+of the fields that only its class has. (One tuple inside the other is what costs least to make.)"""
 
 # Where to find what in a `RawEvent`.
 CLS, SEQUENCE, TIME, WALL, RUN, PATH, ATTEMPT, FIELDS = range(8)
@@ -106,7 +106,7 @@ class _Child:
         supervisor: SupervisorSnapshot | None = None,
         opened: tuple[SupervisorSnapshot, ...] = (),
     ) -> ChildSnapshot:
-        """This child with ``supervisor`` and what it has ``opened`` below it."""
+        """A snapshot of the child, with ``supervisor`` and what it has ``opened`` below it."""
         return ChildSnapshot(
             last_name(self.path),
             self.path,
@@ -187,7 +187,7 @@ class _Supervisor:
             self.drop(child)
 
     def freeze(self) -> SupervisorSnapshot:
-        """This supervisor with everything below it."""
+        """A snapshot of the supervisor, with everything below it."""
         children = tuple(
             child.freeze(
                 None if child.supervisor is None else child.supervisor.freeze(),

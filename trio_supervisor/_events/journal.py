@@ -92,7 +92,7 @@ class EventRecorder:
             run: The run of the supervisor that the event belongs to; see `next_run`.
             path: The child or supervisor concerned.
             attempt: The attempt concerned, or 0.
-            fields: The fields that ``cls`` has beyond those of `Event`, in order.
+            fields: The fields that ``cls`` adds to `Event`, in order.
             error: The live exception behind the event; handed on to `tap`, never kept.
 
         Returns:
@@ -209,7 +209,7 @@ class Journal:
 
     @property
     def capacity(self) -> int:
-        """How many events are kept."""
+        """The number of events that are kept."""
         return self._recorder._capacity
 
     @property

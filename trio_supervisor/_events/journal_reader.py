@@ -51,7 +51,7 @@ class JournalStretch(Record):
 @public
 @final
 class JournalContents(Record):
-    """What was found in a journal's files.
+    """The contents of a journal's files.
 
     Attributes:
         stretches: Oldest first; a restart of the program begins another one.

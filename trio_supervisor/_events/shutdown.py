@@ -80,7 +80,7 @@ class ShutdownReport(Record):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ShutdownReport:
-        """Return the report whose `to_dict` gave ``data``.
+        """Return the report that `to_dict` has turned into ``data``.
 
         Raises:
             SpecError: It has another schema version, or a field is missing or has the wrong type.

@@ -92,7 +92,7 @@ class ChildSnapshot:
     last_exit: str
     """How the last attempt ended, in one line; empty before the first exit."""
     supervisor: SupervisorSnapshot | None = None
-    """The tree below the child, if it is a nested supervisor whose attempt is alive."""
+    """The tree below the child, if it is a nested supervisor with a live attempt."""
     waiting_for: tuple[str, ...] = attrs.field(default=(), eq=False)
     """The children that this one waits for. `Supervisor.state` computes them; no event has them."""
     opened: tuple[SupervisorSnapshot, ...] = ()
@@ -163,7 +163,7 @@ class SupervisorSnapshot:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SupervisorSnapshot:
-        """Return the snapshot whose `to_dict` gave ``data``. Ages and dates are not read.
+        """Return the snapshot that `to_dict` has turned into ``data``. Ages and dates are not read.
 
         Raises:
             SpecError: It has another schema version, or a field is missing or has the wrong type.

@@ -241,7 +241,7 @@ class _Story:
     # ------------------------------------------------------------ what is around it
 
     def _surroundings(self, child: ChildSnapshot) -> Iterator[Statement]:
-        """The sibling whose failure restarts this child, and supervisors that stop."""
+        """The sibling that failed and so restarts this child, and supervisors that stop."""
         cause = self._group_cause(child)
         if cause is not None:
             sibling, failed = cause
@@ -261,7 +261,7 @@ class _Story:
                 )
 
     def _group_cause(self, child: ChildSnapshot) -> tuple[str, ev.ChildExited | None] | None:
-        """The sibling whose exit restarted this child, if that is why it is where it is."""
+        """The sibling that restarted this child by its exit, if the child's state is due to it."""
         parent = parent_of(self.path)
         begun = [e for e in self.own if isinstance(e, ev.ChildStarted)]
         after = begun[-2].time if len(begun) > 1 and child.state in _LIVE else None

@@ -215,7 +215,7 @@ class Slot:
 
     @property
     def ready_value(self) -> tuple[bool, object]:
-        """Whether there is a ready attempt whose stop has not begun, and its value."""
+        """Whether there is a ready attempt that is not stopping yet, and its value."""
         attempt = self.attempt
         if attempt is None or not attempt.is_ready or self.life.stage:
             return False, None

@@ -56,7 +56,7 @@ def open_supervisor(
             one.
         journal: How many events `Supervisor.journal` keeps in memory (default: 1024); or a
             `JournalFile`, to write them to disk as well.
-        **options: Those of `SupervisorSpec`: to make a spec here, or to change options of ``spec``.
+        **options: Options of `SupervisorSpec`: to make a spec here, or to change ``spec``.
 
     Returns:
         An async context manager; its value is the `Supervisor`. It can be entered once.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trio_supervisor._brain.messages import Operator
 
 operator: ContextVar[Operator] = ContextVar("trio_supervisor.operator", default=())
-"""The operator for whom the current task gives commands; empty for the program itself."""
+"""The operator behind the current task's commands; empty for the program itself."""
 
 
 @contextmanager

@@ -152,7 +152,7 @@ class Shell:
 
     @property
     def opened_in(self) -> Attempt | None:
-        """The attempt whose code opened this supervisor, if an attempt did."""
+        """The attempt that has opened this supervisor, if one has."""
         return self._context.get(current_attempt)
 
     @property

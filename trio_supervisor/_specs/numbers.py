@@ -1,4 +1,4 @@
-"""What a declared tree takes at most: seconds to start, to stop, and to give a child up."""
+"""The most that a declared tree takes: seconds to start, to stop, and to give a child up."""
 
 from __future__ import annotations
 

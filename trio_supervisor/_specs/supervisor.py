@@ -157,7 +157,7 @@ class SupervisorSpec(Declared):
         own (OTP: ``shutdown: infinity``); ``grace`` and ``start_timeout`` change that.
 
         Args:
-            **options: Those of a `ChildSpec`. ``readiness`` can only be ``"explicit"``, and there
+            **options: Options of a `ChildSpec`. ``readiness`` can only be ``"explicit"``, and there
                 is no ``stale_after``: a supervisor sends no heartbeats.
 
         Raises:

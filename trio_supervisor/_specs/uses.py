@@ -1,4 +1,4 @@
-"""Which methods of its context a body uses, as far as its code shows."""
+"""The methods of its context that a body uses, as far as its code shows."""
 
 from __future__ import annotations
 

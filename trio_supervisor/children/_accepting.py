@@ -70,17 +70,17 @@ class Connections:
 
     @property
     def open(self) -> int:
-        """How many connections are open."""
+        """The number of open connections."""
         return self._run.open
 
     @property
     def accepted(self) -> int:
-        """How many connections have become children so far."""
+        """The number of connections that have become children so far."""
         return self._run.accepted
 
     @property
     def refused(self) -> int:
-        """How many connections were closed at once, because ``max_children`` were open."""
+        """The number of connections closed at once, because ``max_children`` were open."""
         return self._run.refused
 
     def __repr__(self) -> str:
@@ -257,7 +257,7 @@ class _Run:
             self._freed = None
 
     async def _close_forgotten(self) -> None:  # noqa: ASYNC910 - `accept` is a checkpoint
-        """Close connections whose child has been stopped before its first step."""
+        """Close the connection of each child that was stopped before its first step."""
         before = trio.current_time() - _LONGEST_START
         for name, entry in list(self._starting.items()):
             if entry.since > before:
@@ -282,7 +282,7 @@ class _Run:
 
 @final
 class _Starting(Note):
-    """A connection whose child has not made its first step."""
+    """The connection of a child that has not made its first step."""
 
     stream: trio.abc.AsyncResource
     since: float

@@ -95,7 +95,7 @@ async def _run(
 
 @final
 class _RemoteHost:
-    """The host of an attempt whose supervisor is in another process."""
+    """The host of an attempt, for a supervisor in another process."""
 
     is_supervisor = False
 

@@ -48,7 +48,7 @@ class BlockedLoopMonitor:
 
     Attributes:
         blocked_count: How often the loop was blocked so far.
-        longest: Seconds of the longest time, those that have ended.
+        longest: Seconds of the longest of the times that have ended.
         total: Seconds altogether.
 
     Raises:
@@ -143,7 +143,7 @@ class BlockedLoopMonitor:
 
 
 def blamed(frame: FrameType | None) -> tuple[str, str]:
-    """Whose work a stack of the loop's thread is: the child's path (or ``""``), and the place."""
+    """The child that a stack of the loop's thread works for (its path or ``""``), and the place."""
     place = ""
     task: trio.lowlevel.Task | None = None
     found = ""

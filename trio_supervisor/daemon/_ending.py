@@ -1,4 +1,4 @@
-"""How a daemon ends: the exit code, and what the log says about it."""
+"""The end of a daemon: the exit code, and what the log says about it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_NAMES: Final = 8
 @public
 @final
 class ExitCode(IntEnum):
-    """How `run` ends the process, as the operator sees it; the table is in `run`."""
+    """The way in which `run` ends the process, as the operator sees it; the table is in `run`."""
 
     ORDERLY = 0
     FAILED = 1
@@ -41,7 +41,7 @@ class ExitCode(IntEnum):
 
 @final
 class Ending:
-    """What is known, bit by bit, about how the tree ends."""
+    """The end of the tree, as far as it is known yet."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -95,7 +95,7 @@ class Ending:
         return code
 
     def first_of(self, error: BaseException) -> BaseException:
-        """Of what has ended the tree, the one thing that the process ends with.
+        """The one error, of all that have ended the tree, with which the process ends.
 
         If there are several, all are logged: Python itself says nothing of a `SystemExit`.
         """
@@ -152,7 +152,7 @@ def _in_short(error: BaseException) -> str:
 
 
 def _code_of(error: SystemExit) -> object:
-    """What Python makes of it when the process ends."""
+    """The exit code that Python makes of ``error`` when the process ends."""
     if error.code is None:
         return 0
     return error.code if isinstance(error.code, int) else 1

@@ -90,7 +90,7 @@ def run(
     128 + n, 4, 5. A child's `KeyboardInterrupt` ends the tree and is raised as it is. What else
     went wrong beside one of these two is logged.
 
-    If nobody has configured logging, everything from ``log_level`` up goes to standard error.
+    If logging is not configured, everything from ``log_level`` up goes to standard error.
 
     Args:
         spec: The tree, or a function that declares it. Only with the function can an error in the
@@ -104,8 +104,8 @@ def run(
             made, the log says so and the tree runs without; a path that is given must work.
             Default: true.
         journal: As for `open_supervisor`: how many events are kept in memory, or a `JournalFile`.
-        drain: Seconds between SIGTERM and the stop, in which the tree works on while those who send
-            it work learn that it is going to stop; ``/readyz`` says so. Default: 0.
+        drain: Seconds between SIGTERM and the stop, in which the tree works on while its clients
+            learn that it is going to stop; ``/readyz`` says so. Default: 0.
         http: An address such as ``"127.0.0.1:8024"``, or a port on the loopback interface, at which
             to serve probes and the dashboard; see `trio_supervisor.http.open_http`. Every client
             that can connect can look at the tree. Needs the extra ``daemon``. Default: not served.
@@ -196,7 +196,7 @@ _FORMATS = {"auto": _SHORT, "text": f"%(asctime)s {_SHORT}", "json": ""}
 
 @final
 class _Options(Record):
-    """What surrounds the tree; see `run`."""
+    """The surroundings of the tree; see `run`."""
 
     control: bool | str
     journal: int | trio_supervisor.JournalFile | None

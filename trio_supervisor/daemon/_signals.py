@@ -48,7 +48,7 @@ class _Phase(Enum):
 
 @final
 class SignalDesk:
-    """The signals of one call of `run`; iterate over it for those that have to be obeyed.
+    """The signals of one call of `run`; iterate over it for the ones to obey.
 
     Args:
         reloads: Whether SIGHUP asks for a new declaration, because there is a function to call. If

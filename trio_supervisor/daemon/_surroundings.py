@@ -1,4 +1,4 @@
-"""What runs beside the tree in a daemon: service manager, orphans, blocked loop.
+"""The tasks beside the tree in a daemon: service manager, orphans, blocked loop.
 
 Each part is a task of its own. One that fails is logged and begins anew after a while; none of them
 can end the user's tree.

@@ -42,7 +42,7 @@ _AT_REST: Final = _DOWN | {ChildState.DONE}
 
 @final
 class Informer:
-    """What the service manager is told about one tree."""
+    """The messages to the service manager about one tree."""
 
     def __init__(self, notifier: Notifier, spec: SupervisorSpec) -> None:
         self._notifier = notifier
@@ -72,7 +72,7 @@ class Informer:
             self._notifier.send("STOPPING=1", f"STATUS=stopping: {one_line(reason)}"[:LONGEST])
 
     def reload_refused(self, why: str) -> None:
-        """Answer a request to reload, so that the one who asked does not wait for it."""
+        """Answer an operator's request to reload, so that the operator does not wait for it."""
         self._notifier.reloading()
         self._notifier.send("READY=1")
         self.note_change(f"not reloaded: {why}; ")

@@ -209,7 +209,7 @@ def slot_at(supervisor: Supervisor, path: str) -> Slot:
 
 
 class Facts(NamedTuple):
-    """What the loop looks up of one child; `details` does the rest in a thread."""
+    """The facts that the loop looks up about one child; `details` does the rest in a thread."""
 
     node: Node
     reports: tuple[ChildRunReport, ...]
@@ -234,7 +234,7 @@ def child_facts(supervisor: Supervisor, slot: Slot) -> Facts:
         if attempt.beat_at is not None:
             node["heartbeat"] = now - attempt.beat_at
     journal = supervisor.journal
-    # The state knows for whom a child waits, and takes long to make of a large tree.
+    # The state knows which siblings a child waits for, and takes long to make of a large tree.
     small = len(slot.shell.slots) <= _MOST_PAGE and supervisor.count_children().specs <= _MOST_PAGE
     state = supervisor.state() if small else None
     return Facts(node, slot.reports, journal.base, journal.events, state)

@@ -1,4 +1,4 @@
-"""What exporters of metrics read: counters from a tree's events, and a snapshot on demand.
+"""The source of the metrics exporters: counters from a tree's events, and a snapshot on demand.
 
 Exporters ask in threads of their own. The counters are kept in the tree's event loop; the snapshot
 is taken there as well, so that it costs the loop one `Supervisor.state` and nothing else.

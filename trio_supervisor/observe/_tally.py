@@ -64,7 +64,7 @@ class Histogram:
 
 @final
 class ChildTally:
-    """What has been counted under one label.
+    """The counts under one label.
 
     Attributes:
         supervisor: Path of the child's supervisor.

@@ -45,7 +45,7 @@ class _Opened:
 @public
 @final
 class Resources:
-    """What is open at the moment, in a block of `resources`."""
+    """The resources that are open at the moment, in a block of `resources`."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Opened] = {}

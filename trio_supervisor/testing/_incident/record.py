@@ -118,7 +118,7 @@ class Incident:
 
     @property
     def seconds(self) -> float:
-        """How long the recording is."""
+        """The length of the recording, in seconds."""
         return self.events[-1].time - self.begins_at
 
     def specs(self) -> dict[str, ChildSpec[Any]]:

@@ -1,4 +1,4 @@
-"""What would have been different under another declaration: restarts, outages, give-ups.
+"""The differences that another declaration would have made: restarts, outages, give-ups.
 
 The recorded *times* are what counts, not the numbers of attempts. If the upstream was down from
 10 s to 30 s, an attempt that starts at 20 s fails, whatever its number. What an attempt would have
@@ -37,7 +37,7 @@ _NOW: Final = 1e-6
 @final
 @attrs.frozen
 class Figures:
-    """What happened to the children of a tree, in numbers.
+    """The history of a tree's children, in numbers.
 
     Attributes:
         restarts: Restarts by policy, by path below the root.

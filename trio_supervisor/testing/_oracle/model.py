@@ -157,8 +157,8 @@ class SupervisorModel:
 
     Attributes:
         known: Whether the run's first event was seen.
-        rounds: For each group restart under way: the names of its members, and the members whose
-            attempts have not ended yet.
+        rounds: For each group restart under way: the names of its members, and the members with
+            an attempt that has not ended yet.
         must_stop: Why the stop has to begin at once, and the event that shows the reason.
         has_unknown: Whether a child without a known declaration has ever been in it.
         tree_must_stop: The decision of a child of a nested supervisor to stop the whole tree.
@@ -389,7 +389,7 @@ class SupervisorModel:
                 child.excused = True
 
     def stopping_with(self, child: ChildModel) -> list[ChildModel]:
-        """The members of rounds of ``child`` whose attempts have not ended yet."""
+        """The members of rounds of ``child`` with an attempt that has not ended yet."""
         return [
             other
             for members, still_stopping in self.rounds
@@ -398,7 +398,7 @@ class SupervisorModel:
         ]
 
     def attempt_ended(self, child: ChildModel) -> None:
-        """Take ``child``, whose attempt has ended, out of the stop set of every round."""
+        """Take ``child`` out of the stop set of every round: its attempt has ended."""
         for _, still_stopping in self.rounds:
             still_stopping.pop(child.name, None)
         self.rounds = [entry for entry in self.rounds if entry[1]]

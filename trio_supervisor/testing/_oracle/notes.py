@@ -1,4 +1,4 @@
-"""What the program itself says in the trace."""
+"""The notes that the program itself leaves in the trace."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ MOST_STEPS: Final = 5_000
 @final
 @attrs.frozen(kw_only=True)
 class Settings:
-    """How to run a scenario; the arguments of `simulate`."""
+    """The options for running a scenario; the arguments of `simulate`."""
 
     schedule: Sequence[int] | None = None
     seed: int | None = None
