@@ -137,7 +137,7 @@ wheel: venv
 lint: venv
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m ruff format --check $(CODE)
-	$(PY) .ci/words.py --report trio_supervisor
+	$(PY) .ci/words.py trio_supervisor
 	$(PY) -m flake8 --isolated --select=ASYNC --per-file-ignores="$(ASYNC_ROOMS)" \
 		--exclude=trio_supervisor/testing trio_supervisor
 	$(PY) -m flake8 --isolated --select=ASYNC --extend-ignore=$(ASYNC_OFF),$(ASYNC_KIT) \
