@@ -46,5 +46,5 @@ async def close_leftovers(task: trio.lowlevel.Task, keep: trio.Nursery) -> list[
     return found  # noqa: ASYNC910 - called only when there is something to wait for
 
 
-async def _refuse(nested_child_exc: BaseException | None) -> BaseException:
+async def _refuse(nested_child_exc: BaseException | None) -> BaseException:  # noqa: ASYNC124 - Trio awaits it
     raise RuntimeError("this nursery was left open, and was closed with the attempt of its child")

@@ -131,7 +131,7 @@ class ReportCollector:
         while messages and not self.is_closed:
             handle(messages.popleft(), now)
 
-    async def _deadline_passed(self) -> None:
+    async def _deadline_passed(self) -> None:  # noqa: ASYNC910 - it yields at least once
         """Tell the machine and the log that their earliest deadline has passed."""
         if self.is_closed:
             return  # noqa: ASYNC910

@@ -147,7 +147,7 @@ async def relive(
                 stopping = await _play(incident, supervisor, nursery, body_of_added)
                 if stopping is None:
                     if not supervisor._shell.is_over:
-                        return "running"
+                        return "running"  # noqa: ASYNC121 - `outer` limits how long it waits
                     nursery.cancel_scope.cancel("the recording has ended")
                 elif stopping.cause == "cancelled":
                     outer.cancel("as recorded")
