@@ -181,5 +181,6 @@ def resolvable(annotation: Any, module: str) -> Any:
     parts = getattr(annotation, "__args__", ())
     if any(isinstance(part, ForwardRef) for part in parts):  # ``@composite`` makes these
         texts = [p.__forward_arg__ if isinstance(p, ForwardRef) else p for p in parts]
-        return annotation.__origin__[*(resolvable(text, module) for text in texts)]
+        origin: Any = annotation.__origin__  # pyright: ignore[reportAttributeAccessIssue] - no text has parts
+        return origin[*(resolvable(text, module) for text in texts)]
     return annotation

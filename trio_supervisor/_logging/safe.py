@@ -133,6 +133,7 @@ def fields_of(*raws: Any) -> dict[str, object]:
     ==================  =====================================================
     """
     fields: dict[str, object] = {}
+    name: str
     for cls, sequence, _, _, run, path, attempt, own in raws:
         for name, value in zip(cls.__match_args__[6:], own, strict=False):
             if name not in _LEFT_OUT:

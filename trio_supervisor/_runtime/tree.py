@@ -32,6 +32,7 @@ class BlockFactory(Protocol):
 
     def run_nested(self, parent: Shell, context: ChildContext) -> Awaitable[object]:
         """Run a nested supervisor as the body of an attempt of ``parent``."""
+        ...
 
     def opened_by(
         self,
@@ -43,6 +44,7 @@ class BlockFactory(Protocol):
         wait_ready: bool,
     ) -> AbstractAsyncContextManager[Supervisor]:
         """Return a supervisor that the body of ``attempt``, of ``parent``, opens."""
+        ...
 
 
 @final

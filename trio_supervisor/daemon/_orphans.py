@@ -17,7 +17,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import trio
 
@@ -96,11 +96,11 @@ class OrphanReaper:
 
 def _held() -> set[int]:
     """The numbers of the processes that an object of this interpreter is responsible for."""
-    kinds: tuple[type, ...] = (subprocess.Popen,)
+    kinds: tuple[Any, ...] = (subprocess.Popen,)
     forking = sys.modules.get("multiprocessing.popen_fork")
     if forking is not None:
         kinds = (*kinds, forking.Popen)
-    return {thing.pid for thing in gc.get_objects() if isinstance(thing, kinds)}  # type: ignore[attr-defined]
+    return {thing.pid for thing in gc.get_objects() if isinstance(thing, kinds)}
 
 
 def _has_ended(pid: int) -> bool:

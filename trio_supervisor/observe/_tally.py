@@ -45,8 +45,8 @@ class Histogram:
     __slots__ = ("counts", "total")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
-        self.total = 0.0
+        self.counts: list[int] = [0] * (len(BUCKETS) + 1)
+        self.total: float = 0.0
 
     def observe(self, seconds: float) -> None:
         self.counts[bisect_left(BUCKETS, seconds)] += 1
@@ -98,7 +98,7 @@ class ChildTally:
         self.reset_after = reset_after
         self.starts = 0
         self.exits = dict.fromkeys(OUTCOMES, 0)
-        self.commands = dict.fromkeys(COMMANDS, 0)
+        self.commands: dict[str, int] = dict.fromkeys(COMMANDS, 0)
         self.restarts = 0
         self.give_ups = 0
         self.quarantines = 0
@@ -129,8 +129,8 @@ class Tally:
     def __init__(self, path: str, spec: SupervisorSpec) -> None:
         self.children: dict[str, ChildTally] = {}
         self.supervisors: list[str] = []
-        self.commands = dict.fromkeys(COMMANDS, 0)
-        self.dropped = 0
+        self.commands: dict[str, int] = dict.fromkeys(COMMANDS, 0)
+        self.dropped: int = 0
         self._stops: dict[tuple[int, str, int], float] = {}
         self._declare(path, spec)
 

@@ -3,6 +3,9 @@
 Importing this imports Hypothesis.
 """
 
+# Mypy needs the comment at the test case's base class, and pyright does not.
+# pyright: reportUnnecessaryTypeIgnoreComment=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -121,7 +124,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     drift: ClassVar[bool] = True
     max_steps: ClassVar[int] = MOST_STEPS
 
-    TestCase = _TestCase()
+    TestCase: Any = _TestCase()
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,18 +26,22 @@ class Target(Protocol):
     @property
     def supervisor(self) -> Supervisor:
         """The supervisor from which paths are counted."""
+        ...
 
     def cancel(self) -> None:
         """Cancel the tree from outside."""
 
     def inject(self, path: str, error: BaseException | None) -> bool:
         """Make the live attempt at ``path`` raise ``error``, or cancel itself."""
+        ...
 
     def prepare(self, spec: ChildSpec[Any]) -> ChildSpec[Any]:
         """Return the spec to add in place of ``spec``."""
+        ...
 
     def running(self, path: str) -> frozenset[ChildContext]:
         """Return the contexts of the bodies that run at ``path`` or below it."""
+        ...
 
     def check_gone(self, command: LifecycleCommand, before: frozenset[ChildContext]) -> None:
         """Check that a command that has returned ended the bodies that ran ``before``."""

@@ -93,13 +93,16 @@ class Subject(Protocol):
 
     def drawn(self) -> Plan:
         """Return the plan without steps, as it was drawn."""
+        ...
 
     @property
     def is_open(self) -> bool:
         """True while the tree runs."""
+        ...
 
     def paths(self) -> Sequence[str]:
         """Return the paths of all children that there are now."""
+        ...
 
 
 @public
@@ -274,13 +277,14 @@ class Engine:
             picks: tuple[int, ...] = getattr(best, field)
             if picks:
                 plain = best
-                shrink_schedule(
-                    picks,
-                    lambda picks, field=field, plain=plain: fails(  # type: ignore[misc]
-                        attrs.evolve(plain, **{field: picks})
-                    ),
-                    most_runs=120,
-                )
+
+                def still_fails(
+                    picks: tuple[int, ...], field: str = field, plain: Plan = plain
+                ) -> bool:
+                    changes: dict[str, Any] = {field: picks}
+                    return fails(attrs.evolve(plain, **changes))
+
+                shrink_schedule(picks, still_fails, most_runs=120)
         self._delete(lambda: best, fails)
         self._merge(lambda: best, fails)
         self.shrunk_after = perf_counter() - began
@@ -371,7 +375,7 @@ class _TreeSubject:
     ) -> None:
         made = fresh() if callable(fresh) else fresh
         spec, *world = made if isinstance(made, tuple) else (made,)
-        self._spec: SupervisorSpec = spec
+        self._spec: SupervisorSpec = spec  # pyright: ignore[reportAttributeAccessIssue] - `fresh` is Any
         self._world = world
         self._invariants = invariants
         self._reopen = reopen
