@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from math import inf
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, final, overload
@@ -262,7 +262,7 @@ class ChildContext:
             attempt.stop_event = trio.Event()
         await attempt.stop_event.wait()
 
-    def stop_scope(self) -> _StopScope:
+    def stop_scope(self) -> AbstractContextManager[trio.CancelScope]:
         """Return a cancel scope that the stop request cancels: ``with child.stop_scope():``.
 
         Put it round the waiting, not round the work: then a stop never comes in the middle of the

@@ -134,9 +134,9 @@ class _Run:
         self, what: _Accepting, child: ChildContext, listeners: tuple[trio.abc.Listener[Any], ...]
     ) -> None:
         self.listeners = listeners
-        self.open = 0
-        self.accepted = 0
-        self.refused = 0
+        self.open: int = 0
+        self.accepted: int = 0
+        self.refused: int = 0
         self._what = what
         self._child = child
         grace: float | None = child._attempt.spec.grace

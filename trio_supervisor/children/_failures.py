@@ -39,7 +39,7 @@ class ProcessFailed(TaskFailure):
         self.exit_code = exit_code
         self.signal = signal
         self.core_dumped = core_dumped
-        self.stderr = tuple(stderr)
+        self.stderr: tuple[str, ...] = tuple(stderr)
 
 
 @public

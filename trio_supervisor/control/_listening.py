@@ -49,7 +49,7 @@ class SocketFile:
         self._lock = _lock(f"{path}.lock")
         try:
             _remove_if_stale(path)
-            self.socket = _bind(path, group)
+            self.socket: socket.socket = _bind(path, group)
             self._identity = _identity(path)
         except BaseException:
             os.close(self._lock)

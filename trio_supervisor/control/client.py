@@ -47,7 +47,7 @@ class ControlError(Exception):
         self.code = code
         self.message = message
         self.candidates = candidates
-        self.exit_code = EXIT_CODES.get(code, 1)
+        self.exit_code: int = EXIT_CODES.get(code, 1)
 
 
 @public

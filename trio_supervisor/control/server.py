@@ -60,7 +60,7 @@ class ControlServer:
     """
 
     def __init__(self, file: _listening.SocketFile, group: int | None) -> None:
-        self.path = file.path
+        self.path: str = file.path
         self._file = file
         self._group = group
         self._supervisor: Supervisor | None = None

@@ -56,10 +56,10 @@ class BlockedLoopMonitor:
     """
 
     def __init__(self, *, after: float = 1.0) -> None:
-        self.after = check_seconds("BlockedLoopMonitor", "after", after, positive=True)
-        self.blocked_count = 0
-        self.longest = 0.0
-        self.total = 0.0
+        self.after: float = check_seconds("BlockedLoopMonitor", "after", after, positive=True)
+        self.blocked_count: int = 0
+        self.longest: float = 0.0
+        self.total: float = 0.0
         self._stamp = time.monotonic()
         self._suspended = 0.0  # since the stamp
         self._thread_id = 0

@@ -37,9 +37,9 @@ class TreeReading:
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
-        self.path = supervisor.path
-        self.tally = Tally(supervisor.path, supervisor.spec)
-        self.lag = Histogram()
+        self.path: str = supervisor.path
+        self.tally: Tally = Tally(supervisor.path, supervisor.spec)
+        self.lag: Histogram = Histogram()
         self._supervisor = supervisor
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()

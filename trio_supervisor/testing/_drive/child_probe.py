@@ -36,7 +36,7 @@ class ChildProbe:
     def __init__(self, spec: ChildSpec[Any], attempt: int, values: Mapping[str, object]) -> None:
         from trio_supervisor._attempts.context import ChildContext  # noqa: PLC0415  # typing names it, too
 
-        self.thread = get_ident()
+        self.thread: int = get_ident()
         self._attempt = Attempt(spec, spec.name, attempt, 0, self, started_at=trio.current_time())
         self._values = values
         self._changed = trio.Event()
@@ -112,7 +112,7 @@ class ChildProbe:
 
     def open_supervisor(
         self,
-        attempt: Attempt,
+        attempt: Any,
         spec: SupervisorSpec | None,
         options: Any,
         *,
@@ -134,13 +134,13 @@ class ChildProbe:
             yield supervisor
             attempt.remove_stop_listener(stop_requested)
 
-    def value_of(self, attempt: Attempt, of: Target) -> object:
+    def value_of(self, attempt: Any, of: Target) -> object:
         name = of if isinstance(of, str) else of.name
         if name not in self._values:
             self._missing(name)
         return self._values[name]
 
-    async def wait_value_of(self, attempt: Attempt, of: Target) -> object:
+    async def wait_value_of(self, attempt: Any, of: Target) -> object:
         await trio.lowlevel.checkpoint()
         return self.value_of(attempt, of)
 
@@ -150,21 +150,21 @@ class ChildProbe:
             f"open_child_context(values={{{name!r}: ...}}) was not given; there are: {known}"
         )
 
-    def post_ready(self, attempt: Attempt) -> None:
+    def post_ready(self, attempt: Any) -> None:
         self._changed.set()
 
-    def post_not_ready(self, attempt: Attempt, reason: str) -> None:
+    def post_not_ready(self, attempt: Any, reason: str) -> None:
         self.not_ready_reasons.append(reason)
         self._changed = trio.Event()
 
-    def post_beat(self, attempt: Attempt) -> None:
+    def post_beat(self, attempt: Any) -> None:
         attempt.beat_noted = False
 
-    def post_busy(self, attempt: Attempt, until: float) -> None: ...
+    def post_busy(self, attempt: Any, until: float) -> None: ...
 
-    def post_extend(self, attempt: Attempt, until: float) -> None: ...
+    def post_extend(self, attempt: Any, until: float) -> None: ...
 
-    def post_exit(self, attempt: Attempt) -> None: ...
+    def post_exit(self, attempt: Any) -> None: ...
 
 
 @public
