@@ -92,8 +92,8 @@ def test_the_planted_bug_is_found_and_located(log: Path) -> None:
         follow_to_the_end(log, careless_follow), child="logkeeper/followers/*", once_ready=True
     )
     assert runs.complete
-    # Between the two calls of the store, and nowhere else:
-    assert len(runs.failures) == 2
+    # Between the two calls of the store, as each wait begins and ends, and nowhere else:
+    assert len(runs.failures) == 4
     assert all("InlineStore.call" in point.where for point in runs.failures)
     with pytest.raises(AssertionError, match="line 3"):
         runs.check()

@@ -247,10 +247,13 @@ class Injection(trio.abc.Instrument, TreeObserver):
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         self._tasks.pop(task, None)
 
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        # Right after the step that has cancelled it: there may be no other step for long.
         for scope, context in self._pauses.items():
             if _is_cancelled(context):
                 scope.cancel("the attempt is cancelled")
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
         now = trio.current_time()
         if now != self._now:
             self._now = now
@@ -336,9 +339,10 @@ class Injection(trio.abc.Instrument, TreeObserver):
             at_entry = probe.is_at("#")
             if not (at_entry or probe.is_at("~")):
                 continue
-            disturbs = fault.kind == "crash" or (fault.kind == "hang" and at_entry)
-            if disturbs and not _hands_nothing_over(coroutine, trap):
+            if fault.kind == "crash" and not _hands_nothing_over(coroutine, trap):
                 continue
+            if fault.kind == "hang" and at_entry and is_shielded_checkpoint(trap):
+                continue  # it would end by a cancellation that cannot come there
             probe.strike(_where(coroutine))
             note_provoked(context)
             if fault.kind == "cancel":
@@ -402,7 +406,7 @@ class Injection(trio.abc.Instrument, TreeObserver):
         """Wait in addition, until the attempt is cancelled.
 
         Scopes of the body do not count: the wait that is being prolonged may have been ended by
-        one. So the pause is shielded, and `before_task_step` ends it.
+        one. So the pause is shielded, and `after_task_step` ends it.
         """
         waiting = trio.sleep
         with trio.CancelScope(shield=True) as scope:  # noqa: ASYNC100  # it waits by `yield from`
@@ -443,6 +447,10 @@ def _is_cancelled(context: ChildContext) -> bool:
     return attempt.cancel_called or (nursery is not None and nursery.cancel_scope.cancel_called)
 
 
+# The functions through which a task of Trio yields; the name of the first differs by version.
+_YIELDS: Final = frozenset({"_real_async_yield", "_async_yield", "cancel_shielded_checkpoint"})
+
+
 def _hands_nothing_over(coroutine: Any, trap: Any) -> bool:
     """Return whether an exception in place of this wait is one that a program can meet.
 
@@ -457,7 +465,7 @@ def _hands_nothing_over(coroutine: Any, trap: Any) -> bool:
             return True
         if code.co_name in ("checkpoint", "sleep", "sleep_until"):
             return True
-        if code.co_name not in ("_async_yield", "cancel_shielded_checkpoint"):
+        if code.co_name not in _YIELDS:
             return False
     return True
 
