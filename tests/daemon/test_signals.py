@@ -173,7 +173,7 @@ def test_the_tree_and_its_stacks_are_written_to_the_log(start: Start) -> None:
     program = start(ONE)
     program.wait_for("app is up")
     program.signal(SIGUSR1)
-    program.wait_for("in wait_stop_requested() [app/a#1]")
+    program.wait_for("() [app/a#1]")
     assert "running" in program.err or "ready" in program.err
     program.signal(SIGTERM)
     assert program.ended() == 0
