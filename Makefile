@@ -81,7 +81,8 @@ endef
 .PHONY: help
 help:
 	@echo "make quick      after each edit: from the checkout, without the slow tests; T=... for pytest"
-	@echo "make test       what has to pass: lint, typecheck, cover, searches, lowest, other, docs"
+	@echo "make test       what has to pass: lint, typecheck, cover, searches"
+	@echo "make test-everywhere  that, and lowest, other, docs"
 	@echo "make lint       ruff and flake8-async"
 	@echo "make format     let ruff rewrite what it can"
 	@echo "make typecheck  mypy --strict, pyright, completeness of the public types"
