@@ -81,8 +81,7 @@ endef
 .PHONY: help
 help:
 	@echo "make quick      after each edit: from the checkout, without the slow tests; T=... for pytest"
-	@echo "make test       what has to pass: lint, typecheck, cover, searches"
-	@echo "make test-everywhere  that, and lowest, other, docs"
+	@echo "make test       what has to pass: lint, typecheck, cover, searches, lowest, other, docs"
 	@echo "make lint       ruff and flake8-async"
 	@echo "make format     let ruff rewrite what it can"
 	@echo "make typecheck  mypy --strict, pyright, completeness of the public types"
@@ -103,12 +102,8 @@ help:
 	@echo "make clean      remove everything that was built, environments too"
 
 .PHONY: test
-test: lint typecheck cover searches
+test: lint typecheck cover searches lowest other docs
 	@echo "make test: everything has passed"
-
-# On other Pythons and dependencies, and the site; not part of `make test` until they pass again.
-.PHONY: test-everywhere
-test-everywhere: test lowest other docs
 
 # What one runs after each edit: no wheel, no copy, no coverage.
 .PHONY: quick

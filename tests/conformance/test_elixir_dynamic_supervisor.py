@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from conformance.kit import AT_ONCE, Boom, Lab, scenario
+from trio.testing import wait_all_tasks_blocked
 
 from trio_supervisor import (
     BackoffPolicy,
@@ -163,6 +164,7 @@ async def test_start_child_2_supports_extra_arguments(lab: Lab) -> None:
     async with lab.run() as pool:
         await pool.start_child(template)
         await pool.start_child(template.replace(name="2", args=("extra", 2)))
+        await wait_all_tasks_blocked()  # ready is not yet "its body has begun"
         assert seen == [("extra", 0), ("extra", 2)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -72,6 +72,13 @@ def test_what_one_supervisor_says_is_left_as_it_is() -> None:
     assert leaf_first(caught.value) == str(caught.value)
     assert leaf_first(RestartLimitExceeded("x", path="app/a")) == "x"
     assert leaf_first(ValueError("x")) == "x"
+
+
+@pytest.mark.parametrize("broken", [7, [None], ["no report"]])
+def test_an_error_whose_reports_are_none_is_told_by_its_own_text(broken: Any) -> None:
+    error = RestartLimitExceeded("x", path="app/a")
+    error.reports = broken
+    assert leaf_first(error) == "x"
 
 
 @pytest.mark.parametrize("reason", ["", "no database"])

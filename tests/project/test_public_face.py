@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+import attrs
 import pytest
 
 import trio_supervisor
@@ -68,6 +69,8 @@ def members_of(owner: type) -> Iterator[tuple[str, Any]]:
         elif isinstance(member, classmethod | staticmethod):
             function = member.__func__
         hidden = name.startswith("_") and not name.startswith("__")
+        # attrs gives all of its classes one and the same `__replace__` (Python 3.13 and newer).
+        hidden |= name == "__replace__" and attrs.has(owner)
         if inspect.isfunction(function) and not hidden:
             yield f"{owner.__name__}.{name}", function
 

@@ -223,7 +223,9 @@ def fits(children: list[ChildSpec[Any]], options: dict[str, Any]) -> bool:
                 return False
         if child.significant and not asks:
             return False
-        inherits_none = options.get("child_restart_limit", ...) is None
+        # The default of each child gives way to a shared limit.
+        default = None if options.get("restart_limit") is not None else "three"
+        inherits_none = options.get("child_restart_limit", default) is None
         if inherits_none and child.restart_limit is INHERIT and child.on_limit == "quarantine":
             return False
     for _ in names:
