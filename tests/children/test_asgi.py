@@ -28,7 +28,7 @@ from trio_supervisor.testing import Behaviour, with_bodies
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.libraries]
 LOCAL = "127.0.0.1"
 seen: list[str] = []
 
