@@ -1275,6 +1275,14 @@ async def test_invariant_13_cancellation_and_fatal_exceptions_get_through_at_any
 # ---------------------------------------------------------------- 14: every field matters
 
 
+class Panic(BaseException):
+    pass
+
+
+class OtherPanic(BaseException):
+    pass
+
+
 async def journal_of(spec: SupervisorSpec, play: Callable[[Supervisor], Awaitable[object]]) -> Any:
     """All that can be seen from outside: the events, with times since the start."""
     seen: list[str] = []
@@ -1284,7 +1292,7 @@ async def journal_of(spec: SupervisorSpec, play: Callable[[Supervisor], Awaitabl
     try:
         async with open_supervisor(spec, wait_ready=False, random=Random(1)) as supervisor:
             await play(supervisor)
-    except (SupervisorError, ExceptionGroup) as caught:
+    except (SupervisorError, ExceptionGroup, Panic) as caught:
         error = caught
     assert supervisor is not None
     for event in supervisor.journal:
@@ -1340,6 +1348,12 @@ def child_a(body: Any = late, *args: Any, **options: Any) -> ChildSpec[Any]:
 QUICK = BackoffPolicy.delays(1)
 LIMIT = RestartLimit(1, within=100)
 
+
+async def panic(child: ChildContext) -> None:
+    await trio.sleep(1)
+    raise Panic
+
+
 # For each option of a child: two values of it, what else the child needs, and what is done to it.
 CHILD_FIELDS: dict[str, tuple[Any, Any, dict[str, Any], Callable[[Supervisor], Awaitable[object]]]]
 CHILD_FIELDS = {
@@ -1369,6 +1383,7 @@ CHILD_FIELDS = {
     "requires": ((), ("other",), {"run": forever}, wait_long),
     "significant": (False, True, {"run": plain(trio.sleep, 1), "restart": "transient"}, wait_long),
     "decide": (None, lambda report: Quarantine(), {"run": late}, wait_long),
+    "fatal_is_failure": ((OtherPanic,), (Panic,), {"run": panic}, wait_long),
 }
 
 

@@ -91,6 +91,7 @@ class TestDefaults:
             "significant": False,
             "decide": None,
             "log_level": None,
+            "fatal_is_failure": (),
             "supervisor": None,
         }
         assert not spec.is_explicit

@@ -296,6 +296,7 @@ class Attempt:
             stop_reason=self.stop_reason,
             value=value,
             cancelled_by=self.cancelled_by,
+            fatal_is_failure=self.spec.fatal_is_failure,
         )
 
     def report(self, how: TaskExit) -> ChildRunReport:

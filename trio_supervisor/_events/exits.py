@@ -439,6 +439,7 @@ def classify(
     stop_reason: str | None,
     value: object,
     cancelled_by: str = "",
+    fatal_is_failure: tuple[type[BaseException], ...] = (),
 ) -> TaskExit | BaseException:
     """Judge an attempt after its scope has closed. The first rule that fits decides.
 
@@ -451,6 +452,7 @@ def classify(
         stop_reason: why we asked it to stop, or `None` if we did not ask.
         value: what the body returned, if it did.
         cancelled_by: what is known about a ``Cancelled`` that we did not ask for.
+        fatal_is_failure: types outside `Exception` that are failures of this child.
 
     Returns:
         The exit; or, if something came out that is no `Exception`, that fatal thing itself. It is
@@ -458,7 +460,7 @@ def classify(
         ``__cause__``, or notes if it has one; several fatal things come in the group they are in.
     """
     if error is not None:
-        return _judge_error(error)
+        return _judge_error(error, fatal_is_failure)
     if fault is not None:
         return fault
     if body_cancelled:
@@ -470,12 +472,23 @@ def classify(
     return Succeeded(value)
 
 
-def _judge_error(error: BaseException) -> TaskExit | BaseException:
+def _judge_error(
+    error: BaseException, fatal_is_failure: tuple[type[BaseException], ...]
+) -> TaskExit | BaseException:
     # The type is asked, not the object, which may say anything of its ``__class__``.
     cls = type(error)
     if issubclass(cls, Exception) and not issubclass(cls, ExceptionGroup):  # nearly always
         return Failed(error) if issubclass(cls, TaskFailure) else Crashed(error)  # type: ignore[arg-type]
     found = list(leaves(error))
+    if fatal_is_failure:
+        declared = [_is_one_of(type(leaf), fatal_is_failure) for leaf in found]
+        if any(declared):
+            found = [
+                _as_failure(leaf) if is_failure else leaf
+                for leaf, is_failure in zip(found, declared, strict=True)
+            ]
+            if len(found) > 1:
+                error = BaseExceptionGroup(text_of(_MESSAGE.__get__(error)), found)
     fatal = [leaf for leaf in found if not issubclass(type(leaf), Exception)]
     if fatal:
         return _with_the_rest(fatal[0], found, error) if len(fatal) == 1 else error
@@ -484,6 +497,22 @@ def _judge_error(error: BaseException) -> TaskExit | BaseException:
         return Failed(cast("TaskFailure", judged))
     # No leaf is fatal, so Python has made an `ExceptionGroup` of it, which is an `Exception`.
     return Crashed(cast("Exception", judged))
+
+
+def _is_one_of(cls: type, kinds: tuple[type[BaseException], ...]) -> bool:
+    # By identity: the metaclass of an exception may answer anything to `issubclass` and `==`.
+    return any(base is kind for base in _MRO.__get__(cls) for kind in kinds)
+
+
+def _as_failure(declared: BaseException) -> RuntimeError:
+    """The error that stands for an exception whose type the child's spec calls a failure.
+
+    As Python does it with a `StopIteration` out of a generator (PEP 479): what handles and groups
+    failures expects an `Exception`.
+    """
+    failure = RuntimeError(error_line(declared))
+    failure.__cause__ = declared
+    return failure
 
 
 def _with_the_rest(
@@ -513,4 +542,5 @@ def _with_the_rest(
 
 
 _GROUPS = (ExceptionGroup, BaseExceptionGroup)
+_MRO: Any = type.__dict__["__mro__"]
 _MESSAGE: Any = BaseExceptionGroup.__dict__["message"]

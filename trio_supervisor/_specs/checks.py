@@ -111,6 +111,30 @@ def check_level(owner: str, field: str, value: object) -> int | None:
 _LEVELS: Final = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 
 
+def check_fatal_types(
+    owner: str, value: tuple[type[BaseException], ...]
+) -> tuple[type[BaseException], ...]:
+    """Return the types that a child declares as failures, although they are no `Exception`."""
+    field, expected = "fatal_is_failure", "a tuple of exception types outside Exception"
+    kinds = tuple(value) if type(value) in (tuple, list, set, frozenset) else (value,)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            refuse(owner, field, kind, expected)
+        if issubclass(kind, Exception):
+            refuse(owner, field, kind, f"{expected}: any Exception is a failure already")
+        if kind is BaseException or issubclass(kind, _ENDS_THE_PROGRAM) or _is_cancelled(kind):
+            more = "what interrupts, exits or cancels always gets through"
+            refuse(owner, field, kind, f"{expected}: {more}")
+    return kinds
+
+
+_ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, BaseExceptionGroup)
+
+
+def _is_cancelled(kind: type) -> bool:
+    return kind.__name__ == "Cancelled" and kind.__module__.partition(".")[0] == "trio"
+
+
 def check_bool(owner: str, field: str, value: object) -> bool:
     """``value``, if it is True or False: a string such as "no" would otherwise count as yes."""
     if value is True or value is False:

@@ -25,6 +25,7 @@ from trio_supervisor._specs.check_run import check_decide, check_run
 from trio_supervisor._specs.checks import (
     check_bool,
     check_choice,
+    check_fatal_types,
     check_level,
     check_name,
     check_seconds,
@@ -53,6 +54,7 @@ Ts = TypeVarTuple("Ts")
 
 DEFAULT_BACKOFF: Final = BackoffPolicy()
 DEFAULT_START_TIMEOUT: Final = 30.0
+_NO_TYPES: Final = ()
 _NONE_GIVEN: Final[frozenset[str]] = frozenset()
 _OPTIONS: Final = tuple(ChildOptions.__annotations__)
 # Options whose default depends on other things: `replace` has to know whether they were given.
@@ -114,6 +116,10 @@ class ChildSpec(Declared, Generic[T_co]):
             none.
         log_level: The lowest level that is logged of this child, such as ``"warning"`` for one of
             many connections. Default: that of its supervisor.
+        fatal_is_failure: Exception types outside `Exception` that count as this child's failure.
+            Any other one is fatal: it ends the whole tree. For the panic of a binding, or
+            `asyncio.CancelledError` from another event loop. The exit is then `Crashed` with a
+            `RuntimeError` that has the exception as its cause. Default: none.
 
     Raises:
         SpecError: A value is out of range, or an option could have no effect in this combination.
@@ -139,6 +145,7 @@ class ChildSpec(Declared, Generic[T_co]):
     significant: bool
     decide: Callable[[ChildRunReport], RestartDecision | None] | None
     log_level: int | None
+    fatal_is_failure: tuple[type[BaseException], ...]
     supervisor: trio_supervisor.SupervisorSpec | None
     """The nested supervisor that this child is, made by `SupervisorSpec.as_child`; else `None`."""
     _given: frozenset[str] = attrs.field(eq=False)
@@ -166,6 +173,7 @@ class ChildSpec(Declared, Generic[T_co]):
         significant: bool = False,
         decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
         log_level: int | str | None = None,
+        fatal_is_failure: tuple[type[BaseException], ...] = _NO_TYPES,
     ) -> None: ...
 
     @overload
@@ -188,6 +196,7 @@ class ChildSpec(Declared, Generic[T_co]):
         significant: bool = False,
         decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
         log_level: int | str | None = None,
+        fatal_is_failure: tuple[type[BaseException], ...] = _NO_TYPES,
     ) -> None: ...
 
     def __init__(
@@ -209,6 +218,7 @@ class ChildSpec(Declared, Generic[T_co]):
         significant: bool = False,
         decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
         log_level: int | str | None = None,
+        fatal_is_failure: tuple[type[BaseException], ...] = _NO_TYPES,
     ) -> None:
         name = check_name("ChildSpec", name)
         owner = f"ChildSpec {name!r}"
@@ -220,6 +230,9 @@ class ChildSpec(Declared, Generic[T_co]):
         put(self, "restart", check_choice(owner, "restart", restart, RestartPolicy))
         put(self, "decide", decide)
         put(self, "log_level", check_level(owner, "log_level", log_level))
+        put(self, "fatal_is_failure", fatal_is_failure)
+        if fatal_is_failure is not _NO_TYPES:
+            put(self, "fatal_is_failure", check_fatal_types(owner, fatal_is_failure))
         put(self, "supervisor", None)
         put(self, "_given", _NONE_GIVEN)
         put(self, "_stands_for", None)

@@ -38,6 +38,7 @@ class ChildOptions(TypedDict, total=False):
     significant: bool
     decide: Callable[[ChildRunReport], RestartDecision | None] | None
     log_level: int | str | None
+    fatal_is_failure: tuple[type[BaseException], ...]
 
 
 class ChildChanges(ChildOptions, total=False):
