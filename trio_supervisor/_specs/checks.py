@@ -116,7 +116,9 @@ def check_fatal_types(
 ) -> tuple[type[BaseException], ...]:
     """Return the types that a child declares as failures, although they are no `Exception`."""
     field, expected = "fatal_is_failure", "a tuple of exception types outside Exception"
-    kinds = tuple(value) if type(value) in (tuple, list, set, frozenset) else (value,)
+    kinds: tuple[Any, ...] = (value,)
+    if type(value) in (tuple, list, set, frozenset):
+        kinds = tuple(value)
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             refuse(owner, field, kind, expected)
