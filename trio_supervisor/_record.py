@@ -131,7 +131,7 @@ class RecordType(_RecordType):
 
 
 @dataclass_transform(eq_default=False)
-class NoteType(_RecordType):
+class MutableRecordType(_RecordType):
     """The metaclass of mutable records: two of them are never equal."""
 
 
@@ -162,23 +162,23 @@ class Record(metaclass=RecordType):
         return type(self), values_of(self)
 
 
-class Note(metaclass=NoteType, mutable=True):
+class MutableRecord(metaclass=MutableRecordType, mutable=True):
     """A class with slots whose instances can be changed and are compared by identity."""
 
     def __repr__(self) -> str:
         return _shown(self)
 
 
-def values_of(record: Record | Note) -> tuple[Any, ...]:
+def values_of(record: Record | MutableRecord) -> tuple[Any, ...]:
     """Return the values of the fields, in order."""
     return tuple([getattr(record, field) for field in _fields_of(record)])
 
 
-def _fields_of(record: Record | Note) -> tuple[str, ...]:
+def _fields_of(record: Record | MutableRecord) -> tuple[str, ...]:
     fields: tuple[str, ...] = type(record).__match_args__
     return fields
 
 
-def _shown(record: Record | Note) -> str:
+def _shown(record: Record | MutableRecord) -> str:
     shown = (f"{field}={getattr(record, field)!r}" for field in _fields_of(record))
     return f"{type(record).__qualname__}({', '.join(shown)})"

@@ -144,7 +144,8 @@ def test_what_cannot_be_declared(wrong: Any, shown: str, why: str) -> None:
 
 
 def test_the_declaration_is_kept_by_a_changed_copy() -> None:
-    spec: ChildSpec[Any] = ChildSpec("a", raising, fatal_is_failure=[Panic])  # type: ignore[arg-type]
+    several: Any = [Panic]
+    spec: ChildSpec[Any] = ChildSpec("a", raising, fatal_is_failure=several)
     assert spec.fatal_is_failure == (Panic,)
     assert spec.replace(name="b").fatal_is_failure == (Panic,)
     assert spec.replace(fatal_is_failure=()).fatal_is_failure == ()

@@ -10,7 +10,7 @@ from typing import ClassVar
 import attrs
 import pytest
 
-from trio_supervisor._record import Note, Record, values_of
+from trio_supervisor._record import MutableRecord, Record, values_of
 
 
 class Point(Record):
@@ -36,7 +36,7 @@ class Own(Checked):
         super().__init__(sum(sizes))
 
 
-class Remark(Note):
+class Remark(MutableRecord):
     text: str
     times: int = 1
 

@@ -16,7 +16,7 @@ from trio.lowlevel import enable_ki_protection
 from trio_supervisor._attempts.attempt import Heartbeat
 from trio_supervisor._attempts.single_run import SingleRun
 from trio_supervisor._errors import SpecError, SupervisorError
-from trio_supervisor._events.exits import ChildRunReport, leaves
+from trio_supervisor._events.exits import ChildRunReport, unwrap_single
 from trio_supervisor._lazy import public
 from trio_supervisor._specs.checks import refuse
 from trio_supervisor._specs.policy import ReadinessState
@@ -67,7 +67,7 @@ class ChildRunner:
             async with trio.open_nursery() as nursery:
                 run.start(nursery)
         except BaseExceptionGroup as group:
-            escaped = _unwrapped(group)
+            escaped = unwrap_single(group, beside=trio.Cancelled)
         else:
             return run.finished()
         try:
@@ -223,12 +223,3 @@ class ChildRunHandle(Generic[V_co]):
         """
         self._run.check_thread()
         return cast("V_co", await self._run.wait_ready())
-
-
-def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception in a nursery's group, or else the group."""
-    found = list(leaves(group))
-    rest = [leaf for leaf in found if not issubclass(type(leaf), trio.Cancelled)]
-    if len(rest) > 1:
-        return group
-    return rest[0] if rest else found[0]

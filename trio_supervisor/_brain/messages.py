@@ -6,7 +6,7 @@ from enum import StrEnum
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from trio_supervisor._record import Note
+from trio_supervisor._record import MutableRecord
 
 if TYPE_CHECKING:
     from trio_supervisor._events.events import Event
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 # ---------------------------------------------------------------- signals: what happened
 
 
-class BecameReady(Note):
+class BecameReady(MutableRecord):
     """The attempt has reported readiness."""
 
     name: str
     attempt: int
 
 
-class LostReadiness(Note):
+class LostReadiness(MutableRecord):
     """The attempt has withdrawn its readiness."""
 
     name: str
@@ -32,7 +32,7 @@ class LostReadiness(Note):
     reason: str
 
 
-class Heartbeat(Note):
+class Heartbeat(MutableRecord):
     """The attempt has sent a heartbeat at ``at``; silence is allowed until ``busy_until``."""
 
     name: str
@@ -41,7 +41,7 @@ class Heartbeat(Note):
     busy_until: float = -inf
 
 
-class StartExtended(Note):
+class StartExtended(MutableRecord):
     """The attempt may take until ``until`` to start."""
 
     name: str
@@ -49,7 +49,7 @@ class StartExtended(Note):
     until: float
 
 
-class GraceForfeited(Note):
+class GraceForfeited(MutableRecord):
     """The attempt waits for its own end, so it gets no grace; ``taken_back`` undoes this."""
 
     name: str
@@ -57,7 +57,7 @@ class GraceForfeited(Note):
     taken_back: bool = False
 
 
-class Exited(Note):
+class Exited(MutableRecord):
     """The attempt has ended: its scope has closed.
 
     ``exit`` is None after a fatal exception. ``decision`` is what the child's `decide` returned, if
@@ -87,7 +87,7 @@ class FirstStart(StrEnum):
     ORDINARY = "ordinary"
 
 
-class AddChild(Note):
+class AddChild(MutableRecord):
     """Add a child at run time."""
 
     spec: ChildSpec[Any]
@@ -96,7 +96,7 @@ class AddChild(Note):
     by: Operator = ()
 
 
-class StopChild(Note):
+class StopChild(MutableRecord):
     """Take the child down until `RestartChild`.
 
     ``grace`` of this and the following commands replaces the grace of the spec for the live
@@ -109,7 +109,7 @@ class StopChild(Note):
     grace: float | None = None
 
 
-class QuarantineChild(Note):
+class QuarantineChild(MutableRecord):
     """Take the child down and mark it for inspection."""
 
     name: str
@@ -118,7 +118,7 @@ class QuarantineChild(Note):
     grace: float | None = None
 
 
-class RestartChild(Note):
+class RestartChild(MutableRecord):
     """Start a new attempt now, from whatever state."""
 
     name: str
@@ -127,7 +127,7 @@ class RestartChild(Note):
     grace: float | None = None
 
 
-class RemoveChild(Note):
+class RemoveChild(MutableRecord):
     """Stop the child and forget it."""
 
     name: str
@@ -136,7 +136,7 @@ class RemoveChild(Note):
     grace: float | None = None
 
 
-class Shutdown(Note):
+class Shutdown(MutableRecord):
     """Stop all children in order and finish; without ``grace`` each is cancelled at its turn.
 
     At ``deadline``, an absolute time, everything left is cancelled at once. The earliest deadline
@@ -180,7 +180,7 @@ class OutcomeKind(StrEnum):
     BROKEN = "broken"
 
 
-class Outcome(Note):
+class Outcome(MutableRecord):
     """The reason for which the supervisor ends, and the child that caused it, if one did.
 
     ``given_reason`` is the reason that `Escalate` was given; ``reason`` falls back to the exit.
@@ -209,7 +209,7 @@ _FAILURES = frozenset(
 )
 
 
-class StartAttempt(Note):
+class StartAttempt(MutableRecord):
     """Start this attempt of the child."""
 
     name: str
@@ -217,7 +217,7 @@ class StartAttempt(Note):
     generation: int
 
 
-class RequestStop(Note):
+class RequestStop(MutableRecord):
     """Request the stop of the attempt; a nested supervisor heeds ``deadline``, absolute."""
 
     name: str
@@ -231,7 +231,7 @@ class StopAtOnce(RequestStop):
     """Request the stop of the attempt and cancel its scope in one step: there is no grace."""
 
 
-class CancelAttempt(Note):
+class CancelAttempt(MutableRecord):
     """Cancel the attempt's scope: the grace after the request is over."""
 
     name: str
@@ -239,7 +239,7 @@ class CancelAttempt(Note):
     reason: str
 
 
-class ReportUnresponsive(Note):
+class ReportUnresponsive(MutableRecord):
     """Report where the attempt hangs: it is still alive ``seconds`` after its cancel."""
 
     name: str
@@ -247,33 +247,33 @@ class ReportUnresponsive(Note):
     seconds: float
 
 
-class JudgedLater(Note):
+class JudgedLater(MutableRecord):
     """Children missed a deadline that was handled ``late`` seconds late: judge them later."""
 
     names: tuple[str, ...]
     late: float
 
 
-class FailStart(Note):
+class FailStart(MutableRecord):
     """The start of the child has failed while `start_child` waits for it."""
 
     name: str
     attempt: int
 
 
-class StopTree(Note):
+class StopTree(MutableRecord):
     """Stop the whole tree from its root: a child of this nested supervisor has decided so."""
 
     reason: str
 
 
-class Refuse(Note):
+class Refuse(MutableRecord):
     """Refuse the command; nothing has changed."""
 
     error: Exception
 
 
-class Emit(Note):
+class Emit(MutableRecord):
     """Record an event."""
 
     event: type[Event]
@@ -282,13 +282,13 @@ class Emit(Note):
     fields: tuple[Any, ...]
 
 
-class Stopping(Note):
+class Stopping(MutableRecord):
     """The orderly stop begins."""
 
     outcome: Outcome
 
 
-class Finish(Note):
+class Finish(MutableRecord):
     """The supervisor has finished: no attempt is alive, none will start."""
 
     outcome: Outcome

@@ -426,6 +426,21 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield found
 
 
+def unwrap_single(
+    error: BaseException, *, beside: type[BaseException] | None = None
+) -> BaseException:
+    """Return the one exception in the groups that nurseries have made, or else ``error`` itself.
+
+    Args:
+        error: What came out of a nursery, or any other exception.
+        beside: Exceptions of this type do not count, unless there are no others.
+    """
+    found = list(leaves(error))
+    if beside is not None:
+        found = [leaf for leaf in found if not issubclass(type(leaf), beside)] or found[:1]
+    return found[0] if len(found) == 1 else error
+
+
 # Past what a subclass may have put in its place.
 _EXCEPTIONS: Any = BaseExceptionGroup.__dict__["exceptions"]
 

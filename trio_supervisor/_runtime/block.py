@@ -16,7 +16,7 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_supervisor._brain import messages as o
 from trio_supervisor._errors import SupervisorError
-from trio_supervisor._events.exits import leaves
+from trio_supervisor._events.exits import leaves, unwrap_single
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -171,7 +171,9 @@ def _compose(
     fatal: list[BaseException] = []
     errors: list[BaseException] = []
     cancelled: BaseException | None = None
-    for error in (*shell.fatal, _unwrapped(shell.bug), raised, _unwrapped(passing), shell.error):
+    bug = None if shell.bug is None else unwrap_single(shell.bug)
+    left = None if passing is None else unwrap_single(passing)
+    for error in (*shell.fatal, bug, raised, left, shell.error):
         if error is None:
             continue
         if issubclass(type(error), Exception):
@@ -188,9 +190,3 @@ def _compose(
     return (
         next(leaves(cancelled)) if cancelled is not None and cancelled is not raised else cancelled
     )
-
-
-def _unwrapped(error: BaseException | None) -> BaseException | None:
-    """Return the one exception in a group that our own nurseries have made, or the group."""
-    found = [] if error is None else list(leaves(error))
-    return found[0] if len(found) == 1 else error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, final
 
 import trio
 
-from trio_supervisor._record import Note
+from trio_supervisor._record import MutableRecord
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 
 @final
-class HeartbeatNotice(Note):
+class HeartbeatNotice(MutableRecord):
     """``attempt`` has sent heartbeats or announced silence; the latest is stored in it."""
 
     attempt: Attempt
 
 
 @final
-class CommandRequest(Note):
+class CommandRequest(MutableRecord):
     """A command, and where its answer goes.
 
     ``context`` is the one in which the child of an `AddChild` is to run; `None` for others.
@@ -49,14 +49,14 @@ class CommandRequest(Note):
 
 
 @final
-class ParentStop(Note):
+class ParentStop(MutableRecord):
     """The attempt in which this nested supervisor runs was asked to stop, or to stop earlier."""
 
     attempt: Attempt
 
 
 @final
-class NurseryCancelled(Note):
+class NurseryCancelled(MutableRecord):
     """The nursery of the children's tasks was cancelled by something other than the supervisor."""
 
     source: str
