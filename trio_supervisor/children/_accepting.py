@@ -14,7 +14,7 @@ import trio_supervisor
 from trio_supervisor._attempts.context import ChildContext
 from trio_supervisor._errors import SpecError, SupervisorClosed
 from trio_supervisor._lazy import public
-from trio_supervisor._record import Note, Record
+from trio_supervisor._record import MutableRecord, Record
 from trio_supervisor._specs.body import Body, label_of
 from trio_supervisor._specs.check_run import check_run
 from trio_supervisor._specs.checks import check_level
@@ -281,7 +281,7 @@ class _Run:
 
 
 @final
-class _Starting(Note):
+class _Starting(MutableRecord):
     """The connection of a child that has not made its first step."""
 
     stream: trio.abc.AsyncResource
