@@ -55,6 +55,8 @@ from trio_supervisor import (
     SupervisorError,
     SupervisorSpec,
     TooManyChildren,
+    event_from_dict,
+    explain,
     open_supervisor,
 )
 from trio_supervisor._brain import messages as o
@@ -1533,3 +1535,22 @@ async def test_a_handle_says_who_it_is() -> None:
         assert repr(supervisor.child("a")) == "<ChildHandle app/a ready attempt=1>"
     with pytest.raises(TypeError, match="cannot be made"):
         ChildHandle()
+
+
+@pytest.mark.parametrize("soon", [False, True])
+@pytest.mark.parametrize("reason", ["", "a client has connected"])
+@scenario
+async def test_the_reason_of_an_addition_is_recorded_and_told(soon: bool, reason: str) -> None:
+    async with open_supervisor(SupervisorSpec("app")) as supervisor:
+        spec = ChildSpec("s-1", forever)
+        if soon:
+            supervisor.start_child_soon(spec, reason=reason)
+            await trio.sleep(1)
+        else:
+            await supervisor.start_child(spec, reason=reason)
+        (added,) = events_of(supervisor, ChildAdded)
+        assert added.reason == reason
+        assert event_from_dict(added.to_dict()) == added
+        journal = supervisor.journal
+        told = [line.text for line in explain("app/s-1", journal.base, journal.events)]
+        assert any("added to app" in line and line.endswith(f"{reason}.") for line in told), told

@@ -339,9 +339,15 @@ class SupervisionMachine:
     # ------------------------------------------------------------ desired states
 
     def create_child(
-        self, spec: ChildSpec[Any], first_start: o.FirstStart, now: float, *, dynamic: bool
+        self,
+        spec: ChildSpec[Any],
+        first_start: o.FirstStart,
+        now: float,
+        *,
+        dynamic: bool,
+        reason: str = "",
     ) -> ChildLife:
-        """A new child, which should be up; `enlist` it once all that it requires exist."""
+        """Create a child, which should be up; `place` it once all that it requires exist."""
         path = f"{self.path}/{spec.name}"
         child = ChildLife(spec, path, self._next_index, dynamic, first_start, now)
         self._next_index += 1
@@ -349,7 +355,7 @@ class SupervisionMachine:
         if spec.significant:
             self.significant[child] = None
         if dynamic:
-            self.outbox.emit(child, ev.ChildAdded)
+            self.outbox.emit(child, ev.ChildAdded, *((reason,) if reason else ()))
         self.todo.append(child)
         return child
 

@@ -149,7 +149,10 @@ def add_child(machine: SupervisionMachine, command: o.AddChild, now: float) -> N
     if error is not None:
         machine.outbox.refuse(error)
         return
-    machine.place(machine.create_child(command.spec, command.first_start, now, dynamic=True))
+    child = machine.create_child(
+        command.spec, command.first_start, now, dynamic=True, reason=command.reason
+    )
+    machine.place(child)
 
 
 def reason_to_refuse(machine: SupervisionMachine, spec: ChildSpec[Any]) -> Exception | None:

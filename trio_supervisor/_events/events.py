@@ -144,7 +144,13 @@ class CommandHadNoEffect(Event):
 @public
 @final
 class ChildAdded(Event):
-    """A child was added to a running supervisor; the child is waiting."""
+    """A child was added to a running supervisor; the child is waiting.
+
+    Attributes:
+        reason: As given with the command; may be empty.
+    """
+
+    reason: str = ""
 
 
 @public

@@ -211,7 +211,8 @@ class _Story:
             match event:
                 case ev.ChildAdded():
                     parent = parent_of(self.path)
-                    yield self._say("note", f"It was added to {parent} at {self.at(event.time)}.")
+                    when, why = self.at(event.time), caused(event.reason)
+                    yield self._say("note", f"It was added to {parent} at {when}{why}.")
                 case ev.CommandAccepted() | ev.CommandHadNoEffect():
                     changed = isinstance(event, ev.CommandAccepted)
                     effect = "" if changed else "; that changed nothing"

@@ -262,7 +262,7 @@ class Supervisor:
 
         Args:
             spec: The child or nested supervisor. A child that is down still occupies its name.
-            reason: Not recorded anywhere yet.
+            reason: Why the child is added; recorded in `ChildAdded` and told by ``why``.
 
         Returns:
             The child's handle, once the child is ready or has done its work successfully.

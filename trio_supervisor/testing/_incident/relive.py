@@ -188,7 +188,7 @@ async def _play(
             spec = with_body(incident.spec_of_added(path), body_of_added(path))
             for _ in range(2):
                 with suppress(SupervisorError, AttributeError):
-                    _above(root, path).start_child_soon(spec)
+                    _above(root, path).start_child_soon(spec, reason=event.reason)
                     break
                 await settle()  # perhaps the nested supervisor is starting at this instant
         elif isinstance(event, ev.CommandAccepted) and path:
