@@ -16,6 +16,7 @@ import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -463,23 +464,28 @@ def test_a_tree_that_is_run_shows_itself_over_http_while_it_drains(tmp_path: Pat
 # ---------------------------------------------------------------- completion
 
 
-def complete(line: str, script: str, tmp_path: Path, **environ: str) -> list[str]:
-    """What bash offers at the end of ``line``."""
+def shell_environment(tmp_path: Path, **environ: str) -> dict[str, str]:
+    """An environment in which the command is found, as if it were installed."""
     shim = tmp_path / "trio-supervisor"
     shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m trio_supervisor.cli "$@"\n')
     shim.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    return {**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parent}", "PATH": path, **environ}
+
+
+def complete(line: str, script: str, tmp_path: Path, **environ: str) -> list[str]:
+    """What bash offers at the end of ``line``."""
     words = line.split(" ")
     ask = f"""{script}
 COMP_WORDS=({" ".join(f"'{word}'" for word in words)}) COMP_CWORD={len(words) - 1}
 _trio_supervisor
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
-    path = f"{tmp_path}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", ask],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parent}", "PATH": path, **environ},
+        env=shell_environment(tmp_path, **environ),
         check=True,
     )
     return done.stdout.split()
@@ -504,6 +510,68 @@ def test_every_verb_is_in_the_scripts_of_other_shells(shell: str) -> None:
     for verb in _table.VERBS:
         assert re.search(rf"\b{verb}\b", script)
     assert "trio-supervisor _names" in script
+
+
+COMPLETED = [
+    ("trio-supervisor sto", "stop"),
+    ("trio-supervisor stop --rea", "--reason"),
+    ("trio-supervisor stop shop/st", "shop/store"),
+    ("trio-supervisor completion z", "zsh"),
+]
+
+
+@pytest.mark.skipif(which("fish") is None, reason="fish is not installed; .ci/tools brings it")
+def test_fish_completes_verbs_options_and_children(daemon: str, tmp_path: Path) -> None:
+    file = tmp_path / "completion.fish"
+    file.write_text(command("completion", "fish").out)
+    asked = "; ".join(f"complete -C '{line}'" for line, _ in COMPLETED)
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"source {file}; {asked}"],
+        capture_output=True,
+        text=True,
+        env=shell_environment(tmp_path, TRIO_SUPERVISOR_SOCKET=daemon, HOME=str(tmp_path)),
+        check=True,
+    )
+    offered = [line.partition("\t")[0] for line in done.stdout.splitlines()]
+    assert offered == [word for _, word in COMPLETED]
+
+
+@pytest.mark.skipif(which("zsh") is None, reason="zsh is not installed; .ci/tools brings it")
+@pytest.mark.parametrize("autoloaded", [False, True])
+def test_zsh_completes_verbs_options_and_children(
+    daemon: str, tmp_path: Path, autoloaded: bool
+) -> None:
+    (tmp_path / "_trio_supervisor").write_text(command("completion", "zsh").out)
+    load = f"source {tmp_path}/_trio_supervisor"
+    if autoloaded:  # as a distribution would install the script
+        load = ":"
+    begin = f"fpath=({tmp_path} $fpath); autoload -Uz compinit; compinit -D -u; {load}"
+    environment = shell_environment(tmp_path, TRIO_SUPERVISOR_SOCKET=daemon, TERM="dumb")
+    ours, theirs = os.openpty()
+    shell = subprocess.Popen(
+        ["zsh", "-f", "-i"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    try:
+        os.write(ours, f"{begin}; echo be''gun\n".encode())
+        read_until(ours, "begun\r")
+        for line, word in COMPLETED:
+            os.write(ours, f"{line}\t".encode())
+            read_until(ours, f"{line.rpartition(' ')[0]} {word} ")
+            os.write(ours, b"\x15")  # Ctrl-U: an empty line again
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(ours)
+
+
+def read_until(terminal: int, wanted: str) -> None:
+    """Read from a terminal until it has shown ``wanted``; fail after ten seconds."""
+    shown, end = "", time.monotonic() + 10
+    while wanted not in shown:
+        assert time.monotonic() < end, f"{wanted!r} does not come: {shown!r}"
+        if select.select([terminal], [], [], 0.2)[0]:
+            shown += os.read(terminal, 4096).decode()
 
 
 # ---------------------------------------------------------------- hostile input

@@ -88,7 +88,11 @@ _trio_supervisor() {{
     completion) compadd bash zsh fish ;;
   esac
 }}
-compdef _trio_supervisor trio-supervisor
+if [ "$funcstack[1]" = _trio_supervisor ]; then  # loaded by compinit at the first completion
+  _trio_supervisor "$@"
+else
+  compdef _trio_supervisor trio-supervisor
+fi
 """
 
 
