@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -48,6 +49,8 @@ from trio_supervisor.testing import Behaviour, with_bodies
 pytestmark = pytest.mark.slow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trio_supervisor._attempts.runner import ChildRunHandle
 
 
@@ -213,20 +216,32 @@ def test_the_end_of_the_process_is_an_exit_with_a_cause(
         assert "has not said how its child ended" in str(error)
 
 
-def test_an_end_for_lack_of_memory_is_an_exit_with_a_cause() -> None:
-    group = Path("/sys/fs/cgroup") / f"trio-supervisor-{os.getpid()}"
+@contextlib.contextmanager
+def memory_limit(size: int) -> Iterator[Path]:
+    """A control group whose processes the kernel kills when they use more memory."""
+    root, limit = Path("/sys/fs/cgroup"), "memory.max"
+    if (root / "memory").is_dir():  # version 1 of control groups
+        root, limit = root / "memory", "memory.limit_in_bytes"
+    group = root / f"trio-supervisor-{os.getpid()}"
     try:
-        assert "memory" in (group.parent / "cgroup.subtree_control").read_text()
         group.mkdir()
-    except (AssertionError, OSError):
-        pytest.skip("control groups with a limit of memory cannot be made here")
+        (group / limit).write_text(str(size))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        pytest.skip(f"control groups with a limit of memory cannot be made here: {error}")
     try:
-        (group / "memory.max").write_text("150000000")
-        body = in_process(isolated.eat_memory, str(group / "cgroup.procs"))
-        error = failure(once(ChildSpec("c", body)).exit)
-        assert error.signal == signal.SIGKILL
+        yield group / "cgroup.procs"
     finally:
         group.rmdir()
+
+
+def test_an_end_for_lack_of_memory_is_an_exit_with_a_cause() -> None:
+    with memory_limit(150_000_000) as processes:
+        spec = ChildSpec("c", in_process(isolated.eat_memory, str(processes)))
+        error = failure(once(spec).exit)
+    assert error.signal == signal.SIGKILL
+    assert "SIGKILL (by another process, or by the kernel for lack of memory)" in str(error)
 
 
 @pytest.mark.parametrize(
