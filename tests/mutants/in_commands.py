@@ -119,8 +119,8 @@ MUTANTS: Final = (
         "child.generation += 1",
         """
         child.generation += 1
-        if child.window is not None:
-            child.window.charge(_3)
+        if _1.window is not None:
+            _1.window.charge(_3)
         """,
     ),
     # ---------------------------------------------------------------- requirements

@@ -43,14 +43,6 @@ MUTANTS: Final = (
         "True",
     ),
     Mutant(
-        "a child that waits for one held by the operator counts as done",
-        _AUTO,
-        "_waits_in_vain",
-        "required.held_by_operator or required.desired is DesiredState.SHUTDOWN",
-        "required.desired is DesiredState.SHUTDOWN",
-        escapes="the child that the operator holds keeps the supervisor open in any case",
-    ),
-    Mutant(
         "of a chain of requirements only the first link is looked at",
         _AUTO,
         "_waits_in_vain",
@@ -205,13 +197,6 @@ MUTANTS: Final = (
         "child.stage is not Stage.STOP_REQUESTED",
     ),
     Mutant(
-        "a grace of nothing is waited for",
-        _MACHINE,
-        "SupervisionMachine.limit_grace",
-        "grace > 0",
-        "True",
-    ),
-    Mutant(
         "the grace of a command outlives the attempt",
         _MACHINE,
         "SupervisionMachine.attempt_ended",
@@ -232,7 +217,6 @@ MUTANTS: Final = (
         "ReportCollector._deadline_passed",
         "self._wake(now, late)",
         "self._wake(now, 0.0)",
-        escapes="only a clock that jumps shows it; tests/runtime/test_readiness_health.py does",
     ),
     Mutant(
         "a child that is late for ever is never judged",

@@ -20,7 +20,7 @@ from trio_supervisor import (
 )
 from trio_supervisor.testing import Behaviour, by_attempt
 
-from .story import child, now, settle, story, tree
+from .story import child, now, settle, story, tree, unwatched_story
 
 if TYPE_CHECKING:
     from trio_supervisor import ChildContext, Supervisor
@@ -258,3 +258,23 @@ async def a_run_is_as_long_as_declared() -> None:
         report = app.child("b").last_report
         assert report is not None
         assert (report.exit, report.ended_at) == (TimedOut("run", 10), 11)
+
+
+@unwatched_story
+async def time_in_which_no_task_could_run_is_not_held_against_a_start() -> None:
+    async def blocks(_: ChildContext) -> None:
+        await trio.sleep(0.5)
+        clock: Any = trio.lowlevel.current_clock()
+        clock.jump(2)  # as a blocking call would
+        await trio.sleep_forever()
+
+    async def starts_slowly(context: ChildContext) -> None:
+        await trio.sleep(0.8)
+        await trio.sleep(0.1)
+        context.ready()
+        await trio.sleep_forever()
+
+    slow = child("b", run=starts_slowly, readiness="explicit", start_timeout=1)
+    async with open_supervisor(SupervisorSpec("app", [child("a", run=blocks), slow])) as supervisor:
+        assert supervisor.child("b").attempt == 1
+        assert now() > 2.5

@@ -91,9 +91,9 @@ def _keeps_open(child: ChildLife) -> bool:
 
 
 def _waits_in_vain(child: ChildLife) -> bool:
-    """Whether a requirement of ``child``, direct or indirect, can never be met without a command.
+    """Whether a requirement of ``child``, direct or indirect, is down for good.
 
-    An operator who has taken a requirement down may restart it.
+    One that an operator has taken down keeps the supervisor open by itself.
     """
     found = {child: None}
     stack = [child]
@@ -101,9 +101,8 @@ def _waits_in_vain(child: ChildLife) -> bool:
         for required in stack.pop().requires:
             if required in found or required.is_met:
                 continue
-            found[required] = None
-            if required.desired is DesiredState.UP:
-                stack.append(required)
-            elif not (required.held_by_operator or required.desired is DesiredState.SHUTDOWN):
+            if required.desired is not DesiredState.UP:
                 return True
+            found[required] = None
+            stack.append(required)
     return False
