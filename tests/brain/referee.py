@@ -99,7 +99,7 @@ class Referee:
         raws: list[RawEvent] = []
         self._settle_requirement_down()
         for order in orders:
-            if type(order) is o.Emit:
+            if isinstance(order, o.Emit):
                 raw = (
                     order.event,
                     0,

@@ -74,7 +74,7 @@ class Rig(State):
         return [
             (order.path.rpartition("/")[2], *order.fields)
             for order in self.told
-            if type(order) is o.Emit and order.event is kind
+            if isinstance(order, o.Emit) and order.event is kind
         ]
 
     @property

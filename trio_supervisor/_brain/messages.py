@@ -282,6 +282,22 @@ class Emit(MutableRecord):
     fields: tuple[Any, ...]
 
 
+class BeginFirstStart(Emit):
+    """Record `SupervisorStarted`; the declared children can be asked for from now on."""
+
+
+class CompleteFirstStart(Emit):
+    """Record `SupervisorReady`; the wait for the first start is over."""
+
+
+class EndAttempt(Emit):
+    """Record `ChildExited`, with its exception, and account for the attempt, which is over."""
+
+
+class ForgetChild(Emit):
+    """Record `ChildRemoved`, and forget the child: its name is free again."""
+
+
 class Stopping(MutableRecord):
     """The orderly stop begins."""
 
@@ -305,6 +321,10 @@ Order = (
     | StopTree
     | Refuse
     | Emit
+    | BeginFirstStart
+    | CompleteFirstStart
+    | EndAttempt
+    | ForgetChild
     | Stopping
     | Finish
 )

@@ -356,11 +356,7 @@ class Shell:
         """Carry out ``orders``, one after the other, then let waiting tasks look again."""
         for order in orders:
             if type(order) is o.Emit:
-                event, path = order.event, order.path
-                error = _NOTES[event](self, order, now) if event in _NOTES else None
-                self._append(event, now, self.run, path, order.attempt, order.fields, error)
-                if path in self.watched:
-                    self._changed[self.watched[path]] = None
+                self._record(order, now)
             else:
                 _CARRY_OUT[type(order)](self, order, now)
         if self.tree.log.pending:  # written now that the journal agrees with the machine
@@ -370,7 +366,13 @@ class Shell:
             for slot in changed:
                 slot.refresh()
 
-    def _supervisor_started(self, order: o.Emit, now: float) -> None:
+    def _record(self, order: o.Emit, now: float, error: BaseException | None = None) -> None:
+        path = order.path
+        self._append(order.event, now, self.run, path, order.attempt, order.fields, error)
+        if path in self.watched:
+            self._changed[self.watched[path]] = None
+
+    def _begin_first_start(self, order: o.BeginFirstStart, now: float) -> None:
         log = self.tree.log
         log.looks[self.path] = self.snapshot
         if self.link is None and self.spec.log_level is not None:
@@ -380,16 +382,19 @@ class Shell:
             if life.spec.log_level is not None:
                 log.levels[life.path] = life.spec.log_level
         self.children_listed.set()
+        self._record(order, now)
 
-    def _supervisor_ready(self, order: o.Emit, now: float) -> None:
+    def _complete_first_start(self, order: o.CompleteFirstStart, now: float) -> None:
         self.first_start_over.set()
+        self._record(order, now)
 
-    def _child_removed(self, order: o.Emit, now: float) -> None:
+    def _forget_child(self, order: o.ForgetChild, now: float) -> None:
         slot = self.slots.pop(order.path[len(self.path) + 1 :])
         slot.forget_handle()
         self._changed[slot] = None
+        self._record(order, now)
 
-    def _child_exited(self, order: o.Emit, now: float) -> BaseException | None:
+    def _end_attempt(self, order: o.EndAttempt, now: float) -> None:
         path = order.path
         slot = self.slots[path[len(self.path) + 1 :]]
         slot.attempt = None
@@ -397,8 +402,10 @@ class Shell:
         below = slot.detach_below()
         self._shutdown_account.note_exit(path, order.attempt, kind, detail, now, below)
         if kind == "fatal":
-            return self.fatal[-1]
-        return None if slot.exit is None else slot.exit.error
+            error: BaseException | None = self.fatal[-1]
+        else:
+            error = None if slot.exit is None else slot.exit.error
+        self._record(order, now, error)
 
     def _start_attempt(self, order: o.StartAttempt, now: float) -> None:
         slot = self.slots[order.name]
@@ -570,13 +577,11 @@ _HANDLERS: dict[type, Callable[[Shell, Any, float], None]] = {
     ParentStop: Shell._take_parent_stop,
     NurseryCancelled: Shell._take_nursery_cancelled,
 }
-_NOTES: dict[type[ev.Event], Callable[[Any, o.Emit, float], BaseException | None]] = {
-    ev.SupervisorStarted: Shell._supervisor_started,
-    ev.SupervisorReady: Shell._supervisor_ready,
-    ev.ChildRemoved: Shell._child_removed,
-    ev.ChildExited: Shell._child_exited,
-}
 _CARRY_OUT: dict[type, Callable[[Any, Any, float], None]] = {
+    o.BeginFirstStart: Shell._begin_first_start,
+    o.CompleteFirstStart: Shell._complete_first_start,
+    o.EndAttempt: Shell._end_attempt,
+    o.ForgetChild: Shell._forget_child,
     o.StartAttempt: Shell._start_attempt,
     o.RequestStop: Shell._request_stop,
     o.StopAtOnce: Shell._stop_at_once,
