@@ -771,11 +771,13 @@ class TestNesting:
         spec = SupervisorSpec("x", [SupervisorSpec("x", [shared]), SupervisorSpec("y", [shared])])
         assert spec.children[0].supervisor == SupervisorSpec("x", [shared])
 
-    def test_depth_does_not_recurse(self) -> None:
+    def test_as_many_levels_as_everything_can_deal_with(self) -> None:
         spec = SupervisorSpec("leaf")
-        for _ in range(300):
-            spec = SupervisorSpec("node", [spec])
-        assert repr(spec) == "SupervisorSpec('node', <1 child>)"
+        for _ in range(63):
+            spec = SupervisorSpec("node", [ChildSpec("a", body), SupervisorSpec("low"), spec])
+        assert repr(spec) == "SupervisorSpec('node', <3 children>)"
+        error = refused("children", "at most 64 levels", SupervisorSpec, "top", [spec])
+        assert error.value == "65 levels"
 
 
 class TestReplace:

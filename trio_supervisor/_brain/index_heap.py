@@ -6,6 +6,8 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trio_supervisor._brain.lifecycle import ChildLife
 
 _SPARE = 64
@@ -43,3 +45,11 @@ class IndexHeap:
         while entries and not getattr(entries[0][1], self._flag):
             heappop(entries)
         return entries[0][1] if entries else None
+
+    def entries(self) -> Iterator[ChildLife]:
+        """Yield each member once, and perhaps children that were members, in no order."""
+        seen: set[int] = set()
+        for index, child in self._entries:
+            if index not in seen:
+                seen.add(index)
+                yield child

@@ -18,7 +18,7 @@ from trio_supervisor._errors import (
     SupervisorClosed,
     TooManyChildren,
 )
-from trio_supervisor._specs.supervisor import check_child_of
+from trio_supervisor._specs.supervisor import check_child_of, check_depth
 from trio_supervisor._text import no_such_child
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ def reason_to_refuse(machine: SupervisionMachine, spec: ChildSpec[Any]) -> Excep
             name: machine.children[name].spec for name in spec.requires if name in machine.children
         }
         check_child_of(spec, machine.spec, required)
+        if spec.supervisor is not None:
+            check_depth(f"{machine.path}/{spec.name}", machine.path, spec.supervisor)
     except SpecError as error:
         return error
     removing = [

@@ -40,7 +40,8 @@ the direct dependents that are in the stop set or have such dependents. Nothing 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final
 
 from trio_supervisor._brain.index_heap import IndexHeap
 from trio_supervisor._brain.lifecycle import DesiredState
@@ -48,8 +49,12 @@ from trio_supervisor._specs.policy import SupervisionStrategy
 
 if TYPE_CHECKING:
     from collections import deque
+    from collections.abc import Iterable
 
     from trio_supervisor._brain.lifecycle import ChildLife
+
+MOST_STOPPING: Final = 8
+"""How many of the children that delay a group restart are named."""
 
 
 class ChildOrdering(ABC):
@@ -166,13 +171,20 @@ class ChildOrdering(ABC):
             # Successors must not wait for a command that may never come.
             self.leave_start_set(child)
 
-    def waits_for(self, child: ChildLife) -> tuple[str, ...]:
-        """The names of the children that keep a waiting child from starting."""
+    def waits_for(
+        self, child: ChildLife, stopping: tuple[str, ...] | None = None
+    ) -> tuple[str, ...]:
+        """The names of the children that keep a waiting child from starting.
+
+        Args:
+            child: The waiting child.
+            stopping: What `names_of_stop_set` has returned, for a caller that asks about many.
+        """
         blocker = self._unsettled_predecessor(child)
         if blocker is not None:
             return (blocker.name,)
         if self._barrier_is_closed(child):
-            return tuple(member.name for member in self.stop_set())
+            return self.names_of_stop_set() if stopping is None else stopping
         return tuple(required.name for required in child.requires if not required.is_met)
 
     def _unsettled_predecessor(self, child: ChildLife) -> ChildLife | None:
@@ -313,9 +325,21 @@ class ChildOrdering(ABC):
     def has_unsettled_static(self) -> bool:
         """Whether a static child has not settled yet."""
 
-    def stop_set(self) -> list[ChildLife]:
-        """All children that are being stopped in order."""
-        return [m for m in (*self._statics_from(None), *self.dynamics) if m.in_stop_set]
+    def names_of_stop_set(self) -> tuple[str, ...]:
+        """The names of at most `MOST_STOPPING` children that are being stopped in order.
+
+        During a group restart each member waits for all of them. With all their names, a snapshot
+        of n children would have n times n names.
+        """
+        if not self.static_stopping and not self.dynamic_stopping:
+            return ()
+        members = chain(self._static_stop_set(), self.dynamics)
+        found = (member.name for member in members if member.in_stop_set)
+        return tuple(islice(found, MOST_STOPPING))
+
+    @abstractmethod
+    def _static_stop_set(self) -> Iterable[ChildLife]:
+        """The static members of the stop set, and perhaps children that have left it."""
 
     @abstractmethod
     def _statics_from(self, child: ChildLife | None) -> list[ChildLife]: ...
@@ -393,6 +417,9 @@ class SequenceOrdering(ChildOrdering):
         last = self._stop_set.head()
         return last is None or last is child
 
+    def _static_stop_set(self) -> Iterable[ChildLife]:
+        return self._stop_set.entries()
+
     def _static_joins_start_set(self, child: ChildLife) -> None:
         self._start_set.add(child)
 
@@ -453,6 +480,9 @@ class GraphOrdering(ChildOrdering):
 
     def _static_may_stop(self, child: ChildLife) -> bool:
         return child.dependents_stopping == 0
+
+    def _static_stop_set(self) -> Iterable[ChildLife]:
+        return self._stop_set
 
     def _static_joins_start_set(self, child: ChildLife) -> None:
         self._start_set[child] = None

@@ -94,7 +94,10 @@ class ChildSnapshot:
     supervisor: SupervisorSnapshot | None = None
     """The tree below the child, if it is a nested supervisor with a live attempt."""
     waiting_for: tuple[str, ...] = attrs.field(default=(), eq=False)
-    """The children that this one waits for. `Supervisor.state` computes them; no event has them."""
+    """The children that this one waits for. `Supervisor.state` computes them; no event has them.
+
+    Of the members of a group that have to stop before any of it starts, at most 8 are named.
+    """
     opened: tuple[SupervisorSnapshot, ...] = ()
     """The supervisors that its attempt has opened with `ChildContext.open_supervisor`."""
 

@@ -83,7 +83,10 @@ class ChildHandle(Generic[T_co]):
 
     @property
     def waiting_for(self) -> tuple[str, ...]:
-        """The names of the siblings that a waiting child waits for; empty in other states."""
+        """The names of the siblings that a waiting child waits for; empty in other states.
+
+        Of the members of a group that have to stop before any of it starts, at most 8 are named.
+        """
         slot = self._slot
         if slot.life.state is not ChildState.WAITING or not slot.shell.machine.accepts:
             return ()

@@ -21,7 +21,7 @@ from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._runtime.tree import Tree
 from trio_supervisor._specs.checks import refuse
 from trio_supervisor._specs.options import SupervisorOptions
-from trio_supervisor._specs.supervisor import SupervisorSpec
+from trio_supervisor._specs.supervisor import SupervisorSpec, check_depth
 
 if TYPE_CHECKING:
     from trio_supervisor._attempts.attempt import Attempt
@@ -180,7 +180,9 @@ class _Blocks:
         wait_ready: bool,
     ) -> AbstractAsyncContextManager[Supervisor]:
         """Return a supervisor that the body of ``attempt``, of ``parent``, opens."""
-        spec = _checked(f"{attempt.path}: open_supervisor", spec, options)
+        owner = f"{attempt.path}: open_supervisor"
+        spec = _checked(owner, spec, options)
+        check_depth(owner, attempt.path, spec)
         link = NestedLink(parent, attempt, spec.name)
         shell = Shell(spec, parent.tree, f"{attempt.path}/{spec.name}", link)
         return Block(shell, wait_ready=wait_ready)

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 def snapshot_of(shell: Shell) -> SupervisorSnapshot:
     """Return the state of the tree from ``shell`` on down, built from the machine."""
     machine = shell.machine
-    children = tuple(_child_snapshot(shell, slot) for slot in shell.slots.values())
+    stopping = machine.ordering.names_of_stop_set() if machine.accepts else ()
+    children = tuple([_child_snapshot(shell, slot, stopping) for slot in shell.slots.values()])
     return SupervisorSnapshot(
         shell.path.rpartition("/")[2],
         shell.path,
@@ -52,7 +53,7 @@ def _now() -> tuple[float, float] | tuple[()]:
     return (trio.current_time(), wall_clock()) if trio.lowlevel.in_trio_run() else ()
 
 
-def _child_snapshot(shell: Shell, slot: Slot) -> ChildSnapshot:
+def _child_snapshot(shell: Shell, slot: Slot, stopping: tuple[str, ...]) -> ChildSnapshot:
     life, nested = slot.life, slot.nested
     waits = life.reported is ChildState.WAITING and shell.machine.accepts
     return ChildSnapshot(
@@ -68,7 +69,7 @@ def _child_snapshot(shell: Shell, slot: Slot) -> ChildSnapshot:
         restarts=life.restarts,
         last_exit=life.last_exit,
         supervisor=None if nested is None or not nested.is_visible else snapshot_of(nested),
-        waiting_for=shell.machine.ordering.waits_for(life) if waits else (),
+        waiting_for=shell.machine.ordering.waits_for(life, stopping) if waits else (),
         opened=() if slot.opened is None else _opened(slot.opened.values()),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from trio_supervisor._specs.checks import refuse
 from trio_supervisor._specs.policy import AutoShutdown, Inherit, Ordering, RestartPolicy
@@ -14,6 +14,35 @@ if TYPE_CHECKING:
 
 _HEEDS_SIGNIFICANT = (AutoShutdown.ANY_SIGNIFICANT, AutoShutdown.ALL_SIGNIFICANT)
 _MOST_NAMES = 8
+MOST_LEVELS: Final = 64
+"""How many parts the path of a supervisor may have.
+
+Python's `pickle`, `copy.deepcopy` and comparison recurse, with some frames for each level of a
+snapshot; at twice this depth the first of them fails.
+"""
+
+
+def check_depth(owner: str, path: str, spec: SupervisorSpec) -> None:
+    """Check that the tree does not become too deep if ``spec`` runs below ``path``.
+
+    Args:
+        owner: For the message.
+        path: Of the supervisor, or the child, right above; empty for the root of a tree.
+        spec: The supervisor, with all below it.
+
+    Raises:
+        SpecError: The path of one of these supervisors would have more than `MOST_LEVELS` parts.
+    """
+    above = path.count("/") + 1 if path else 0
+    if above + spec._depth > MOST_LEVELS:
+        expected = f"at most {MOST_LEVELS} levels of supervisors, one below the other"
+        refuse(owner, "children", f"{above + spec._depth} levels", expected)
+
+
+def depth_of(children: tuple[ChildSpec[Any], ...]) -> int:
+    """The number of levels of a supervisor with ``children``."""
+    below = [child.supervisor._depth for child in children if child.supervisor is not None]
+    return 1 + max(below, default=0)
 
 
 def check_supervisor(spec: SupervisorSpec) -> None:
@@ -46,6 +75,7 @@ def check_supervisor(spec: SupervisorSpec) -> None:
     if required:
         _check_static_requires(spec, siblings)
     if nested:
+        check_depth(owner, "", spec)
         _check_nesting(owner, spec)
 
 

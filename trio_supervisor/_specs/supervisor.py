@@ -12,7 +12,12 @@ import trio_supervisor
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._lazy import public
 from trio_supervisor._specs.body import Body
-from trio_supervisor._specs.check_tree import check_child_of, check_supervisor
+from trio_supervisor._specs.check_tree import (
+    check_child_of,
+    check_depth,
+    check_supervisor,
+    depth_of,
+)
 from trio_supervisor._specs.checks import (
     check_choice,
     check_count,
@@ -37,7 +42,7 @@ from trio_supervisor._specs.policy import (
     check_limit,
 )
 
-__all__ = ["INHERIT", "ChildSpec", "SupervisorSpec", "check_child_of"]
+__all__ = ["INHERIT", "ChildSpec", "SupervisorSpec", "check_child_of", "check_depth"]
 
 DEFAULT_CHILD_LIMIT: Final = RestartLimit(10, within=120)
 
@@ -88,7 +93,8 @@ class SupervisorSpec(Declared):
 
     Raises:
         SpecError: A value out of range, children that do not fit together, or a combination in
-            which an option could have no effect.
+            which an option could have no effect. Also more than 64 levels of supervisors, one below
+            the other; one that is added or opened at run time counts from the root of its tree.
 
     Example:
         ``SupervisorSpec("app", [STORE, ChildSpec("web", serve, 8080)], strategy="rest_for_one")``
@@ -106,6 +112,7 @@ class SupervisorSpec(Declared):
     report_after: float
     log_level: int | None
     _child_limit_given: bool = attrs.field(eq=False)
+    _depth: int = attrs.field(eq=False)
 
     def __init__(
         self,
@@ -135,6 +142,7 @@ class SupervisorSpec(Declared):
         put = object.__setattr__  # the class is frozen
         put(self, "name", name)
         put(self, "children", _as_children(owner, children))
+        put(self, "_depth", depth_of(self.children))
         put(self, "strategy", check_choice(owner, "strategy", strategy, SupervisionStrategy))
         put(self, "ordering", check_choice(owner, "ordering", ordering, Ordering))
         put(self, "restart_limit", restart_limit)
