@@ -227,9 +227,6 @@ def test_a_tick_goes_to_the_next_deadline_of_any_task() -> None:
         assert 3.2 < tree.now < 3.4
 
 
-@pytest.mark.xfail(
-    strict=False, reason="not looked into: fails since the collector has no timer task"
-)
 def test_a_tick_does_not_wait_for_what_is_far_away() -> None:
     with Pilot(SupervisorSpec("app", [ChildSpec("a", Behaviour(ends_at=100_000))])) as tree:
         tree.tick()

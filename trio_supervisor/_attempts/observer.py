@@ -54,9 +54,13 @@ class TreeObserver:
 
     Attributes:
         writes_log: Whether trees that are opened from now on write to the log.
+        log_wakes: Whether the log wakes a supervisor for a line that is due, such as that a start
+            lasts. If not, the line comes with the next event, and a run does not depend on whether
+            it is logged.
     """
 
     writes_log: bool = True
+    log_wakes: bool = True
 
     # ------------------------------------------------------------ what a new tree is made with
 
@@ -161,6 +165,7 @@ class _Both(TreeObserver):
         self._outer = outer
         self._inner = inner
         self.writes_log = outer.writes_log and inner.writes_log
+        self.log_wakes = outer.log_wakes and inner.log_wakes
 
     def random(self) -> Random | None:
         found = self._inner.random()

@@ -38,7 +38,7 @@ class ReportCollector:
 
     Args:
         machine: Asked for its next deadline.
-        log: Asked likewise, for the lines that it holds back.
+        log: Asked likewise, for the lines that it holds back; `None` lets them wait for an event.
         handle: Called with each message and the time.
         wake: Called with the time when a deadline has passed, and with how late the call is.
         nursery_cancelled: Called with the name of the task that has cancelled the nursery around
@@ -51,7 +51,7 @@ class ReportCollector:
     def __init__(
         self,
         machine: SupervisionMachine,
-        log: TreeLog,
+        log: TreeLog | None,
         handle: Callable[[Message, float], None],
         wake: Callable[[float, float], None],
         nursery_cancelled: Callable[[str], None],
@@ -145,11 +145,14 @@ class ReportCollector:
         if not self.is_closed:
             now = trio.current_time()
             self._wake(now, late)
-            self._log.tick(now)
+            if self._log is not None:
+                self._log.tick(now)
 
     def _set_alarm(self) -> None:
         # Moved only to an earlier time: an alarm for nothing is cheaper than moving it each time.
-        deadline = min(self._machine.next_deadline, self._log.due)
+        deadline = self._machine.next_deadline
+        if self._log is not None:
+            deadline = min(deadline, self._log.due)
         if deadline < self._alarm_at:
             self._alarm_at = deadline
             self._alarm.deadline = deadline

@@ -112,8 +112,9 @@ class Shell:
         self.machine = SupervisionMachine(
             spec, path, tree.random, nested=link is not None, hears_stop=self._hears_stop
         )
+        log = tree.log if self.observer is None or self.observer.log_wakes else None
         self.collector = ReportCollector(
-            self.machine, tree.log, self._handle, self._wake, self._nursery_cancelled
+            self.machine, log, self._handle, self._wake, self._nursery_cancelled
         )
         self.slots: dict[str, Slot] = {}
         self.watched: dict[str, Slot] = {}

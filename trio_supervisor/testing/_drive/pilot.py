@@ -95,6 +95,7 @@ class Pilot:
         self._clock = MockClock(autojump_threshold=0)
         self._scheduler = Scheduler(schedule)
         self._watch = Watch(seed)
+        self._watch.log_wakes = False  # `tick` goes to deadlines of the program
         self._ticks: deque[Callable[[], object]] = deque()
         self._rig: Rig | None = None
         self._ended = False
