@@ -174,6 +174,7 @@ def _key_of_child(
             child.command_grace,
         ),
         (child.restart_pending, child.requirement_down, machine.is_first_start(child)),
+        child.unmet_from,
         child.dependents_stopping,
         shared and (copies.setdefault(shared, len(copies)), *_key_of_backoff(shared, now)),
         sorted(each.name for each in child.watchers or ()),

@@ -180,6 +180,7 @@ class ChildLife(Vitals):
         "spec",
         "stop_cause",
         "stop_reason",
+        "unmet_from",
         "urgent",
         "wake_at",
         "watchers",
@@ -229,6 +230,7 @@ class ChildLife(Vitals):
         self.wake_at = self.queued = inf
         self.dependents_stopping = 0  # see `ordering`, Algorithm
         self.requires: tuple[ChildLife, ...] = ()
+        self.unmet_from = 0  # where `requires` is searched first; above 0: none of them is down
         self.dependents: dict[ChildLife, None] | None = None
         self.watchers: dict[ChildLife, None] | None = None
         self.last_exit = ""

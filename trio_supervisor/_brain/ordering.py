@@ -152,13 +152,25 @@ class ChildOrdering(ABC):
 
     @staticmethod
     def _unmet_requirement(child: ChildLife) -> ChildLife | None:
-        """A requirement of ``child`` that is not met, if possible one that is down; or `None`."""
+        """A requirement of ``child`` that is not met, if possible one that is down; or `None`.
+
+        While none is down, the search goes on where the last one ended. So a child whose n
+        requirements become ready one after the other looks at each of them twice, not n times.
+        """
+        requires, begin = child.requires, child.unmet_from
         missing: ChildLife | None = None
-        for required in child.requires:
+        for index in chain(range(begin, len(requires)), range(begin)):
+            required = requires[index]
             if not required.is_met:
                 if required.is_down_for_dependents:
+                    child.unmet_from = 0
                     return required
-                missing = missing or required
+                if missing is None:
+                    missing, child.unmet_from = required, index
+                    if begin:
+                        return missing
+        if missing is None:
+            child.unmet_from = 0
         return missing
 
     def _note_requirement_down(self, child: ChildLife, missing: ChildLife | None) -> None:
@@ -252,6 +264,7 @@ class ChildOrdering(ABC):
         """Look again at all dependents of ``child`` that are due to start."""
         child.watchers = None  # they are dependents, too
         for dependent in child.dependents or ():
+            dependent.unmet_from = 0
             if not dependent.live and dependent.desired is DesiredState.UP:
                 self.todo.append(dependent)
 

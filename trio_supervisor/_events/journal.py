@@ -53,6 +53,7 @@ class EventRecorder:
         "_run",
         "_sequence",
         "_time",
+        "_told",
         "_wall",
         "_wall_time",
         "tap",
@@ -71,7 +72,8 @@ class EventRecorder:
         self._time: float | None = None
         self._wall_time = 0.0
         self._run = 0
-        self._listeners: tuple[Callable[[Event], None], ...] = ()
+        self._listeners: dict[Callable[[Event], None], None] = {}
+        self._told: tuple[Callable[[Event], None], ...] | None = ()  # None: to be made anew
         self.tap: Callable[[RawEvent, BaseException | None], None] | None = None
 
     def append(
@@ -154,12 +156,13 @@ class EventRecorder:
         It is called in the middle of `append`: it must be quick, and must not raise or append. It
         may attach and detach.
         """
-        self._listeners = (*self._listeners, listener)
+        self._listeners[listener] = self._told = None
         self._plan()
 
     def detach(self, listener: Callable[[Event], None]) -> None:
         """Leave ``listener`` alone from the next event on; does nothing if it is not attached."""
-        self._listeners = tuple(each for each in self._listeners if each != listener)
+        self._listeners.pop(listener, None)
+        self._told = None
         self._plan()
 
     def _plan(self) -> None:
@@ -171,7 +174,10 @@ class EventRecorder:
             self._trim()
         if self._listeners:
             event = event_of(raw, error)
-            for listener in self._listeners:
+            told = self._told
+            if told is None:  # a listener may attach and detach, while this goes on over the former
+                told = self._told = tuple(self._listeners)
+            for listener in told:
                 listener(event)
 
     def _trim(self) -> None:

@@ -248,17 +248,16 @@ class _Story:
             sibling, failed = cause
             detail = "" if failed is None else f": {failed.detail}"
             yield self._say("group", f"It restarts together with {sibling}, which failed{detail}.")
+        stops = {e.path: e for e in self.events if isinstance(e, ev.SupervisorStopping)}
         for path in _above(self.path):
-            stops = [
-                e for e in self.events if e.path == path and isinstance(e, ev.SupervisorStopping)
-            ]
-            supervisor = _supervisor_at(self.state, path)
-            stopping = supervisor is not None and supervisor.state in _ENDING
-            if stops and stopping:
+            if path not in stops:
+                continue
+            stop, supervisor = stops[path], _supervisor_at(self.state, path)
+            if supervisor is not None and supervisor.state in _ENDING:
                 yield self._say(
                     "supervisor",
-                    f"Its supervisor {path} began to stop at {self.at(stops[-1].time)}"
-                    f" ({stops[-1].cause}){caused(stops[-1].reason)}.",
+                    f"Its supervisor {path} began to stop at {self.at(stop.time)}"
+                    f" ({stop.cause}){caused(stop.reason)}.",
                 )
 
     def _group_cause(self, child: ChildSnapshot) -> tuple[str, ev.ChildExited | None] | None:
