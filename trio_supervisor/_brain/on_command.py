@@ -167,20 +167,19 @@ def reason_to_refuse(machine: SupervisionMachine, spec: ChildSpec[Any]) -> Excep
         return TooManyChildren(
             f"{machine.path} is full: max_children={most}; cannot start {spec.name}"
         )
+    required = {}
+    for name in spec.requires:
+        if name in machine.children:
+            required[name] = machine.children[name].spec
     try:
-        required = {
-            name: machine.children[name].spec for name in spec.requires if name in machine.children
-        }
         check_child_of(spec, machine.spec, required)
         if spec.supervisor is not None:
             check_depth(f"{machine.path}/{spec.name}", machine.path, spec.supervisor)
     except SpecError as error:
         return error
-    removing = [
-        name for name in spec.requires if machine.children[name].desired is DesiredState.REMOVED
-    ]
-    if removing:
-        return CommandRefused(f"cannot start {spec.name}: {', '.join(removing)} is being removed")
+    for name in spec.requires:
+        if machine.children[name].desired is DesiredState.REMOVED:
+            return CommandRefused(f"cannot start {spec.name}: {name} is being removed")
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import timedelta
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
@@ -155,9 +154,13 @@ def check_name(owner: str, value: object) -> str:
 
 def check_choice(owner: str, field: str, value: object, enum: type[E]) -> E:
     """``value`` as a member of ``enum``, given as the member or as its string."""
-    with suppress(Exception):  # a KeyError, or what the value's own __hash__ raises
+    try:
         # Members of a StrEnum hash as their strings, so that one table serves both.
-        return _choices(enum)[value]
+        found: E | None = _choices(enum)[value]
+    except Exception:  # a KeyError, or what the value's own __hash__ raises
+        found = None
+    if found is not None:
+        return found
     expected = "one of " + ", ".join(repr(str(member)) for member in enum)
     if isinstance(value, str):
         from difflib import get_close_matches  # noqa: PLC0415 - only a mistake pays for it
