@@ -120,6 +120,7 @@ class Referee:
     # ------------------------------------------------------------ one after the other
 
     def _event(self, order: o.Emit) -> None:
+        need(type(order) is _ACTING.get(order.event, o.Emit), "what the shell is to do", order)
         rule = _RULES.get(order.event)
         if rule is not None:
             rule(self, order)
@@ -465,6 +466,12 @@ def _difference(one: SupervisorSnapshot, other: SupervisorSnapshot) -> list[Any]
     return found or [one, other]
 
 
+_ACTING: dict[type[ev.Event], type[o.Emit]] = {
+    ev.SupervisorStarted: o.BeginFirstStart,
+    ev.SupervisorReady: o.CompleteFirstStart,
+    ev.ChildExited: o.EndAttempt,
+    ev.ChildRemoved: o.ForgetChild,
+}
 _RULES: dict[type[ev.Event], Any] = {
     ev.SupervisorStarted: Referee._on_supervisor_started,
     ev.SupervisorReady: Referee._on_supervisor_ready,

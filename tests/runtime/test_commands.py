@@ -1221,7 +1221,7 @@ async def test_a_command_that_is_posted_at_any_moment_of_the_end_is_answered() -
         for _ in range(40):
             await trio.lowlevel.checkpoint()
         (reply,) = replies
-        assert reply.answered.is_set()
+        assert reply.is_answered
         assert isinstance(reply.error, SupervisorClosed)
         answers.append(str(reply.error))
     assert len(set(answers)) > 1

@@ -1058,7 +1058,7 @@ async def test_invariant_11_within_one_turn_of_the_collector() -> None:
         await until_blocked()
         reply = supervisor._shell.command(o.StopChild("a"))
         before = this_watch().steps
-        await reply.answered.wait()
+        await reply.wait()
         assert this_watch().steps - before <= 3  # ours, the collector's, and ours again
 
 

@@ -46,7 +46,7 @@ class Notes(TreeObserver):
         self.events.append((root, event))
 
     def command_given(self, shell: Any, command: Any, reply: Any) -> None:
-        assert not reply.answered.is_set()
+        assert not reply.is_answered
         self.note(f"{type(command).__name__} {shell.path}")
 
     def shutdown_requested(self, shell: Any, request: Any) -> None:

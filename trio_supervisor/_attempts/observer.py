@@ -89,7 +89,7 @@ class TreeObserver:
     def command_given(self, shell: Shell, command: Command, reply: Reply) -> None:
         """``command`` was given to a supervisor, which has not looked at it yet.
 
-        ``reply.answered`` is set once it has.
+        ``reply.is_answered`` is true once it has.
         """
 
     def shutdown_requested(self, shell: Shell, request: Shutdown) -> None:

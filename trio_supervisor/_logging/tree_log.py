@@ -59,9 +59,9 @@ class TreeLog(Waits):
 
     def take(self, raw: RawEvent, error: BaseException | None = None) -> None:
         """Collect the next event of the tree, with the exception behind it; see `on_event`."""
-        # Of most events there is nothing to say: a look into a table costs less than a call.
-        quiet = raw[0] in _SILENT and self._exited is None and not self.pending
-        if quiet and raw[2] < self.due:
+        # Of most events there is nothing to say or to note: each kind has a rule that says when.
+        is_idle = _IDLE.get(raw[0])
+        if is_idle is not None and raw[2] < self.due and is_idle(self, raw):
             self._newest = raw
         else:
             self.pending.append((raw, error))
@@ -101,6 +101,31 @@ class TreeLog(Waits):
                 write(self, raw)
         except BaseException as surprise:
             self._surprised(f"{path} {cls.__name__}", surprise)
+
+    # ------------------------------------------------------------ nothing to say
+
+    def _is_idle(self, raw: RawEvent) -> bool:
+        return not self.pending and self._exited is None
+
+    def _is_idle_about_start(self, raw: RawEvent) -> bool:
+        return not self._logger.isEnabledFor(DEBUG)
+
+    def _is_idle_about_readiness(self, raw: RawEvent) -> bool:
+        known = raw[5] in self._children or self._suppressed or self._held_back
+        return not known and not self._logger.isEnabledFor(INFO) and self._is_idle(raw)
+
+    def _is_idle_about_stop(self, raw: RawEvent) -> bool:
+        reason, grace = raw[7]
+        return grace <= 0 and not reason.startswith(lines.FAULTS)
+
+    def _is_idle_about_cancel(self, raw: RawEvent) -> bool:
+        return raw[5] not in self._stops
+
+    def _is_idle_about_addition(self, raw: RawEvent) -> bool:
+        if self._is_idle(raw):
+            self._child_added(raw)
+            return True
+        return False
 
     def flush(self) -> None:
         """Write what `take` has collected. No decision follows the last exit any more."""
@@ -332,11 +357,16 @@ class TreeLog(Waits):
 
     def _child_removed(self, raw: RawEvent) -> None:
         path = raw[5]
-        self._child_down(raw)
-        self._forget(path)
+        supervisor = self._supervisor_of(path)
+        supervisor.size -= 1
+        known = path in self._children or path in self._supervisors
+        if not known and path in supervisor.verdict_logged:  # its end was told: nothing is left
+            supervisor.verdict_logged.remove(path)
+        else:
+            self._child_down(raw)
+            self._forget(path)
         if self.levels:
             self.levels.pop(path, None)
-        self._supervisor_of(path).size -= 1
 
 
 _AT_REST: Final = (ev.ChildDone, ev.ChildStopped, ev.ChildQuarantined, ev.ChildRemoved)
@@ -373,6 +403,19 @@ _SILENT: Final = frozenset(
     and issubclass(cls, ev.Event)
     and cls not in {*_WRITERS, ChildExited, ExitJudged}
 )
+_IDLE: Final[dict[type[ev.Event], Callable[[TreeLog, RawEvent], bool]]] = {
+    **dict.fromkeys(_SILENT, TreeLog._is_idle),
+    ev.ChildAdded: TreeLog._is_idle_about_addition,
+    ev.ChildStarted: TreeLog._is_idle_about_start,
+    ev.ChildReady: TreeLog._is_idle_about_readiness,
+    ev.ChildStopRequested: TreeLog._is_idle_about_stop,
+    ev.ChildCancelled: TreeLog._is_idle_about_cancel,
+}
+"""Whether an event that was just recorded gives nothing to say, and nothing to remember.
+
+For a start, a stop request or a cancel this does not depend on the events before it in the same
+step, which `TreeLog.flush` writes later.
+"""
 
 _HEARD: Final = frozenset({ChildExited, ExitJudged, *_WRITERS})
 """Kinds of events that have something to do with the log."""

@@ -90,7 +90,7 @@ async def give(slot: Slot, command: o.Command) -> Reply:
     if inside is not None:
         _forfeit_grace(inside)
     reply = shell.command(command)
-    await reply.answered.wait()
+    await reply.wait()
     if reply.error is not None:
         if inside is not None:
             _forfeit_grace(inside, taken_back=True)
@@ -132,7 +132,7 @@ async def start(shell: Shell, spec: ChildSpec[Any], reason: str) -> Slot:
     """
     reply = shell.command(o.AddChild(spec, o.FirstStart.FORGETS_CHILD, reason))
     try:
-        await reply.answered.wait()
+        await reply.wait()
         if reply.error is not None:
             raise reply.error
         slot = reply.slot
@@ -167,13 +167,13 @@ def _has_started(reply: Reply, slot: Slot, view: View) -> bool:
 async def _withdraw(shell: Shell, reply: Reply) -> None:
     """Remove the child that ``reply`` is about, unless a sibling has come to require it."""
     with trio.CancelScope(shield=True):
-        await reply.answered.wait()
+        await reply.wait()
         slot = reply.slot
         if reply.error is not None or slot is None or slot.life.gone:
             return  # refused (then the slot is that of another child), or gone already
         reason = "the call of start_child() was cancelled"
         removal = shell.command(o.RemoveChild(slot.life.name, reason))
-        await removal.answered.wait()
+        await removal.wait()
         if removal.error is None:
             await slot.wait(lambda view: view.state is ChildState.REMOVED or view.closed)
 

@@ -66,23 +66,33 @@ class NurseryCancelled(MutableRecord):
 class Reply:
     """The reply to one command: accepted, or refused with ``error``.
 
-    ``answered`` is set when the machine has processed the command. The effect, such as the end of
-    an attempt, may come later.
+    The command is answered when the machine has processed it. The effect, such as the end of an
+    attempt, may come later.
 
     Args:
         no_waiter: Whether no task waits for the reply, so that a refusal goes to the log.
 
     Attributes:
+        is_answered: Whether the command was answered.
         error: Why the command was refused.
         slot: The child that the command was about.
         attempt: The newest attempt of that child when the command was taken.
         failed_start: For an added child that failed before it was ready: how.
     """
 
-    __slots__ = ("answered", "attempt", "error", "failed_start", "no_waiter", "slot")
+    __slots__ = (
+        "_answered",
+        "attempt",
+        "error",
+        "failed_start",
+        "is_answered",
+        "no_waiter",
+        "slot",
+    )
 
     def __init__(self, *, no_waiter: bool = False) -> None:
-        self.answered = trio.Event()
+        self.is_answered = False
+        self._answered: trio.Event | None = None  # most additions to a pool are not waited for
         self.error: Exception | None = None
         self.slot: Slot | None = None
         self.attempt = 0
@@ -92,7 +102,21 @@ class Reply:
     def refuse(self, error: Exception) -> None:
         """Answer that the command was refused."""
         self.error = error
-        self.answered.set()
+        self.answer()
+
+    def answer(self) -> None:
+        """Let the waiting task go on."""
+        self.is_answered = True
+        if self._answered is not None:
+            self._answered.set()
+
+    async def wait(self) -> None:
+        """Wait until the command is answered."""
+        if self._answered is None:
+            self._answered = trio.Event()
+        if self.is_answered:
+            self._answered.set()
+        await self._answered.wait()
 
 
 if TYPE_CHECKING:

@@ -87,8 +87,8 @@ class Posted:
             ProtocolError: One was refused.
         """
         for reply in self._replies:
-            if not reply.answered.is_set():
-                await reply.answered.wait()
+            if not reply.is_answered:
+                await reply.wait()
             if reply.error is not None:
                 raise ProtocolError("refused", str(reply.error))
         return {"children": [_shown(slot) for slot in self._slots]}

@@ -227,7 +227,7 @@ class Watch(trio.abc.Instrument, TreeObserver):
     def _time_passes(self, now: float) -> None:
         self._now = now
         for at, tree, reply, command in self._replies:
-            if at < now and tree is not None and not reply.answered.is_set():
+            if at < now and tree is not None and not reply.is_answered:
                 tree.fail("answered", f"{command}, given at {at:g}, was not answered by {now:g}")
         self._replies = [entry for entry in self._replies if entry[0] == now]
         for tree in self._running:
@@ -248,7 +248,7 @@ class Watch(trio.abc.Instrument, TreeObserver):
         """Check what had to happen by the end of the run, and return everything found."""
         if self.is_checking:
             for _, tree, reply, command in self._replies:
-                if tree is not None and tree.events and not reply.answered.is_set():
+                if tree is not None and tree.events and not reply.is_answered:
                     tree.fail("answered", f"{command} was never answered")
             for tree in self.trees:
                 tree.finish()
