@@ -204,6 +204,7 @@ class Model:
             self.settle()
         if self.accepts and self.kids_were and (cause := self._all_done()):
             self.close(cause)
+            self.settle()
         if self.phase == "stopping" and not any(kid.live for kid in self.kids.values()):
             self.phase = "finished"
             self.tell("", f"SupervisorFinished {self.cause}")
@@ -281,10 +282,11 @@ class Model:
         before = {name for name in self.start_set if self.kids[name].index < kid.index}
         if in_start_set and not kid.skips_predecessors and self.sequence and before:
             return False
-        if self.grouped and self.stop_set:
+        # A child that was restarted by command is in no round, and waits for none.
+        if self.grouped and self.stop_set and in_start_set:
             if self.spec.strategy == "one_for_all":
                 return False
-            if in_start_set and (self.sequence or self._stops_before(kid)):
+            if self.sequence or self._stops_before(kid):
                 return False
         unmet = [self.kids[name] for name in kid.spec.requires if not self.kids[name].met]
         # Who waits for one that nobody brings back is let go by those behind it.

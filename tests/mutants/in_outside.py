@@ -6,14 +6,21 @@ from typing import Final
 
 from .mutant import Mutant
 
-_ENCLOSURE = "_runtime.block"
+_BLOCK = "_runtime.block"
 _SUBSCRIPTION = "_runtime.subscription"
 
 MUTANTS: Final = (
     # ---------------------------------------------------------------- the block
     Mutant(
+        "a nested supervisor that gives up does not hear that its grace is over",
+        _BLOCK,
+        "Block._leave",
+        "not (self._watch or shell.is_over)",
+        "False",
+    ),
+    Mutant(
         "a tree that has failed leaves its block alone",
-        "_runtime.block",
+        _BLOCK,
         "Block.on_failure",
         "self._scope.cancel(reason)",
         "",
@@ -27,21 +34,21 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an outer cancellation is swallowed",
-        _ENCLOSURE,
+        _BLOCK,
         "_compose",
         "cancelled = error if cancelled is None or error is raised else cancelled",
         "pass",
     ),
     Mutant(
         "an outer cancellation waits for the grace",
-        "_runtime.block",
+        _BLOCK,
         "Block._watch_cancellation",
         "o.Shutdown(reason, grace=False, kind=o.OutcomeKind.CANCELLED)",
         "o.Shutdown(reason, kind=o.OutcomeKind.CANCELLED)",
     ),
     Mutant(
         "of what the block and the tree raise only one is kept",
-        _ENCLOSURE,
+        _BLOCK,
         "_compose",
         """
         if len(found) == 1:

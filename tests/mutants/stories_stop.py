@@ -9,6 +9,7 @@ import trio
 
 from trio_supervisor import (
     ChildNotReady,
+    RestartLimit,
     SupervisorSpec,
     SupervisorStopping,
     open_supervisor,
@@ -345,3 +346,19 @@ async def very_many_that_are_stopped_before_their_first_step_never_run() -> None
         report = await app.wait_finished()
     assert ran == []
     assert {entry.outcome for entry in report.children} == {"aborted"}
+
+
+@story()
+async def a_nested_supervisor_that_gives_up_hears_that_its_grace_is_over() -> None:
+    """Its own stop may take any time; the parent's stop of it may not."""
+    slow = child("slow", run=Behaviour(stop_takes=100), grace=inf)
+    fails = child("fails", run=Behaviour(ends_at=1, how="crash"), restart_limit=None)
+    low = SupervisorSpec("low", [slow, fails], restart_limit=RestartLimit(0, within=1))
+    async with open_supervisor(SupervisorSpec("app", [low.as_child(grace=3)])) as app:
+        await trio.sleep(2)
+        handle = app.child("low/slow")
+        assert handle.state == "stopping"
+        await app.stop_child("low")
+        assert now() == 5
+        assert handle.last_report is not None
+        assert handle.last_report.exit.kind == "aborted"

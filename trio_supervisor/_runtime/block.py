@@ -46,6 +46,7 @@ class Block:
         self._watch = watch
         self._is_entered = False
         self._manager = trio.open_nursery()
+        self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()  # of the caller's code
         self._watch_scope = trio.CancelScope()
 
@@ -66,10 +67,9 @@ class Block:
         else:
             shell.tree.check_thread(shell.path)
             shell.link.enter(shell)
-        nursery = await self._manager.__aenter__()
+        self._nursery = nursery = await self._manager.__aenter__()
         if self._watch:
-            name = f"{shell.path} cancellation watch"
-            nursery.start_soon(self._watch_cancellation, name=name)  # noqa: ASYNC113
+            self._start_watch()
         nursery.start_soon(shell.serve, self, name=f"{shell.path} supervisor")  # noqa: ASYNC113
         self._scope.__enter__()
         try:
@@ -101,6 +101,11 @@ class Block:
         self._watch_scope.cancel("the supervisor has finished")
 
     # ------------------------------------------------------------
+
+    def _start_watch(self) -> None:
+        assert self._nursery is not None
+        name = f"{self._shell.path} cancellation watch"
+        self._nursery.start_soon(self._watch_cancellation, name=name)
 
     @enable_ki_protection
     async def _watch_cancellation(self) -> None:
@@ -134,6 +139,9 @@ class Block:
                 else f"the block raised {type(raised).__name__}"
             )
             shell.shut_down(o.Shutdown(reason))
+            if not (self._watch or shell.is_over):
+                # So far the code in the block has noticed a cancellation. Nothing runs there now.
+                self._start_watch()
         else:
             why = getattr(raised, "reason", None)  # a `Cancelled` may have one
             reason = why or f"the block was ended by {type(raised).__name__}"
