@@ -304,6 +304,8 @@ class Oracle(Book):
             self.wants.verdict = ("quarantine", source, kid.name)
             self.take_down(kid, "quarantined", decision.reason or signal.detail, now)
             self._came_to_rest(kid, now, counts=False)
+        elif not isinstance(decision, d.DoNotRestart):
+            raise NotImplementedError(f"{decision!r}: teach it to {__name__}")
         else:
             removed = kid.spec.restart == "temporary"
             self.wants.verdict = ("remove" if removed else "done", source, kid.name)

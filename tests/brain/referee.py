@@ -289,7 +289,12 @@ class Referee:
                     return []
                 need((name, attempt, reason) == self.asking.pop(0), "asked, told otherwise", order)
                 need(order.fault == oracle.kids[name].fault, "fault", order)
-                need(order.deadline == oracle.deadline, "5.5 deadline", order, oracle.deadline)
+                need(
+                    order.deadline == oracle.deadline,
+                    "the shutdown deadline",
+                    order,
+                    oracle.deadline,
+                )
                 oracle.kids[name].heard_of = order.deadline
                 if isinstance(order, o.StopAtOnce):
                     self._cancelled((name, attempt, reason), order)
@@ -339,7 +344,7 @@ class Referee:
         kid = self.oracle.kids[order.name]
         need(kid.spec.supervisor is not None, "asked, but not told", order)
         need(kid.stage > 0 and kid.attempt == order.attempt, "asked, but not told", order)
-        need(order.deadline == self.oracle.deadline < inf, "5.5 deadline", order)
+        need(order.deadline == self.oracle.deadline < inf, "the shutdown deadline", order)
         kid.heard_of = order.deadline
 
     # ------------------------------------------------------------ when nobody moves any more
@@ -410,17 +415,27 @@ class Referee:
             elif kid.stage == 1:
                 need(kid.grace > 0, "I7 grace=0, and not cancelled at once", kid.name)
                 need(not oracle.without_grace, "I13 no grace any more, and not cancelled", kid.name)
-                need(not kid.without_grace, "5.6 waits for its own end", kid.name)
+                need(
+                    not kid.without_grace,
+                    "a child that waits for its own end has no grace",
+                    kid.name,
+                )
                 need(not self.woken or kid.step_due > self.now, "I7 the grace is over", kid.name)
             elif kid.stage == 2:
                 told = kid.step_due > self.now or not oracle.spec.report_after
                 need(not self.woken or told, "I7 unresponsive", kid.name)
             nested = kid.spec.supervisor is not None and kid.stage > 0
             need(
-                not nested or kid.heard_of == oracle.deadline, "5.5 not told the deadline", kid.name
+                not nested or kid.heard_of == oracle.deadline,
+                "a nested supervisor is told the deadline",
+                kid.name,
             )
             if self._cut_short:
-                need(not kid.live or kid.stage >= 2, "5.7 beyond the deadline", kid.name)
+                need(
+                    not kid.live or kid.stage >= 2,
+                    "no child outlives the shutdown deadline uncancelled",
+                    kid.name,
+                )
         need(not oracle.all_done(), "STUCK: all are done, and the supervisor goes on")
         live = any(kid.live for kid in oracle.kids.values())
         need(oracle.phase != "stopping" or live, "STUCK: nobody is alive, and not finished")

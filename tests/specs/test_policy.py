@@ -8,6 +8,7 @@ import sys
 from datetime import timedelta
 from fractions import Fraction
 from math import inf, isfinite, nan
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -305,3 +306,12 @@ class TestErrors:
         assert errors.ChildStartError("no", exit=Succeeded(1), reports=reports).exit == Succeeded(1)
         assert errors.RestartLimitExceeded("no", last_exit=Succeeded(1)).last_exit == Succeeded(1)
         assert errors.ChildEscalated("no", reason="why").exceptions == ()
+
+
+def test_each_decision_is_in_the_table_of_the_design() -> None:
+    page = Path(__file__).parents[2] / "docs" / "design.md"
+    if not page.exists():
+        pytest.skip("the documentation is not part of this copy of the tests")
+    text = page.read_text(encoding="utf-8")
+    missing = [d.__name__ for d in decisions.DECISIONS if f"| `{d.__name__}(" not in text]
+    assert not missing, f"add to the table of 'What follows an exit' in {page.name}: {missing}"

@@ -73,9 +73,6 @@ def _call(
 ) -> RestartDecision | None:
     decision = decide(report)
     if decision is not None and not isinstance(decision, DECISIONS):
-        raise TypeError(
-            f"decide returned {short_repr(decision)}: "
-            "expected Restart, RestartAfter, DoNotRestart, Quarantine, Escalate, ShutdownTree "
-            "or None"
-        )
+        known = ", ".join(kind.__name__ for kind in DECISIONS)
+        raise TypeError(f"decide returned {short_repr(decision)}: expected {known} or None")
     return decision

@@ -100,4 +100,4 @@ class ShutdownTree(Record):
 
 RestartDecision: TypeAlias = Restart | DoNotRestart | Quarantine | Escalate | ShutdownTree
 """What ``decide`` may return; `None` leaves it to the table. (`RestartAfter` is a `Restart`.)"""
-DECISIONS: Final = (Restart, DoNotRestart, Quarantine, Escalate, ShutdownTree)
+DECISIONS: Final = (Restart, RestartAfter, DoNotRestart, Quarantine, Escalate, ShutdownTree)
