@@ -67,12 +67,14 @@ def _ask_decide(attempt: Attempt, how: TaskExit, signal: Exited) -> BaseExceptio
     return None
 
 
+_KNOWN = ", ".join(kind.__name__ for kind in DECISIONS)
+
+
 @disable_ki_protection
 def _call(
     decide: Callable[[Any], RestartDecision | None], report: object
 ) -> RestartDecision | None:
     decision = decide(report)
     if decision is not None and not isinstance(decision, DECISIONS):
-        known = ", ".join(kind.__name__ for kind in DECISIONS)
-        raise TypeError(f"decide returned {short_repr(decision)}: expected {known} or None")
+        raise TypeError(f"decide returned {short_repr(decision)}: expected {_KNOWN} or None")
     return decision
