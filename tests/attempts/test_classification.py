@@ -8,7 +8,7 @@ from __future__ import annotations
 
 # flake8: noqa: ASYNC124 - bodies are async functions, whether they wait or not
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 import trio
@@ -333,6 +333,18 @@ def test_row_2_a_cancelled_beside_an_exception_is_dropped() -> None:
     assert isinstance(exit_.error, ExceptionGroup)
     assert exit_.error.message == "mine"
     assert exit_.error.exceptions == (one, two)
+
+
+def test_row_2_no_exception_is_lost_beside_a_group_that_cannot_be_split() -> None:
+    class Whole(ExceptionGroup[Exception]):
+        def derive(self, errors: Sequence[Exception], /) -> NoReturn:  # type: ignore[override]
+            raise RuntimeError("leave this group alone")
+
+    one, whole = ValueError(1), Whole("mine", [ValueError(2)])
+    exit_ = exit_of(raiser, BaseExceptionGroup("", [one, steal_a_cancelled(), whole]))
+    assert exit_.kind == "crashed"
+    assert isinstance(exit_.error, ExceptionGroup)
+    assert exit_.error.exceptions == (one, whole)
 
 
 def test_row_2_an_error_in_the_cleanup_is_a_crash_and_the_report_says_that_we_had_asked() -> None:

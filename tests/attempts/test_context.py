@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from helpers.attempts import Host, make_attempt, run_to_end
+from helpers.attempts import Host, make_attempt, run_body, run_to_end
 from helpers.support import run_virtual
 from trio.testing import wait_all_tasks_blocked
 
@@ -385,6 +385,20 @@ def test_what_is_said_after_the_end_is_ignored() -> None:
         assert child.name == "c"
 
     run_virtual(main)
+
+
+def test_what_is_said_when_even_trio_has_ended_is_ignored() -> None:
+    async def body(child: ChildContext) -> ChildContext:
+        return child
+
+    exit_ = run_virtual(run_body, body)
+    assert isinstance(exit_, Succeeded)
+    child: Any = exit_.value
+    child.ready("late")
+    child.not_ready("late")
+    child.heartbeat("late")
+    child.extend_start_timeout(10)
+    assert not child.stop_requested
 
 
 def test_what_cannot_be_had_after_the_end_is_a_clear_error() -> None:

@@ -420,6 +420,29 @@ def test_all_done_waits_for_a_chain_whose_first_child_an_operator_holds() -> Non
     assert rig.done()[-1] == "finish: auto_shutdown"
 
 
+def test_all_done_waits_for_backoffs_behind_requirements_that_have_done_their_work() -> None:
+    done: dict[str, Any] = {"explicit": False, "restart": "transient"}
+    rig = Rig(
+        child("migrate", **done),
+        child("import", requires=("migrate",), **done),
+        child("web", requires=("migrate", "import"), delays=(5,)),
+        child("front", requires=("migrate", "import", "web")),
+        auto_shutdown="all_done",
+    )
+    rig.exit("migrate")
+    rig.exit("import")
+    rig.ready("web")
+    rig.exit("front", OK, DoNotRestart())
+    rig.crash("web")
+    assert (rig.machine.state, rig.state("web")) == ("running", "backing_off")
+    rig.restart("front")
+    assert (rig.machine.state, rig.state("front")) == ("running", "waiting")
+    rig.sleep(5)
+    rig.exit("web", OK, DoNotRestart())
+    rig.exit("front", OK, DoNotRestart())
+    assert rig.done()[-1] == "finish: auto_shutdown"
+
+
 def test_all_done_keeps_open_what_the_operator_holds() -> None:
     rig = Rig(
         child("a", explicit=False, restart="transient"),

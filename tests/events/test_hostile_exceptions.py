@@ -121,6 +121,26 @@ def test_its_traceback_can_be_written(error: Exception) -> None:
     assert text.strip()
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, hostile.Boom])
+def test_code_whose_source_cannot_be_had_still_has_a_traceback(kind: type[BaseException]) -> None:
+    """A module of an importer of the user's, whose archive is broken by now."""
+
+    class Importer:
+        def get_source(self, name: str) -> str:
+            raise kind("the archive is broken")
+
+    module: dict[str, Any] = {"__name__": "plugin", "__loader__": Importer()}
+    code = compile(
+        "def body(): raise ValueError('no luck')", f"/archive/{kind.__name__}.py", "exec"
+    )
+    exec(code, module)
+    with pytest.raises(ValueError, match="no luck") as caught:
+        module["body"]()
+    text = traceback_text(caught.value)
+    assert "ValueError: no luck" in text
+    assert f"formatting it failed: {kind.__name__}" in text
+
+
 def test_helpers_of_text_never_raise(error: Exception) -> None:
     for make in (text_of, short_repr, as_reason, error_line, leaf_first, quoted):
         assert type(make(error)) is str

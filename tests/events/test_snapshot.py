@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio_supervisor._errors import ChildNotFound
+from trio_supervisor._errors import ChildNotFound, SpecError
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.fold import SnapshotBuilder, event_of, fold, raw_of
 from trio_supervisor._events.snapshot import (
@@ -368,6 +368,19 @@ def test_before_the_first_event_there_is_nobody_to_add_to() -> None:
     assert builder.freeze() == fold(BLANK, added) == BLANK
 
 
+def test_only_an_event_can_be_folded_and_only_into_a_snapshot() -> None:
+    (event,) = numbered([(ev.ChildAdded, "app", ())])
+    wrong: Any
+    for wrong in (event.to_dict(), ev.Event, None):
+        with pytest.raises(SpecError, match="expected an Event") as caught:
+            fold(BLANK, wrong)
+        assert (caught.value.field, caught.value.value) == ("event", wrong)
+    wrong = BLANK.to_dict()
+    with pytest.raises(SpecError, match="expected a SupervisorSnapshot") as caught:
+        fold(wrong, event)
+    assert (caught.value.field, caught.value.value) == ("snapshot", wrong)
+
+
 # ---------------------------------------------------------------- snapshots
 
 
@@ -421,6 +434,18 @@ def test_render_can_show_distances_from_now() -> None:
     first, _, feed, *_ = tree().render(now=12.0).splitlines()
     assert first == "app  running      for 1.5s  run 1"
     assert feed.startswith("  feed   backing_off  for 1.0s  again in 0.5s  ")
+
+
+@pytest.mark.parametrize("wall", [1e12, 1e300, -1e12, float("inf"), float("nan")])
+def test_render_of_a_wall_clock_that_no_calendar_knows_has_no_dates(wall: float) -> None:
+    """Such a clock may be in a file, or be a board without a battery."""
+    plain = {**tree().to_dict(), "time": 12.0, "wall": wall}
+    shown = SupervisorSnapshot.from_dict(plain).render()
+    plain["wall"] = 0.0
+    dated = SupervisorSnapshot.from_dict(plain).render()
+    assert "1970-01-01 00:00:00 UTC" in dated
+    assert "UTC" not in shown
+    assert len(shown.splitlines()) == len(dated.splitlines())
 
 
 def test_render_lets_no_control_characters_through() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from helpers import hostile
 from trio.testing import MockClock
 
 from trio_supervisor import (
+    BackoffPolicy,
     ChildContext,
     ChildReady,
     ChildSpec,
@@ -225,6 +227,40 @@ def test_a_start_that_does_not_complete_is_said(lines: Lines) -> None:
     run(SupervisorSpec("app", children), use)
 
 
+def test_a_start_that_does_not_complete_below_a_level_is_not_said(lines: Lines) -> None:
+    async def silence(child: ChildContext) -> None:
+        await trio.sleep_forever()
+
+    async def use(supervisor: Supervisor) -> None:
+        await trio.sleep(75)
+        assert supervisor.state().child("pool").state == "starting"
+        assert not lines.about("app/pool start not complete")
+        assert len(lines.about("app start not complete")) == 3
+
+    silent = ChildSpec("silent", silence, readiness="explicit", start_timeout=inf)
+    pool = SupervisorSpec("pool", [silent], log_level="error")
+    run(SupervisorSpec("app", [pool]), use)
+
+
+def test_starts_that_last_are_part_of_the_story_of_a_pool_that_fails_again_and_again(
+    lines: Lines,
+) -> None:
+    async def fail_late(child: ChildContext) -> None:
+        await trio.sleep(12)
+        raise ValueError("no upstream")
+
+    async def use(supervisor: Supervisor) -> None:
+        await trio.sleep(55)
+        assert supervisor.child("pool").attempt == 5
+        found = [round(time) for time, _ in lines.about("app/pool start not complete")]
+        assert found == [10, 22]  # none after the second failure, which is the first repeat
+
+    again: dict[str, Any] = {"backoff": BackoffPolicy.delays(0), "restart_limit": None}
+    feed = ChildSpec("feed", fail_late, readiness="explicit")
+    pool = SupervisorSpec("pool", [feed]).as_child(retry_first_start=True, **again)
+    run(SupervisorSpec("app", [pool]), use)
+
+
 def test_a_start_that_completes_late_is_said_to_have(lines: Lines) -> None:
     async def slow(child: ChildContext) -> None:
         await trio.sleep(25)
@@ -393,6 +429,21 @@ def test_levels_of_a_child_and_of_a_supervisor_with_all_below_it(lines: Lines) -
     lines.one("app/pool/s-2 removed")
     assert {record.levelname for _, record in lines.about("app/pool/bad")} == {"WARNING"}
     lines.one("app/web ready")
+
+
+def test_the_level_of_the_root_is_that_of_the_whole_tree(lines: Lines) -> None:
+    async def use(supervisor: Supervisor) -> None:
+        await trio.sleep(3)
+
+    children: list[Any] = [
+        ChildSpec("bad", failing(1, 0.5), readiness="explicit"),
+        SupervisorSpec("pool", [ChildSpec("loud", steady, grace=1, log_level="info")]),
+    ]
+    run(SupervisorSpec("app", children, log_level="warning"), use)
+    assert [record.levelname for _, record in lines.about("app/bad")] == ["WARNING"]
+    assert not lines.about("app ready")
+    assert not lines.about("app/pool ready")
+    lines.one("app/pool/loud ready")
 
 
 def test_a_handler_that_looks_sees_state_and_journal_agree(lines: Lines) -> None:

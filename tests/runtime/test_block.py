@@ -956,6 +956,14 @@ async def test_run_supervisor_cancelled_while_starting_leaves_nothing_behind() -
     assert trio.current_time() == 1
 
 
+@scenario
+async def test_a_block_says_whose_it_is_and_whether_it_was_entered() -> None:
+    block = open_supervisor(SupervisorSpec("app"))
+    assert repr(block) == "<open_supervisor of app: not entered yet>"
+    async with block:
+        assert repr(block) == "<open_supervisor of app: entered>"
+
+
 # ---------------------------------------------------------------- when things break that must not
 
 
@@ -1103,6 +1111,56 @@ async def test_a_bug_in_a_nested_supervisor_is_its_crash() -> None:
             assert (handle.attempt, handle.state) == (2, "ready")
             assert handle.last_report is not None
             assert handle.last_report.exit.has(Bug)
+
+
+@scenario
+async def test_a_bug_in_a_supervisor_that_a_child_has_opened_is_the_childs_crash() -> None:
+    unwatched()
+    receive = SupervisionMachine.receive
+
+    def flawed(machine: SupervisionMachine, *args: Any) -> Any:
+        if machine.path == "app/web/pool" and broken:
+            broken.clear()
+            raise Bug("in the pool")
+        return receive(machine, *args)
+
+    async def hold_pool(child: ChildContext) -> None:
+        async with child.open_supervisor(name="pool") as pool:
+            await pool.start_child(ChildSpec("x", crash_after, 1, 1, backoff=AT_ONCE))
+            child.ready(pool)
+            await trio.sleep_forever()
+
+    web = ChildSpec("web", hold_pool, readiness="explicit", backoff=AT_ONCE)
+    with pytest.MonkeyPatch.context() as patch:
+        async with open_supervisor(SupervisorSpec("app", [web])) as supervisor:
+            broken = [True]
+            patch.setattr(SupervisionMachine, "receive", flawed)
+            await trio.sleep(5)
+            handle = supervisor.child("web")
+            assert (handle.attempt, handle.state) == (2, "ready")
+            assert handle.last_report is not None
+            assert handle.last_report.exit.has(Bug)
+            assert supervisor.child("web/pool/x").state == "ready"
+            report = await supervisor.shutdown()
+    assert [child.path for child in report.children] == ["app/web/pool/x", "app/web"]
+
+
+@scenario
+async def test_what_subscribes_after_a_bug_hears_that_the_supervisor_broke_down() -> None:
+    unwatched()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Bug):
+        async with open_supervisor(SupervisorSpec("app", [ChildSpec("a", forever)])) as supervisor:
+
+            def receive(*args: object) -> None:
+                raise Bug
+
+            patch.setattr(SupervisionMachine, "receive", receive)
+            supervisor.request_shutdown()
+            await trio.sleep_forever()
+    async with supervisor.subscribe() as events:
+        assert events.snapshot.child("a").state == "ready"
+        with pytest.raises(SupervisorClosed, match="app broke down"):
+            await anext(events)
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -1106,6 +1106,28 @@ async def test_start_child_soon_refuses_at_once_what_it_can() -> None:
             supervisor.start_child_soon(ChildSpec("b", forever))
 
 
+@pytest.mark.parametrize(
+    ("children", "why"),
+    [
+        ([], "app has ended"),
+        ([ChildSpec("slow", polite, 1, grace=2)], "app is stopping: cannot start a"),
+    ],
+)
+@scenario
+async def test_start_child_soon_that_is_refused_later_is_an_error_in_the_log(
+    children: list[ChildSpec[Any]], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A shutdown that was requested right before is known only when it is handled."""
+    async with open_supervisor(SupervisorSpec("app", children)) as supervisor:
+        supervisor.request_shutdown("enough")
+        supervisor.start_child_soon(ChildSpec("a", forever))
+        await supervisor.wait_finished()
+    assert "a" not in supervisor.children
+    (record,) = [r for r in caplog.records if "start_child_soon" in r.getMessage()]
+    assert record.levelname == "ERROR"
+    assert record.getMessage() == f"app: start_child_soon() was refused: {why}"
+
+
 @scenario
 async def test_start_child_soon_twice_for_one_name_says_so_at_once() -> None:
     async with open_supervisor() as supervisor:

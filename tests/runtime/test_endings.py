@@ -97,6 +97,49 @@ async def test_our_own_stop_is_no_failure() -> None:
     assert messages_of(caught.value) == {"a"}
 
 
+@scenario
+async def test_a_later_failure_without_an_exception_is_in_the_reports_alone() -> None:
+    """One that had exceeded its time was still stopping when another failed for good."""
+    children = [
+        ChildSpec("late", polite, 5, grace=9, max_runtime=1),
+        ChildSpec("a", fail, "a", 3),
+    ]
+    spec = SupervisorSpec("app", children, child_restart_limit=RestartLimit(0, within=1))
+    with pytest.raises(RestartLimitExceeded) as caught:
+        async with open_supervisor(spec):
+            await trio.sleep_forever()
+    assert trio.current_time() == 6
+    kinds = [(report.name, report.exit.kind) for report in caught.value.reports]
+    assert kinds == [("a", "crashed"), ("late", "timed_out")]
+    assert messages_of(caught.value) == {"a"}
+
+
+@scenario
+async def test_later_failures_are_the_cause_of_an_error_without_reports() -> None:
+    async def vandal(child: ChildContext) -> None:
+        nursery = trio.lowlevel.current_task().parent_nursery
+        assert nursery is not None
+        nursery.cancel_scope.cancel("vandalism")
+
+    children = [ChildSpec("a", fail_in_cleanup, "a"), ChildSpec("vandal", vandal)]
+    with pytest.raises(SupervisorError, match="nursery of the children's tasks was") as caught:
+        async with open_supervisor(SupervisorSpec("app", children)):
+            await trio.sleep_forever()
+    assert type(caught.value) is SupervisorError
+    assert messages_of(caught.value) == {"a"}
+
+
+@scenario
+async def test_all_done_with_a_child_in_quarantine_raises_why_it_is_there() -> None:
+    limit = RestartLimit(0, within=1)
+    bad = ChildSpec("bad", fail, "bad", restart_limit=limit, on_limit="quarantine")
+    with pytest.raises(SupervisorError, match="app: app/bad was quarantined: ") as caught:
+        async with open_supervisor(SupervisorSpec("app", [bad], auto_shutdown="all_done")):
+            await trio.sleep_forever()
+    assert type(caught.value) is SupervisorError
+    assert messages_of(caught.value) == {"bad"}
+
+
 # ---------------------------------------------------------------- cut off is not stopped
 
 

@@ -38,6 +38,7 @@ from trio_supervisor import (
     RestartLimit,
     RestartLimitExceeded,
     ShutdownReport,
+    ShutdownTree,
     SpecError,
     Stopped,
     Succeeded,
@@ -588,6 +589,39 @@ async def test_a_nest_that_was_shut_down_through_itself_stays_down_until_it_is_r
         assert (state_of(supervisor, "nest"), supervisor.child("nest").attempt) == ("stopped", 1)
         await supervisor.restart_child("nest")
         assert (state_of(supervisor, "nest"), supervisor.child("nest").attempt) == ("ready", 2)
+
+
+@scenario
+async def test_a_shutdown_of_a_nest_that_is_over_leaves_its_next_run_alone() -> None:
+    nest = SupervisorSpec("nest", [ChildSpec("x", forever)]).as_child(backoff=AT_ONCE)
+    async with open_supervisor(SupervisorSpec("app", [nest])) as supervisor:
+        old: Supervisor = supervisor.child("nest").value
+        await supervisor.restart_child("nest")
+        assert (await old.shutdown("too late")).run == old.state().run
+        old.request_shutdown("too late")
+        await until_blocked()
+        assert (state_of(supervisor, "nest"), supervisor.child("nest").attempt) == ("ready", 2)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@scenario
+async def test_a_child_of_a_nest_that_decides_to_stop_the_tree_stops_all_of_it(depth: int) -> None:
+    trace = Trace()
+
+    async def last_job(child: ChildContext) -> None:
+        await trio.sleep(1)
+
+    job = ChildSpec("job", last_job, decide=lambda report: ShutdownTree("all is done"))
+    nest = SupervisorSpec("nest", [trace.child("x", stopping=1), job])
+    for _ in range(depth - 1):
+        nest = SupervisorSpec("nest", [nest])
+    tree = SupervisorSpec("app", [trace.child("a", stopping=1), nest, trace.child("z", stopping=1)])
+    async with open_supervisor(tree) as supervisor:
+        report = await supervisor.wait_finished()
+    assert (report.cause, report.reason) == ("shutdown", "all is done")
+    assert trace.take() == "+a +x +z ?z -z ?x -x ?a -a"
+    assert trio.current_time() == 4
+    assert len(events_of(supervisor, ChildStarted, f"app{'/nest' * depth}/job")) == 1
 
 
 @scenario

@@ -26,6 +26,7 @@ from trio_supervisor import (
     ChildSpec,
     ChildStarted,
     ShutdownReport,
+    ShutdownTree,
     SpecError,
     Supervisor,
     SupervisorError,
@@ -154,6 +155,19 @@ async def test_a_failure_in_it_is_the_childs_crash_and_the_child_is_restarted() 
         assert "ChildEscalated" in handle.last_report.exit.describe()
         (opened,) = supervisor.state().child("web").opened
         assert opened.run == 3
+
+
+@scenario
+async def test_a_child_in_it_that_decides_to_stop_the_tree_stops_all_of_it() -> None:
+    pools: list[Supervisor] = []
+    children = [ChildSpec("a", forever), listener(pools)]
+    async with open_supervisor(SupervisorSpec("app", children)) as supervisor:
+        await pools[0].start_child(
+            ChildSpec("job", crash_after, 1, decide=lambda report: ShutdownTree("enough"))
+        )
+        report = await supervisor.wait_finished()
+    assert (report.cause, report.reason) == ("shutdown", "enough")
+    assert [child.path for child in report.children] == ["app/web/pool/job", "app/web", "app/a"]
 
 
 @scenario

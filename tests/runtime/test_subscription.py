@@ -287,6 +287,22 @@ def test_a_reader_that_waits_hears_of_the_end() -> None:
     run_virtual(main)
 
 
+def test_a_subscription_says_what_it_follows_and_how_far_it_is() -> None:
+    async def main() -> None:
+        tree = Tree()
+        events = tree.subscribe(max_buffer=2)
+        assert repr(events) == "<Subscription app not entered>"
+        async with events:
+            tree.ready()
+            assert repr(events) == "<Subscription app buffered=1 lost=0>"
+            tree.ready(3)
+            tree.finish()
+            assert repr(events) == "<Subscription app ended buffered=2 lost=3>"
+        assert repr(events) == "<Subscription app left buffered=0 lost=3>"
+
+    run_virtual(main)
+
+
 @pytest.mark.parametrize("how", ["leave", "crash", "cancel", "finish"])
 def test_one_that_is_over_is_forgotten(how: str) -> None:
     async def main() -> None:

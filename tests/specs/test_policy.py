@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from helpers.hostile import Boom
 
 from trio_supervisor import _errors as errors
 from trio_supervisor._errors import SpecError
@@ -110,6 +111,16 @@ class TestBackoffFormula:
         backoff = BackoffPolicy(initial=8, jitter=1)
         assert backoff.delay(0, Fixed(0)) == 0
         assert backoff.delay(0, Fixed(1)) == 16
+
+    @pytest.mark.parametrize("fault", [OSError, Boom, "much", nan, inf, 2])
+    def test_a_source_of_jitter_that_fails_costs_no_restart(self, fault: Any) -> None:
+        class Dice(Random):
+            def uniform(self, a: float, b: float) -> Any:
+                if isinstance(fault, type):
+                    raise fault
+                return fault
+
+        assert BackoffPolicy(initial=8, jitter=0.5).delay(0, Dice()) == 8
 
     def test_jitter_is_reproducible(self) -> None:
         backoff = BackoffPolicy()

@@ -461,7 +461,7 @@ def _without_cancelled(
     assert isinstance(error, BaseExceptionGroup)
     try:
         return error.split(trio.Cancelled)[1]
-    except BaseException:  # noqa: ASYNC103 - a group of the user's whose split() or derive() fails
+    except BaseException:  # noqa: ASYNC103 - a group of the user's in it whose derive() fails
         return BaseExceptionGroup("several errors of one attempt", rest)  # noqa: ASYNC104
 
 

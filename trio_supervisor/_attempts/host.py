@@ -93,14 +93,11 @@ class NoHost:
     __slots__ = ()
     is_supervisor = False
     thread = 0
+    observer: TreeObserver | None = None
 
     @property
     def supervisor(self) -> trio_supervisor.Supervisor:
         raise SupervisorError(_ENDED)
-
-    @property
-    def observer(self) -> TreeObserver | None:
-        return None
 
     def open_supervisor(
         self,

@@ -102,8 +102,8 @@ class SharedBackoff:
     def forget(self) -> None:
         """Drop all references: no member waits for this backoff any more."""
         for cause in self.causes or ():
-            if cause.delaying is not None:
-                cause.delaying.pop(self, None)
+            assert cause.delaying is not None  # since it delays a group with this backoff
+            del cause.delaying[self]
         self.members, self.causes = [], None
 
 

@@ -39,9 +39,7 @@ def trimmed(error: BaseException) -> TracebackType | None:
     """
     whole: TracebackType | None = traceback_of(error)
     here = whole
-    for _ in range(_MOST_FRAMES):
-        if here is None:
-            return whole
+    while here is not None:
         name = here.tb_frame.f_code.co_filename
         if not name.startswith(_HOME) or name.startswith(_KIT):
             return here
@@ -82,7 +80,7 @@ def traceback_text(error: BaseException) -> str:
         remark = f"formatting it failed: {type(broken).__name__}"
     try:
         frames = "".join(traceback.format_tb(where, _MOST_FRAMES))
-    except Exception:  # source files may be gone, or be no text
+    except BaseException:  # an importer of the user's, which is asked for the source, has failed
         frames = ""
     head = "Traceback (most recent call last):\n"
     return _end_of(f"{head}{frames}{error_line(error)}\n({remark})\n")

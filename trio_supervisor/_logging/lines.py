@@ -116,7 +116,7 @@ def start_lasts_line(tree: SupervisorSnapshot, waited: float, now: float) -> str
                 waiting[last].append(child.name)
     parts = []
     for name, others in waiting.items():
-        why = _why_not_ready(children[name], now) if name in children else ""
+        why = _why_not_ready(children[name], now)
         names = some(others, _MOST_NAMES, ", ")
         verb = f"{names} {'waits' if len(others) == 1 else 'wait'} for {name}" if others else name
         parts.append(f"{verb} ({why})" if why else verb)
@@ -139,13 +139,9 @@ def _last_awaited(child: ChildSnapshot, children: dict[str, ChildSnapshot]) -> s
     """Return the child at the end of the chain of children that ``child`` waits for."""
     here, seen = child, {child.name}
     while here.state is ChildState.WAITING and here.waiting_for:
-        name = here.waiting_for[0]
-        if name in seen:
-            break
-        seen.add(name)
-        if name not in children:
-            return name
-        here = children[name]
+        here = children[here.waiting_for[0]]
+        assert here.name not in seen, "children wait for each other"
+        seen.add(here.name)
     return here.name
 
 

@@ -45,7 +45,7 @@ def write(
     """Log a line about ``path`` with the time of its event.
 
     Args:
-        logger: Where the record goes.
+        logger: Where the record goes. It is enabled for ``level``.
         level: The level of the record.
         path: The child or supervisor.
         line: What is to be said of it.
@@ -54,8 +54,6 @@ def write(
         error: The exception of the traceback that is to be shown.
     """
     try:
-        if not logger.isEnabledFor(level):
-            return
         args = (path, line)
         record = logger.makeRecord(
             logger.name, level, __file__, 0, "%s %s", args, None, extra=fields

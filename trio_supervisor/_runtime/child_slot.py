@@ -203,8 +203,8 @@ class Slot:
 
     def end_waiting(self) -> None:
         """Let the waiting tasks see that nothing will change any more. Can be repeated."""
-        if self._view is not None:
-            self._view.set(self.view()._replace(closed=True, nonce=object()))
+        assert self._view is not None  # the shell watches only children that tasks wait for
+        self._view.set(self.view()._replace(closed=True, nonce=object()))
 
     def refresh(self) -> None:
         """Let the waiting tasks look at the child again."""

@@ -1,19 +1,24 @@
-"""Ends every wait for a supervisor that has ended, whether in order or because it broke down."""
+"""End every wait for a supervisor that has ended, whether in order or because it broke down."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from logging import ERROR, getLogger
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from trio_supervisor._errors import SupervisorClosed
+from trio_supervisor._logging.safe import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trio_supervisor._runtime.messages import Reply
     from trio_supervisor._runtime.shell import Shell
+
+_LOG = getLogger("trio_supervisor")
 
 
 class BlockOfShell(Protocol):
@@ -62,8 +67,15 @@ def end_waits(shell: Shell, block: BlockOfShell) -> None:
         raise failed
 
 
+def log_refusal(shell: Shell, reply: Reply) -> None:
+    """Log that a child was not added, if no task waits for ``reply``."""
+    if reply.no_waiter and reply.error is not None:
+        say(_LOG, ERROR, "%s: start_child_soon() was refused: %s", shell.path, reply.error)
+
+
 def _answer_commands(shell: Shell) -> None:
     while shell.unanswered:
         reply = next(iter(shell.unanswered))
         reply.refuse(SupervisorClosed(f"{shell.path} has ended"))
+        log_refusal(shell, reply)
         del shell.unanswered[reply]

@@ -70,7 +70,8 @@ class Reply:
     attempt, may come later.
 
     Args:
-        no_waiter: Whether no task waits for the reply, so that a refusal goes to the log.
+        no_waiter: Whether no task waits for the reply to an addition, so that a refusal goes to the
+            log.
 
     Attributes:
         is_answered: Whether the command was answered.

@@ -62,18 +62,16 @@ class NestedLink:
         """Have the supervisor above take the child down, as `stop_child` of it would.
 
         So the child stays down until it is restarted, and nothing is charged or restarted with it.
+        Not to be called once the supervisor is over: the child's next run is another supervisor.
         """
-        slot = self.parent.slots.get(self.attempt.name)
-        if slot is not None and slot.attempt is self.attempt:  # a later run is another supervisor
-            self.parent.command(o.StopChild(self.attempt.name, reason, grace=grace), no_waiter=True)
+        self.parent.command(o.StopChild(self.attempt.name, reason, grace=grace))
 
     def stop_tree(self, reason: str) -> None:
         """Stop the whole tree in order, from its root; each supervisor works until its turn."""
         shell = self.parent
         while shell.link is not None:
             shell = shell.link.parent
-        if not shell.is_over:
-            shell.collector.post(o.Shutdown(reason))
+        shell.collector.post(o.Shutdown(reason))
 
     def enter(self, nested: Shell) -> None:
         """Let the parent find the supervisor below the child, and have each stop request posted.

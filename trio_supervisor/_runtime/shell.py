@@ -12,7 +12,7 @@ from __future__ import annotations
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from logging import ERROR, WARNING, getLogger
+from logging import WARNING, getLogger
 from math import inf
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, final
@@ -30,7 +30,7 @@ from trio_supervisor._events import events as ev
 from trio_supervisor._events.exits import leaves
 from trio_supervisor._logging.safe import say
 from trio_supervisor._runtime.child_slot import Slot
-from trio_supervisor._runtime.closing import end_waits
+from trio_supervisor._runtime.closing import end_waits, log_refusal
 from trio_supervisor._runtime.collector import ReportCollector
 from trio_supervisor._runtime.exits import exit_signal
 from trio_supervisor._runtime.messages import (
@@ -335,8 +335,7 @@ class Shell:
         finally:
             reply.answer()
             self.unanswered.pop(reply, None)
-        if reply.no_waiter and reply.error is not None:
-            say(_LOG, ERROR, "%s: start_child_soon() was refused: %s", self.path, reply.error)
+        log_refusal(self, reply)
 
     def _take_parent_stop(self, message: ParentStop, now: float) -> None:
         # Only now it shows whether there is a grace: without, the cancel has followed at once.
