@@ -220,12 +220,13 @@ demo:
 
 .PHONY: bench
 bench:
-	$(call make-venv,$(BENCH),core)
+	$(call make-venv,$(BENCH),core bench)
 	@# One of the peers needs Python 3.13; with an older one it is left out, and that is said.
 	@peers=$$(sh .ci/find-python --other "$(BENCH)/bin/python"); \
 	case "$$($(BENCH)/bin/python -V)" in *" 3.13."*) peers=;; esac; \
 	$(BENCH)/bin/python -m benchmarks.install_peers $(PEERS) "$${peers:-$(PYTHON)}"
-	$(BENCH)/bin/python -m benchmarks --peers $(PEERS)/bin/python $(A)
+	$(BENCH)/bin/python -m benchmarks --peers $(PEERS)/bin/python \
+		$(if $(A),,--chart docs/_static/performance.png) $(A)
 
 .PHONY: mutants
 mutants: venv

@@ -11,17 +11,19 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from benchmarks import report
+from benchmarks import chart, report
 from benchmarks.cases import CLOSELY, ROWS, Row, Run, run, smaller
 from benchmarks.instructions import instructions, missing
 from benchmarks.progress import Progress
 
 if TYPE_CHECKING:
+    from benchmarks.chart import Curve
     from benchmarks.instructions import Count
     from benchmarks.measure import Result
 
+T = TypeVar("T", "Row", "Curve")
 ROOT = Path(__file__).resolve().parents[1]
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 TIMEOUT = 600
@@ -34,6 +36,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="show that it works, not how fast")
     parser.add_argument("--rounds", type=int, help=ROUNDS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
+    parser.add_argument("--chart", type=Path, metavar="PICTURE", help="draw costs against size")
     parser.add_argument("--peers", type=Path, default=PEERS_PYTHON, metavar="PYTHON")
     parser.add_argument("--no-time", action="store_true", help="count instructions only")
     parser.add_argument("--no-instructions", action="store_true", help="measure time only")
@@ -60,6 +63,20 @@ def main() -> None:
     if options.json is not None:
         text = json.dumps(list(report.entries(rows, times, counts)), indent=1)
         options.json.write_text(text + "\n", encoding="utf-8")
+    if options.chart is not None:
+        draw(options.chart, options.peers, rounds, in_hurry=options.quick)
+
+
+def draw(picture: Path, peers: Path, rounds: int, *, in_hurry: bool) -> None:
+    """Measure what the chart shows, and draw it."""
+    why = chart.missing()
+    if why:
+        print(f"no chart is drawn: {why}", file=sys.stderr)
+        return
+    curves = _without_missing_peers(chart.curves(in_hurry=in_hurry), peers)
+    times = measure([row for curve in curves for row in curve.rows], rounds, peers, closely=False)
+    chart.draw(curves, times, picture)
+    print(f"\nthe chart is in {picture}")
 
 
 def _is_wanted(row: Row, names: list[str]) -> bool:
@@ -146,7 +163,7 @@ def measured(what: Run, peers: Path) -> Result | None:
     return found
 
 
-def _without_missing_peers(rows: list[Row], peers: Path) -> list[Row]:
+def _without_missing_peers(rows: list[T], peers: Path) -> list[T]:
     if not any(row.peer for row in rows):
         return rows
     found = measured(run("peers:missing", 1, here=False), peers)

@@ -121,7 +121,7 @@ def children_unreported(count: int) -> Result:
     return census.result
 
 
-def pool(count: int, *, wait: bool = False, batch: int = 100) -> Result:
+def pool(count: int, *, wait: bool = False, batch: int = 100, siblings: int = 0) -> Result:
     """Short-lived attempts, each with its report: a batch at once, or (``wait``) one by one."""
     at_once = 1 if wait else batch
 
@@ -131,15 +131,22 @@ def pool(count: int, *, wait: bool = False, batch: int = 100) -> Result:
     async def main() -> None:
         send, receive = trio.open_memory_channel[Any](inf)
         async with trio.open_nursery() as group:
+            for _ in range(siblings):
+                group.start_soon(attempt, idle, send)
+            await trio.testing.wait_all_tasks_blocked()
+            watch.start()
             for _ in range(0, count, at_once):
                 for _ in range(at_once):
                     group.start_soon(attempt, body, send)
                 for _ in range(at_once):
                     await receive.receive()
+            result.update(watch.per(count))
+            group.cancel_scope.cancel()
 
     watch = Watch()
+    result: Result = {}
     trio.run(main)
-    return watch.per(count)
+    return result
 
 
 def current_time(count: int) -> Result:

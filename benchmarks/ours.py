@@ -183,7 +183,7 @@ def children_dynamic(count: int) -> Result:
     return census.result
 
 
-def pool(count: int, *, wait: bool = False, batch: int = 100) -> Result:
+def pool(count: int, *, wait: bool = False, batch: int = 100, siblings: int = 0) -> Result:
     """Short-lived children under a pool, each from its start until it is forgotten.
 
     Args:
@@ -191,6 +191,7 @@ def pool(count: int, *, wait: bool = False, batch: int = 100) -> Result:
         wait: Whether each is started with ``await start_child``, one after the other, instead of
             with ``start_child_soon``, a batch at a time.
         batch: How many are started before the next batch waits for all of them.
+        siblings: How many idle children stand beside them.
     """
     sink_logs()
     crowd = Crowd(batch)
@@ -200,7 +201,9 @@ def pool(count: int, *, wait: bool = False, batch: int = 100) -> Result:
         crowd.one_less()
 
     async def main() -> None:
-        async with open_supervisor() as supervisor:
+        tree = SupervisorSpec("app", [ChildSpec(f"s{number}", idle) for number in range(siblings)])
+        async with open_supervisor(tree) as supervisor:
+            watch.start()
             for first in range(0, count, batch):
                 crowd.begin()
                 for number in range(first, first + batch):
@@ -210,10 +213,12 @@ def pool(count: int, *, wait: bool = False, batch: int = 100) -> Result:
                     else:
                         supervisor.start_child_soon(spec)
                 await crowd.gone.wait()
+            result.update(watch.per(count))
 
     watch = Watch()
+    result: Result = {}
     trio.run(main)
-    return watch.per(count)
+    return result
 
 
 def group_restart(count: int, strategy: Any, rounds: int = 3) -> Result:

@@ -32,7 +32,7 @@ def missing(_count: int) -> Result:
 # ---------------------------------------------------------------- triotp
 
 
-def triotp_restart(count: int) -> Result:
+def triotp_restart(count: int, *, siblings: int = 0) -> Result:
     import trio
     from triotp import supervisor
 
@@ -47,7 +47,11 @@ def triotp_restart(count: int) -> Result:
 
         with trio.CancelScope() as everything:
             options = supervisor.options(max_restarts=10**9, max_seconds=1)
-            await supervisor.start([supervisor.child_spec("child", body, [])], options)
+            specs = [
+                supervisor.child_spec(f"c{number}", trio.sleep_forever, [])
+                for number in range(siblings)
+            ]
+            await supervisor.start([*specs, supervisor.child_spec("child", body, [])], options)
 
     with _no_logbook():
         trio.run(main)
@@ -87,7 +91,7 @@ def _no_logbook() -> Any:
 # ---------------------------------------------------------------- mode
 
 
-def mode_restart(count: int) -> Result:
+def mode_restart(count: int, *, siblings: int = 0) -> Result:
     import mode
     from mode.supervisors import OneForOneSupervisor
 
@@ -107,8 +111,13 @@ def mode_restart(count: int) -> Result:
                 await asyncio.sleep(0)
                 raise BoomError("failed")
 
+        class Idle(mode.Service):  # type: ignore[misc]
+            @mode.Service.task  # type: ignore[untyped-decorator]
+            async def work(self) -> None:
+                await self.wait_until_stopped()
+
         supervisor = OneForOneSupervisor(max_restarts=10**9, over=10**9)
-        supervisor.add(Failing())
+        supervisor.add(*[Idle() for _ in range(siblings)], Failing())
         await supervisor.start()
         await done.wait()
         await supervisor.stop()
@@ -152,7 +161,7 @@ def mode_children(count: int) -> Result:
 # ---------------------------------------------------------------- otpylib
 
 
-def otpylib_restart(count: int) -> Result:
+def otpylib_restart(count: int, *, siblings: int = 0) -> Result:
     """A server that raises on a message.
 
     The message is sent some turns of the loop after its start: a child that dies before its
@@ -183,7 +192,12 @@ def otpylib_restart(count: int) -> Result:
         async def handle_info(_self: Any, _message: Any, _state: Any) -> None:
             raise BoomError("failed")
 
-        await _otpylib_supervise(["child"], _otpylib_server(init, handle_info))
+        async def idle(_self: Any, _arg: Any) -> dict[str, Any]:
+            return {}
+
+        server, other = (_otpylib_server(each, handle_info) for each in (init, idle))
+        children = {f"c{number}": other for number in range(siblings)}
+        await _otpylib_supervise(children | {"child": server})
         await done.wait()
 
     _otpylib_run(body)
@@ -206,8 +220,8 @@ def otpylib_children(count: int) -> Result:
                 all_up.set()
             return {}
 
-        names = [f"c{number}" for number in range(count)]
-        pid = await _otpylib_supervise(names, _otpylib_server(init, _otpylib_ignore))
+        server = _otpylib_server(init, _otpylib_ignore)
+        pid = await _otpylib_supervise({f"c{number}": server for number in range(count)})
         await all_up.wait()
         census.all_up()
         await process.send(pid, supervisor.SHUTDOWN)
@@ -238,12 +252,12 @@ def _otpylib_server(init: Any, handle_info: Any) -> Any:
     return OTPModule("Server", (), members, behavior=GEN_SERVER, version="1.0.0")
 
 
-async def _otpylib_supervise(names: list[str], server: Any) -> Any:
+async def _otpylib_supervise(children: dict[str, Any]) -> Any:
     from otpylib import supervisor
     from otpylib.module import SUPERVISOR, OTPModule
 
     async def init(_self: Any, _arg: Any) -> Any:
-        specs = [supervisor.child_spec(id=name, module=server) for name in names]
+        specs = [supervisor.child_spec(id=name, module=each) for name, each in children.items()]
         return specs, supervisor.options(max_restarts=10**9, max_seconds=1)
 
     members = {"init": init, "terminate": _otpylib_ignore}

@@ -12,7 +12,8 @@ import pytest
 
 pytest.importorskip("benchmarks")
 
-from benchmarks.instructions import missing  # after the check that it is there
+from benchmarks import chart  # after the check that it is there
+from benchmarks.instructions import missing
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"name", "unit", "ours", "floor", "ratio", "instructions", "bar", "time_bar", "met"}
@@ -72,3 +73,23 @@ def test_instructions_of_one_row_are_counted_and_decide(tmp_path: Path) -> None:
     assert counted["ratio"] == pytest.approx(counted["ours"] / counted["floor"], abs=0.001)
     assert entry["met"] is (counted["ratio"] <= entry["bar"] * 1.05)
     assert "1/2 instructions of" in done.stderr, "a long run shows its progress"
+
+
+def test_the_chart_compares_ours_and_the_loop_by_hand_at_every_size() -> None:
+    found = chart.curves(in_hurry=False)
+    assert {curve.panel for curve in found} == set(chart.TITLES)
+    for panel in chart.TITLES:
+        ours, hand, *peers = (curve for curve in found if curve.panel == panel)
+        assert (ours.label, hand.label) == ("trio_supervisor", "by hand")
+        assert ours.sizes == hand.sizes == (*chart.SIZES, chart.LARGEST)
+        assert len(ours.rows) == len(ours.sizes)
+        assert len(peers) == (0 if panel == "churn" else 3)
+
+
+def test_without_matplotlib_no_chart_is_drawn_and_the_reason_is_said(tmp_path: Path) -> None:
+    picture = tmp_path / "chart.png"
+    done = measure("--quick", "--no-instructions", "--chart", str(picture), "not_ready()")
+    assert done.returncode == 0, done.stderr
+    drawn = picture.exists() and picture.read_bytes().startswith(b"\x89PNG")
+    assert drawn or done.stderr.endswith("no chart is drawn: matplotlib is not installed\n")
+    assert drawn is not bool(chart.missing())
