@@ -23,6 +23,7 @@ from trio_supervisor import (
 )
 from trio_supervisor._events.exits import Stopped
 from trio_supervisor.children import asgi
+from trio_supervisor.daemon import _listen, listener
 from trio_supervisor.testing import Behaviour, with_bodies
 
 if TYPE_CHECKING:
@@ -259,3 +260,74 @@ def test_a_behaviour_takes_its_place_in_virtual_time(server: Any) -> None:
             assert supervisor.child("web").value == ("http://x",)
 
     run_virtual(main)
+
+
+@pytest.mark.parametrize("when", ["connected", "accepted", "kept open"])
+def test_requests_that_arrived_before_the_stop_are_answered(server: Any, when: str) -> None:
+    """Both servers close a connection on which they have read nothing yet."""
+    asked = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    async def act(tree: Supervisor, port: int) -> None:
+        clients = [socket.create_connection((LOCAL, port)) for _ in range(20)]
+        if when != "connected":
+            await trio.sleep(0.2)  # until each is accepted
+        if when == "kept open":
+            for client in clients:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            for client in clients:
+                await trio.to_thread.run_sync(client.recv, 4096)
+        for client in clients:
+            client.sendall(asked)
+        tree.request_shutdown("now, before the server has seen the requests")
+        answers = [await trio.to_thread.run_sync(read_all, client) for client in clients]
+        assert [each for each in answers if b"fine" not in each] == []
+        assert all(b"connection: close" in each.lower() for each in answers)
+
+    serve(server, act, grace=20)
+
+
+def read_all(client: socket.socket) -> bytes:
+    with client:
+        return b"".join(iter(lambda: client.recv(4096), b""))
+
+
+def test_with_a_siblings_listeners_clients_wait_for_the_next_attempt(server: Any) -> None:
+    held = ChildSpec("socket", listener("web", host=LOCAL, port=0))
+    web = ChildSpec("web", asgi(app, listeners=held, server=server), grace=5)
+
+    async def main() -> None:
+        async with open_supervisor(SupervisorSpec("app", [held, web])) as tree:
+            (address,) = tree.child(web).value
+            port = int(address.rpartition(":")[2])
+            for _ in range(2):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(tree.child(web).restart)
+                    for _ in range(20):
+                        assert b"fine" in await read(await ask(port, "/"))
+                        await trio.sleep(0.01)
+            await tree.child(web).stop()
+            late = await ask(port, "/")
+            await tree.child(web).restart()
+            assert b"fine" in await read(late)
+
+    inherited = dict(_listen._inherited or {})
+    try:
+        run_real(main)
+    finally:
+        for each in (_listen._inherited or {}).get("web", ()):
+            each.close()
+        _listen._inherited = inherited
+
+
+@pytest.mark.parametrize(
+    ("field", "options"),
+    [
+        ("listeners", {"listeners": "socket"}),
+        ("port", {"port": 80, "listeners": ChildSpec("socket", listener("web", port=0))}),
+        ("port", {}),
+    ],
+)
+def test_where_to_serve_is_said_once(field: str, options: dict[str, Any]) -> None:
+    with pytest.raises(SpecError) as caught:
+        asgi(app, **options)
+    assert caught.value.field == field
