@@ -1,4 +1,3 @@
-# ruff: noqa: D103 - the name of a test says what it shows
 """Every line once, whoever dies when: the log keeper under faults, schedules and operators."""
 
 from __future__ import annotations

@@ -82,7 +82,8 @@ def manager(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Manager]
 OBEDIENT = """
     async def look(child):
         import os
-        say([name for name in os.environ if name.startswith(("NOTIFY", "WATCHDOG", "LISTEN"))])
+        ours = ("NOTIFY", "WATCHDOG", "LISTEN", "FDSTORE")
+        say([name for name in os.environ if name.startswith(ours)])
         await obedient(child)
     run(SupervisorSpec("app", [ChildSpec("a", look)]), control=False)
 """
@@ -91,7 +92,8 @@ OBEDIENT = """
 def test_ready_status_and_stopping_are_said_and_nothing_is_inherited(
     start: Start, manager: Manager
 ) -> None:
-    program = start(OBEDIENT, NOTIFY_SOCKET=manager.address, LISTEN_FDS="0", LISTEN_PID="1")
+    given = {"LISTEN_FDS": "0", "LISTEN_PID": "1", "FDSTORE": "3"}
+    program = start(OBEDIENT, NOTIFY_SOCKET=manager.address, **given)
     manager.wait_for("READY=1")
     manager.wait_for("STATUS=1 of 1 ready")
     program.signal(SIGTERM)
@@ -351,7 +353,9 @@ def test_a_socket_that_was_opened_here_is_given_to_the_manager_to_keep(
     start: Start, manager: Manager
 ) -> None:
     program = start(
-        SERVE.format(more=", host='127.0.0.1', port=0, keep=True"), NOTIFY_SOCKET=manager.address
+        SERVE.format(more=", host='127.0.0.1', port=0, keep=True"),
+        NOTIFY_SOCKET=manager.address,
+        FDSTORE="8",
     )
     program.wait_for("listens 1")
     manager.wait_for("FDSTORE=1")
@@ -364,6 +368,24 @@ def test_a_socket_that_was_opened_here_is_given_to_the_manager_to_keep(
         program.process.wait()
         with socket.create_connection(same.getsockname(), timeout=10):
             same.accept()[0].close()
+
+
+@pytest.mark.parametrize("room", [{}, {"FDSTORE": "0"}, {"FDSTORE": "many"}])
+def test_a_manager_without_room_for_files_is_sent_none(
+    start: Start, manager: Manager, room: dict[str, str]
+) -> None:
+    program = start(
+        SERVE.format(more=", host='127.0.0.1', port=0, keep=True"),
+        NOTIFY_SOCKET=manager.address,
+        **room,
+    )
+    program.wait_for("listens 1")
+    manager.wait_for("READY=1")
+    program.signal(SIGTERM)
+    assert program.ended() == 0
+    assert "FDSTORE=1" not in manager.fields
+    assert manager.files == []
+    assert "the service manager does not keep the sockets http: it keeps 0 files" in program.err
 
 
 def test_a_listener_outlives_its_child() -> None:

@@ -250,7 +250,7 @@ def asgi(
     return Body(body, owner, ReadinessPolicy.EXPLICIT, hears_stop=True)
 
 
-def _check_place(owner: str, port: object, listeners: object) -> None:
+def _check_place(owner: str, port: Any, listeners: object) -> None:
     if listeners is not None:
         if not isinstance(listeners, ChildSpec):
             raise SpecError("listeners", listeners, "the ChildSpec of a sibling", owner=owner)

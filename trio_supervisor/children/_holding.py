@@ -19,7 +19,9 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class _Holding(Record):
+class Holding(Record):
+    """The arguments of `holding`, checked."""
+
     open_cm: Callable[..., AbstractAsyncContextManager[Any, Any]]
     args: tuple[Any, ...]
 
@@ -62,4 +64,4 @@ def holding(open_cm: Callable[[*Ts], AbstractAsyncContextManager[T, Any]], *args
     """
     check_target("holding", open_cm, "a function that returns an async context manager", sync=True)
     label = f"holding({label_of(open_cm)})"
-    return Body(_Holding(open_cm, args), label, ReadinessPolicy.EXPLICIT, hears_stop=True)
+    return Body(Holding(open_cm, args), label, ReadinessPolicy.EXPLICIT, hears_stop=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from trio_supervisor import SupervisorSpec
+    from trio_supervisor import ChildSpec, SupervisorSpec
 
 _MARGIN = 5
 """Seconds that a process needs beside its children's graces."""
@@ -46,8 +46,10 @@ def unit(spec: SupervisorSpec, args: Any) -> str:
     from trio_supervisor._specs.numbers import start_seconds, stop_seconds
     from trio_supervisor.control.paths import file_name_of
 
-    start, stop = start_seconds(spec), stop_seconds(spec)
+    start, stop = start_seconds(spec), args.drain + stop_seconds(spec)
     name = file_name_of(spec.name).removesuffix(".sock")
+    longest = _bound(stop, "shutdown_deadline is not set") + _drained(args)
+    kept = _kept_sockets(spec)
     python = args.python or sys.executable
     version = args.systemd_version or _systemd_version()
     lines = [
@@ -63,7 +65,7 @@ def unit(spec: SupervisorSpec, args: Any) -> str:
         f"TimeoutStartSec={'infinity' if start == inf else ceil(start + _MARGIN)}",
         "# Sent while the event loop turns and no child is unresponsive.",
         f"WatchdogSec={_WATCHDOG}",
-        f"ExecStart={python} -m trio_supervisor.cli run {args.spec}",
+        f"ExecStart={python} -m trio_supervisor.cli {' '.join(_run_command(args))}",
         "# The tree restarts its children; the service is restarted only when the tree gave up.",
         "Restart=on-failure",
         "RestartSec=5",
@@ -73,10 +75,15 @@ def unit(spec: SupervisorSpec, args: Any) -> str:
     lines += [
         "# A declaration that cannot work does not get better by trying again.",
         "RestartPreventExitStatus=2",
-        f"# An orderly stop takes up to {_bound(stop, 'shutdown_deadline is not set')}.",
+        f"# An orderly stop takes up to {longest}.",
         f"TimeoutStopSec={'infinity' if stop == inf else ceil(stop + _MARGIN)}",
         "# The main process stops its children in order; what they leave is killed at the end.",
         "KillMode=mixed",
+        *(
+            ["# Listening sockets outlive a restart.", f"FileDescriptorStoreMax={kept}"]
+            if kept
+            else []
+        ),
         f"RuntimeDirectory={name}",
         "RuntimeDirectoryMode=0700",
         f"Environment=TRIO_SUPERVISOR_SOCKET=%t/{name}/{name}.sock",
@@ -85,6 +92,38 @@ def unit(spec: SupervisorSpec, args: Any) -> str:
         "WantedBy=multi-user.target",
     ]
     return "\n".join(lines)
+
+
+def _run_command(args: Any) -> list[str]:
+    command = ["run", args.spec]
+    if args.http is not None:
+        command += ["--http", args.http]
+    if args.drain:
+        command += ["--drain", f"{args.drain:g}s"]
+    return command
+
+
+def _drained(args: Any) -> str:
+    return f", {args.drain:g}s of them until load balancers know" if args.drain else ""
+
+
+_FILES_PER_NAME = 4
+"""Sockets that a name may stand for: a host name may have several addresses."""
+
+
+def _kept_sockets(spec: SupervisorSpec) -> int:
+    """Return for how many listening sockets the service manager needs room."""
+    from trio_supervisor.daemon._listen import is_kept
+
+    return _FILES_PER_NAME * sum(is_kept(child) for child in _children_of(spec))
+
+
+def _children_of(spec: SupervisorSpec) -> Iterator[ChildSpec[Any]]:
+    for child in spec.children:
+        if child.supervisor is None:
+            yield child
+        else:
+            yield from _children_of(child.supervisor)
 
 
 def _bound(seconds: float, why: str) -> str:
@@ -113,9 +152,10 @@ def manifest(spec: SupervisorSpec, args: Any) -> str:
     from trio_supervisor._specs.numbers import start_seconds, stop_seconds
     from trio_supervisor.control.paths import file_name_of
 
-    start, stop = start_seconds(spec), stop_seconds(spec)
+    start, stop = start_seconds(spec), args.drain + stop_seconds(spec)
     name = file_name_of(spec.name).removesuffix(".sock").lower().replace("_", "-").strip("-")
-    command = ["trio-supervisor", "run", args.spec]
+    command = ["trio-supervisor", *_run_command(args)]
+    port = _port_of(args.http)
     grace = 3600 if stop == inf else ceil(stop + _MARGIN)
     patience = 3600.0 if start == inf else max(start, 30.0)
     pod = {
@@ -126,10 +166,12 @@ def manifest(spec: SupervisorSpec, args: Any) -> str:
                 "image": args.image,
                 "command": command,
                 "env": [{"name": "TRIO_SUPERVISOR_SOCKET", "value": f"/run/trio/{name}.sock"}],
+                **({"ports": [{"name": "probes", "containerPort": port}]} if port else {}),
                 "volumeMounts": [{"name": "run", "mountPath": "/run/trio"}],
-                "startupProbe": _probe("ready", ceil(patience / _PROBE) + 1),
-                "readinessProbe": _probe("ready", 1),
-                "livenessProbe": _probe("live", 3),
+                "startupProbe": _probe("startup", ceil(patience / _PROBE) + 1, port),
+                "readinessProbe": _probe("ready", 1, port),
+                "livenessProbe": _probe("live", 3, port),
+                "resources": {"requests": {"cpu": "100m", "memory": f"{_mebibytes(spec)}Mi"}},
             }
         ],
         "volumes": [{"name": "run", "emptyDir": {"medium": "Memory"}}],
@@ -148,9 +190,52 @@ def manifest(spec: SupervisorSpec, args: Any) -> str:
     return "\n".join(_yaml(whole))
 
 
-def _probe(verb: str, failures: int) -> dict[str, Any]:
+def _port_of(address: str | None) -> int:
+    """Return the port at which the probes are asked; 0 if they are not asked over HTTP."""
+    if address is None:
+        return 0
+    from trio_supervisor.http._listening import parse_address
+
+    host, port = parse_address("manifest", "--http", address)
+    if not port or host in _LOOPBACK:
+        raise _unreachable(address)
+    return port
+
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def _unreachable(address: str) -> Exception:
+    from trio_supervisor.cli._main import Failure
+
+    return Failure(
+        1, f"--http {address}: a probe asks from outside of the pod; take such as 0.0.0.0:8024",
+        kind="bad_request",
+    )  # fmt: skip
+
+
+_PLAIN_PROCESS, _PER_CHILD = 64, 16 / 1024
+"""Mebibytes of a process with Trio and this library, and of a child with a small body."""
+
+
+def _mebibytes(spec: SupervisorSpec) -> int:
+    """Return what the tree needs at its largest, bodies that keep little in memory assumed."""
+    pending, count = [spec], 0
+    for each in pending:
+        count += max(len(each.children), each.max_children or 0)
+        pending.extend(child.supervisor for child in each.children if child.supervisor is not None)
+    return ceil(_PLAIN_PROCESS + _PER_CHILD * count)
+
+
+def _probe(verb: str, failures: int, port: int) -> dict[str, Any]:
+    if port:
+        how: dict[str, Any] = {"httpGet": {"path": f"/{verb}z", "port": port}}
+    else:
+        # There is no verb for the first start: what is ready now has been started.
+        command = ["trio-supervisor", "ready" if verb == "startup" else verb]
+        how = {"exec": {"command": command}}
     return {
-        "exec": {"command": ["trio-supervisor", verb]},
+        **how,
         "periodSeconds": _PROBE,
         "timeoutSeconds": 5,
         "failureThreshold": failures,

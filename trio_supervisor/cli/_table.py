@@ -100,6 +100,22 @@ _LIMIT: Option = (
     ("--limit", "-n"),
     {"type": int, "metavar": "N", "help": "the newest N at most"},
 )
+_HTTP: Option = (
+    ("--http",),
+    {
+        "metavar": "ADDRESS",
+        "help": "serve probes and the dashboard there, such as 127.0.0.1:8024",
+    },
+)
+_DRAIN: Option = (
+    ("--drain",),
+    {
+        "type": seconds,
+        "default": 0.0,
+        "metavar": "SECONDS",
+        "help": "time between SIGTERM and the stop; default: 0",
+    },
+)
 _SYSTEMD: Option = (
     ("--systemd-version",),
     {"type": int, "metavar": "N", "help": "write for this version; default: the installed one"},
@@ -325,7 +341,9 @@ VERBS: dict[str, Verb] = {
         _SPEC,
         _SYSTEMD,
         (("--python",), {"metavar": "PATH", "help": "default: the running one"}),
-        text="Imports the module.",
+        _HTTP,
+        _DRAIN,
+        text="Imports the module. Options that both have are handed on to `run`.",
     ),
     "manifest": Verb(
         "print a Kubernetes Deployment with the times of a declared tree",
@@ -333,7 +351,9 @@ VERBS: dict[str, Verb] = {
         "trio-supervisor manifest shop.tree:APP --image shop:1.4",
         _SPEC,
         (("--image",), {"default": "IMAGE", "help": "of the container"}),
-        text="Imports the module.",
+        _HTTP,
+        _DRAIN,
+        text="Imports the module. With --http, such as 0.0.0.0:8024, probes are asked over HTTP.",
     ),
     "schema": Verb(
         "print the JSON schema of events, snapshots and reports",
@@ -357,22 +377,8 @@ VERBS: dict[str, Verb] = {
             ("--log-format",),
             {"default": "auto", "choices": ("auto", "text", "json"), "help": "default: auto"},
         ),
-        (
-            ("--http",),
-            {
-                "metavar": "ADDRESS",
-                "help": "serve probes and the dashboard there, such as 127.0.0.1:8024",
-            },
-        ),
-        (
-            ("--drain",),
-            {
-                "type": seconds,
-                "default": 0.0,
-                "metavar": "SECONDS",
-                "help": "time between SIGTERM and the stop; default: 0",
-            },
-        ),
+        _HTTP,
+        _DRAIN,
         (("--no-control",), {"action": "store_true", "help": "serve no control socket"}),
         SOCKET,
     ),

@@ -7,6 +7,7 @@ tells their number and names. They are taken once per process, and their duplica
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -17,15 +18,18 @@ import trio
 
 from trio_supervisor._errors import TaskFailure
 from trio_supervisor._lazy import public
+from trio_supervisor._logging.safe import say
 from trio_supervisor._specs.body import Body
 from trio_supervisor._specs.checks import check_bool, check_count, refuse
-from trio_supervisor.children._holding import holding
+from trio_supervisor._specs.child import ChildSpec
+from trio_supervisor.children._holding import Holding, holding
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
     from trio_supervisor.daemon._notify import Notifier
 
+_log = logging.getLogger("trio_supervisor.daemon")
 FIRST: Final = 3
 _VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 _inherited: dict[str, list[socket.socket]] | None = None
@@ -109,6 +113,12 @@ def is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str)
 
 
+def is_kept(child: ChildSpec[Any]) -> bool:
+    """Whether the child is a `listener` whose sockets the service manager is to keep."""
+    call = child.run.call if isinstance(child.run, Body) else None
+    return isinstance(call, Holding) and call.open_cm is _hold and bool(call.args[-1])
+
+
 @asynccontextmanager
 async def _hold(
     name: str,
@@ -120,7 +130,10 @@ async def _hold(
     if name not in inherited:
         inherited[name] = await _opened(name, host, port)
         if keep and manager:
-            manager[0].store(name, [each.fileno() for each in inherited[name]])
+            files = [each.fileno() for each in inherited[name]]
+            if not manager[0].store(name, files):
+                text = "the service manager does not keep the sockets %s: it keeps %d files"
+                say(_log, logging.WARNING, text, name, manager[0].keeps)
     listeners = [trio.SocketListener(_for_trio(each)) for each in inherited[name]]
     try:
         yield listeners

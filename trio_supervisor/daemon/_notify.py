@@ -31,14 +31,16 @@ class Notifier:
         address: A path, ``@name`` for an abstract socket, or ``vsock:CID:PORT``.
         watchdog: Seconds within which the manager wants to hear of the process; `None` if it does
             not watch.
+        keeps: How many open files the manager keeps for the next start of the service.
 
     Raises:
         OSError: Nothing is there, or the address has an unknown form.
     """
 
-    def __init__(self, address: str, watchdog: float | None = None) -> None:
+    def __init__(self, address: str, watchdog: float | None = None, keeps: int = 0) -> None:
         self.address = address
         self.watchdog = watchdog
+        self.keeps = keeps
         self._socket = _connected(address)
 
     @classmethod
@@ -54,12 +56,13 @@ class Notifier:
         address = environment.pop("NOTIFY_SOCKET", "")
         interval = environment.pop("WATCHDOG_USEC", "")
         wanted = environment.pop("WATCHDOG_PID", "")
+        room = environment.pop("FDSTORE", "")
         if not address:
             return None
         watchdog = None
         if interval.isdecimal() and int(interval) > 0 and wanted in ("", str(os.getpid())):
             watchdog = int(interval) / 1e6
-        return cls(address, watchdog)
+        return cls(address, watchdog, int(room) if room.isdecimal() else 0)
 
     def send(self, *fields: str, descriptors: Iterable[int] = ()) -> bool:
         """Send one datagram with these fields, such as ``"READY=1"``.
@@ -100,8 +103,16 @@ class Notifier:
             os.close(reading)
 
     def store(self, name: str, descriptors: Iterable[int]) -> bool:
-        """Ask the manager to keep open files for the next start of the service, under ``name``."""
-        return self.send("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", descriptors=descriptors)
+        """Ask the manager to keep open files for the next start of the service, under ``name``.
+
+        Returns:
+            Whether it took them; not if it has no room for files (``$FDSTORE``): it would close
+            them without a word.
+        """
+        wanted = list(descriptors)
+        return len(wanted) <= self.keeps and self.send(
+            "FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", descriptors=wanted
+        )
 
     def remove(self, name: str) -> bool:
         """Ask the manager to keep the files under ``name`` no longer."""
