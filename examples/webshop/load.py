@@ -176,7 +176,8 @@ async def run(stops: int, requests: int, *, own_socket: bool = False, seed: int 
                 nursery.cancel_scope.deadline = trio.current_time() + PATIENCE
         finally:
             process.send_signal(signal.SIGTERM)
-            await trio.to_thread.run_sync(process.wait)
+            with trio.move_on_after(PATIENCE, shield=True):
+                await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
             shop.close()
         count.outcomes.update(order.outcome for order in orders)
         count.in_flight.update(order.outcome for order in orders if order.in_flight)

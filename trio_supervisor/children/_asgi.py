@@ -146,7 +146,8 @@ class _Run:
         await self._child.wait_stop_requested()
         self._is_stopping = True
         with trio.move_on_after(min(_SETTLE, self._drain / 2)):
-            while any(each.has_waiting() for each in self._held):
+            await trio.lowlevel.checkpoint()
+            while any(each.has_waiting() for each in self._held):  # noqa: ASYNC110 - no event says
                 await trio.lowlevel.checkpoint()
         for each in self._held:
             try:
@@ -154,10 +155,15 @@ class _Run:
             except OSError as error:  # no descriptor left, say: what connects now may be cut
                 say(_log, logging.WARNING, "the server goes on accepting while it stops: %s", error)
         with trio.move_on_after(min(_SETTLE, self._drain / 2)):
-            quiet = 0
-            while quiet < _QUIET_LOOKS:
-                await trio.sleep(_LOOK_EVERY)
-                quiet = 0 if any(each.has_unread() for each in self._held) else quiet + 1
+            await self._until_all_is_read()
+
+    async def _until_all_is_read(self) -> None:
+        # Several times in a row: what is read from a connection is taken in a few steps later.
+        quiet = 0
+        await trio.sleep(_LOOK_EVERY)
+        while quiet < _QUIET_LOOKS:
+            quiet = 0 if any(each.has_unread() for each in self._held) else quiet + 1
+            await trio.sleep(_LOOK_EVERY)
 
     def _config(self) -> Any:
         if self._what.config is None:
