@@ -181,6 +181,14 @@ class SupervisionMachine:
             child.desired is DesiredState.UP for child in self.children.values()
         )
 
+    def untie(self) -> None:
+        """Let children no longer lead to each other; the supervisor has ended."""
+        self.hears_stop = _hears_nothing
+        self.todo.clear()
+        for child in self.children.values():
+            child.requires, child.dependents, child.watchers = (), None, None
+            child.backoff = child.delaying = None
+
     def policy_will_decide(self, name: str, attempt: int, *, failed: bool) -> bool:
         """Whether the restart table, or `decide`, will be asked about this exit."""
         child = self.children.get(name)

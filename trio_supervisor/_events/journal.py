@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, final
+from weakref import ref
 
 from trio_supervisor._errors import SpecError
 from trio_supervisor._events.events import Event
@@ -35,7 +36,6 @@ class EventRecorder:
         wall: Returns seconds since the epoch.
 
     Attributes:
-        view: The same for users.
         tap: Called with each new event's bare fields and the exception behind the event, if there
             is one, before any listener. Must not raise, and must not append.
 
@@ -54,14 +54,14 @@ class EventRecorder:
         "_sequence",
         "_time",
         "_told",
+        "_view",
         "_wall",
         "_wall_time",
         "tap",
-        "view",
     )
 
     def __init__(self, capacity: int = 1024, *, wall: Callable[[], float]) -> None:
-        self.view = Journal._create(self)
+        self._view: ref[Journal] | None = None
         self._capacity = check_room("Journal", "capacity", capacity)
         self._wall = wall
         self._raws: list[RawEvent] = []  # up to twice the capacity; see _trim
@@ -75,6 +75,15 @@ class EventRecorder:
         self._listeners: dict[Callable[[Event], None], None] = {}
         self._told: tuple[Callable[[Event], None], ...] | None = ()  # None: to be made anew
         self.tap: Callable[[RawEvent, BaseException | None], None] | None = None
+
+    @property
+    def view(self) -> Journal:
+        """The same for users."""
+        view = None if self._view is None else self._view()
+        if view is None:
+            view = Journal._create(self)
+            self._view = ref(view)  # it refers to this: neither could be freed at once
+        return view
 
     def append(
         self,

@@ -149,6 +149,11 @@ class TreeLog(Waits):
         except BaseException as surprise:
             self._surprised("what is left", surprise)
 
+    def untie(self) -> None:
+        """Forget everything: the tree has ended. What was to be looked at later refers to this."""
+        self.looks.clear()
+        self._alarms.clear()
+
     def tick(self, now: float) -> None:
         """Write what is due: counts of repeated failures, and what has not happened for long."""
         try:

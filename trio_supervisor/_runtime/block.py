@@ -17,6 +17,7 @@ from trio.lowlevel import enable_ki_protection
 from trio_supervisor._brain import messages as o
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._events.exits import leaves, unwrap_single
+from trio_supervisor._runtime.closing import forget_errors
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -73,13 +74,23 @@ class Block:
         nursery.start_soon(shell.serve, self, name=f"{shell.path} supervisor")  # noqa: ASYNC113
         self._scope.__enter__()
         try:
-            await (shell.first_start_over if self._wait_ready else shell.children_listed).wait()
-        except BaseException as error:
-            await self._leave(error)  # noqa: ASYNC102 - it has to wait for the tree
-            raise
-        if shell.error is not None or shell.fatal or shell.bug is not None:
-            await self._leave(None)
-        return shell.supervisor
+            return await self._wait_until_entered()
+        finally:
+            del self, shell, nursery  # the traceback of what is raised leads to this frame
+
+    async def _wait_until_entered(self) -> Supervisor:
+        shell = self._shell
+        try:
+            try:
+                await (shell.first_start_over if self._wait_ready else shell.children_listed).wait()
+            except BaseException as error:
+                await self._leave(error)  # noqa: ASYNC102 - it has to wait for the tree
+                raise
+            if shell.error is not None or shell.fatal or shell.bug is not None:
+                await self._leave(None)
+            return shell.supervisor
+        finally:
+            del self, shell
 
     @enable_ki_protection
     async def __aexit__(
@@ -88,7 +99,10 @@ class Block:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        return await self._leave(exc)  # noqa: ASYNC102 - it has to wait for the tree
+        try:
+            return await self._leave(exc)  # noqa: ASYNC102 - it has to wait for the tree
+        finally:
+            del self, exc, traceback  # the traceback of what is raised leads to this frame
 
     # ------------------------------------------------------------ for the shell
 
@@ -156,6 +170,8 @@ class Block:
         if shell.link is None:
             await shell.tree.leave()  # noqa: ASYNC102 - shielded inside
         final_error = _compose(shell, raised, passing)
+        forget_errors(shell)
+        raised = passing = None  # their tracebacks lead to this frame
         if final_error is None:
             return True  # noqa: ASYNC910 - closing the nursery was a checkpoint
         if final_error is exc:
@@ -166,7 +182,7 @@ class Block:
         finally:
             # Past a `__setattr__` that refuses, as that of a frozen exception.
             _set_context(final_error, context)
-            del final_error, raised, passing, exc, context
+            del final_error, exc, context, shell, self
 
 
 _set_context = BaseException.__dict__["__context__"].__set__

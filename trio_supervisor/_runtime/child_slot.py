@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ref
 
 from trio.lowlevel import enable_ki_protection
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._brain.lifecycle import ChildLife
     from trio_supervisor._events.shutdown import ShutdownReport
+    from trio_supervisor._runtime.ended_shell import EndedShell
     from trio_supervisor._runtime.messages import Reply
     from trio_supervisor._runtime.shell import Shell
 
@@ -63,7 +65,7 @@ class Slot:
     What is seldom asked for (the handle, the observable view, older reports) is made on demand.
 
     Args:
-        shell: Of the child's supervisor.
+        shell: Of the child's supervisor; an `EndedShell` once that has ended.
         life: What the machine knows of the child.
         context: In which each attempt runs, as a copy.
         addition: The reply to the command that added the child, while a task waits for its start.
@@ -96,7 +98,7 @@ class Slot:
     def __init__(
         self, shell: Shell, life: ChildLife, context: Context, addition: Reply | None = None
     ) -> None:
-        self.shell = shell
+        self.shell: Shell | EndedShell = shell
         self.life = life
         self.context = context
         self.attempt: Attempt | None = None
@@ -109,7 +111,7 @@ class Slot:
         self._older: list[tuple[Attempt, TaskExit | str]] | None = None  # str: of a crash
         self._view: Observable[View] | None = None
         self._waiters = 0
-        self._handle: ChildHandle[Any] | None = None
+        self._handle: ChildHandle[Any] | ref[ChildHandle[Any]] | None = None
 
     def __repr__(self) -> str:
         return f"{self.life.path} ({self.life.state})"
@@ -117,11 +119,12 @@ class Slot:
     @property
     def handle(self) -> ChildHandle[Any]:
         """The one public handle of this child."""
-        handle = self._handle
+        kept = self._handle
+        handle = kept() if isinstance(kept, ref) else kept
         if handle is None:
             handle = ChildHandle._create(self)
-            if not self.life.gone:
-                self._handle = handle
+            over = self.life.gone or self.shell.is_over
+            self._handle = ref(handle) if over else handle
         return handle
 
     def is_declared_with(self, spec: ChildSpec[Any] | SupervisorSpec) -> bool:
@@ -139,12 +142,13 @@ class Slot:
             return False
 
     def forget_handle(self) -> None:
-        """The child was removed: hold on to its handle no longer.
+        """The child was removed, or its supervisor has ended: let its handle go.
 
         A handle and its slot would hold on to each other. Each child of a pool would be garbage,
         with its last exception, until Python's cycle collector runs.
         """
-        self._handle = None
+        if self._handle is not None and not isinstance(self._handle, ref):
+            self._handle = ref(self._handle)
 
     def fail_start(self) -> None:
         """Give the report of the attempt that has just failed to the task that added the child."""

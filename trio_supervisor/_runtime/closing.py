@@ -11,6 +11,7 @@ import trio
 
 from trio_supervisor._errors import SupervisorClosed
 from trio_supervisor._logging.safe import say
+from trio_supervisor._runtime.ended_shell import EndedShell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,3 +80,26 @@ def _answer_commands(shell: Shell) -> None:
         reply.refuse(SupervisorClosed(f"{shell.path} has ended"))
         log_refusal(shell, reply)
         del shell.unanswered[reply]
+
+
+def untie(shell: Shell) -> None:
+    """Let go of everything that leads from ``shell``, which has ended, back to itself."""
+    ended = EndedShell(shell)
+    for slot in shell.slots.values():
+        slot.shell = ended
+        slot.forget_handle()
+    shell.machine.untie()
+    shell.collector.untie()
+    if shell.link is not None:
+        shell.link.untie()
+
+
+def forget_errors(shell: Shell) -> None:
+    """The block raises the errors now: their tracebacks come to lead to what refers to the shell.
+
+    Can be repeated.
+    """
+    shell.has_failed = shell.has_failed or shell.error is not None or shell.bug is not None
+    shell.error = shell.bug = None
+    shell.fatal.clear()
+    shell.later_failures = []

@@ -81,6 +81,12 @@ class ReportCollector:
             sleeper, self._sleeper = self._sleeper, None
             trio.lowlevel.reschedule(sleeper)
 
+    def untie(self) -> None:
+        """Forget the shell and what nobody will handle any more: the collector has ended."""
+        self._handle = self._wake = self._nursery_cancelled = _ignore
+        self._messages.clear()
+        self._to_cancel.clear()
+
     # ------------------------------------------------------------ the task
 
     @enable_ki_protection
@@ -178,3 +184,7 @@ class ReportCollector:
         for _ in range(min(_MOST_AT_ONCE, len(self._to_cancel))):
             attempt = self._to_cancel.popleft()
             attempt.cancel(attempt.stop_reason or "")  # its stop was requested before
+
+
+def _ignore(*_: Any) -> None:
+    """Stands in for the functions of a shell that has ended."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._events.shutdown import ShutdownReport
     from trio_supervisor._runtime.child_slot import Slot, View
+    from trio_supervisor._runtime.ended_shell import EndedShell
     from trio_supervisor._runtime.messages import Reply
     from trio_supervisor._runtime.shell import Shell
     from trio_supervisor._specs.supervisor import ChildSpec
@@ -83,7 +84,7 @@ def _checked(slot: Slot, grace: float | None) -> float | None:
 async def give(slot: Slot, command: o.Command) -> Reply:
     """Post ``command``, which is about the child of ``slot``, and wait until it is accepted."""
     shell = slot.shell
-    if shell.slots.get(slot.life.name) is not slot:
+    if slot.life.gone:
         await trio.lowlevel.checkpoint()
         raise ChildNotFound(stale_text(slot))
     inside = attempt_that_waits_for_itself(shell, slot.life.path)
@@ -218,7 +219,7 @@ async def wait_finished(shell: Shell) -> ShutdownReport:
 # ---------------------------------------------------------------- commands from inside
 
 
-def attempt_that_waits_for_itself(shell: Shell, path: str) -> Attempt | None:
+def attempt_that_waits_for_itself(shell: Shell | EndedShell, path: str) -> Attempt | None:
     """Return the attempt that the current task belongs to and that a stop of ``path`` would end.
 
     The task would wait for its own end, so that attempt must not be given time to wait in. A task

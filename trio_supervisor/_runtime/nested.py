@@ -25,12 +25,15 @@ soon as it has finished (`NestedLink.leave`), while the attempt may go on.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
+from weakref import ref
 
 from trio_supervisor._brain import messages as o
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._runtime.messages import ParentStop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._runtime.shell import Shell
 
@@ -46,12 +49,31 @@ class NestedLink:
             child itself.
     """
 
-    __slots__ = ("_opened_as", "_stop_listener", "attempt", "parent")
+    __slots__ = ("_opened_as", "_parent", "_stop_listener", "attempt")
 
     def __init__(self, parent: Shell, attempt: Attempt, opened_as: str | None = None) -> None:
-        self.parent = parent
+        self._parent: Shell | ref[Shell] = parent
+        self._stop_listener: Callable[[Attempt], None] | None = None
         self.attempt = attempt
         self._opened_as = opened_as
+
+    @property
+    def parent(self) -> Shell | None:
+        """The shell above; `None` once this supervisor and the one above have ended."""
+        parent = self._parent
+        return parent() if isinstance(parent, ref) else parent
+
+    def untie(self) -> None:
+        """The supervisor has ended: hold on to the one above no longer.
+
+        The one above keeps the error of this one, with its traceback, and that leads to frames with
+        this supervisor in a variable.
+        """
+        if not isinstance(self._parent, ref):
+            self._parent = ref(self._parent)
+        listener, self._stop_listener = self._stop_listener, None
+        if listener is not None:
+            self.attempt.remove_stop_listener(listener)
 
     @property
     def is_child(self) -> bool:
@@ -64,14 +86,17 @@ class NestedLink:
         So the child stays down until it is restarted, and nothing is charged or restarted with it.
         Not to be called once the supervisor is over: the child's next run is another supervisor.
         """
-        self.parent.command(o.StopChild(self.attempt.name, reason, grace=grace))
+        parent = self.parent
+        assert parent is not None
+        parent.command(o.StopChild(self.attempt.name, reason, grace=grace))
 
     def stop_tree(self, reason: str) -> None:
         """Stop the whole tree in order, from its root; each supervisor works until its turn."""
-        shell = self.parent
-        while shell.link is not None:
-            shell = shell.link.parent
-        shell.collector.post(o.Shutdown(reason))
+        root = above = self.parent
+        while above is not None:
+            root, above = above, above.parent
+        assert root is not None
+        root.collector.post(o.Shutdown(reason))
 
     def enter(self, nested: Shell) -> None:
         """Let the parent find the supervisor below the child, and have each stop request posted.
@@ -82,7 +107,9 @@ class NestedLink:
         attempt, name = self.attempt, self._opened_as
         if attempt.ended_at is not None:
             raise SupervisorError(f"{attempt!r} has ended: it cannot open {nested.path}")
-        slot = self.parent.slots[attempt.name]
+        parent = self.parent
+        assert parent is not None  # nothing has ended yet
+        slot = parent.slots[attempt.name]
         if name is None:
             slot.nested = nested
         else:
@@ -91,7 +118,7 @@ class NestedLink:
                 raise SupervisorError(f"{nested.path} is open already: give it another name")
             slot.opened[name] = nested
             if nested.spec.log_level is not None:
-                self.parent.tree.log.levels[nested.path] = nested.spec.log_level
+                parent.tree.log.levels[nested.path] = nested.spec.log_level
 
         def stop_requested(attempt: Attempt) -> None:
             if not nested.is_over:
@@ -104,13 +131,12 @@ class NestedLink:
 
     def leave(self, nested: Shell) -> None:
         """The supervisor has finished: one that an attempt has opened is seen no longer."""
-        name = self._opened_as
-        if name is None:
+        name, parent = self._opened_as, self.parent
+        if name is None or parent is None:
             return
-        self.attempt.remove_stop_listener(self._stop_listener)
-        slot = self.parent.slots.get(self.attempt.name)
+        slot = parent.slots.get(self.attempt.name)
         if slot is not None and slot.opened is not None and slot.opened.get(name) is nested:
             del slot.opened[name]
-            self.parent.tree.log.levels.pop(nested.path, None)
+            parent.tree.log.levels.pop(nested.path, None)
             if nested.report is not None:
-                self.parent.note_report_below(nested.report)
+                parent.note_report_below(nested.report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Unpack, final
+from typing import TYPE_CHECKING, Unpack, cast, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -154,21 +154,24 @@ class _Blocks:
     __slots__ = ()
 
     @enable_ki_protection
-    async def run_nested(self, parent: Shell, context: ChildContext) -> ShutdownReport | None:
-        """Run a nested supervisor as the body of an attempt of ``parent``."""
+    async def run_nested(self, context: ChildContext) -> ShutdownReport | None:
+        """Run a nested supervisor as the body of the attempt of ``context``."""
         attempt = context._attempt
-        spec = attempt.spec.supervisor
+        spec, parent = attempt.spec.supervisor, cast("Shell", attempt.host)
         assert spec is not None
         if attempt.stop_requested:
             await trio.lowlevel.checkpoint()
             return None  # no child is started only to be stopped again
         shell = Shell(spec, parent.tree, attempt.path, NestedLink(parent, attempt))
-        async with Block(shell, watch=False):
-            if not shell.is_stopping:
-                context.ready(shell.supervisor)
-            await shell.finished.wait()
-        assert shell.report is not None
-        return shell.report
+        try:
+            async with Block(shell, watch=False):
+                if not shell.is_stopping:
+                    context.ready(shell.supervisor)
+                await shell.finished.wait()
+            assert shell.report is not None
+            return shell.report
+        finally:
+            del shell, parent  # the traceback of an error leads to this frame
 
     def opened_by(
         self,

@@ -34,7 +34,8 @@ def closed_error(shell: Shell) -> SupervisorClosed:
     supervisor, which was restarted since.
     """
     link = shell.link
-    slot = None if link is None else link.parent.slots.get(link.attempt.name)
+    parent = None if link is None else link.parent
+    slot = None if link is None or parent is None else parent.slots.get(link.attempt.name)
     if slot is None or slot.nested is None or slot.nested is shell:
         return SupervisorClosed(f"{shell.path} has ended")
     name, now = shell.path.rpartition("/")[2], slot.nested.run

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
 from logging import WARNING, getLogger
 from math import inf
 from threading import get_ident
@@ -30,7 +29,7 @@ from trio_supervisor._events import events as ev
 from trio_supervisor._events.exits import leaves
 from trio_supervisor._logging.safe import say
 from trio_supervisor._runtime.child_slot import Slot
-from trio_supervisor._runtime.closing import end_waits, log_refusal
+from trio_supervisor._runtime.closing import end_waits, log_refusal, untie
 from trio_supervisor._runtime.collector import ReportCollector
 from trio_supervisor._runtime.exits import exit_signal
 from trio_supervisor._runtime.messages import (
@@ -91,6 +90,7 @@ class Shell:
         error: What the supervisor ends with, if it failed.
         later_failures: The failures of children since ``error`` is known.
         bug: What the supervisor itself failed with, which is not supposed to happen.
+        has_failed: Whether the block has raised ``error`` or ``bug``, which are forgotten then.
         report: How it ended, once it has.
         children_listed: Set when the children can be found, started or not.
         first_start_over: Set when the first start is complete, or has failed.
@@ -123,6 +123,7 @@ class Shell:
         self.error: SupervisorError | None = None
         self.bug: BaseException | None = None
         self.later_failures: list[ChildRunReport] = []
+        self.has_failed = False
         self.report: ShutdownReport | None = None
         self.children_listed = trio.Event()
         self.first_start_over = trio.Event()
@@ -142,9 +143,12 @@ class Shell:
     @property
     def supervisor(self) -> Supervisor:
         """The public object of this supervisor."""
-        if self._supervisor is None:
-            self._supervisor = Supervisor._create(self)
-        return self._supervisor
+        supervisor = self._supervisor
+        if supervisor is None:
+            supervisor = Supervisor._create(self)
+            if not self.is_over:
+                self._supervisor = supervisor
+        return supervisor
 
     @property
     def parent(self) -> Shell | None:
@@ -217,7 +221,8 @@ class Shell:
             raise
         finally:
             # A handle or `Supervisor` that is kept must not keep the tasks and scopes of the past.
-            self._block = self._attempts = None
+            self._block = self._attempts = self._supervisor = None
+            untie(self)
 
     # ------------------------------------------------------------ what an attempt posts
 
@@ -420,7 +425,7 @@ class Shell:
             order.generation,
             self,
             started_at=now,
-            call=None if spec.supervisor is None else partial(self.tree.blocks.run_nested, self),
+            call=None if spec.supervisor is None else self.tree.blocks.run_nested,
             watched=spec.stale_after < inf,
         )
         slot.attempt = attempt

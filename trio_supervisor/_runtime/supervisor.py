@@ -144,9 +144,11 @@ class Supervisor:
 
     def _find_same(self, slot: Slot) -> Slot:
         """Return ``slot``, if it is of a child that is below this supervisor now."""
-        shell: Shell | None = slot.shell
-        if slot.shell.slots.get(slot.life.name) is not slot:
+        if slot.life.gone:
             raise ChildNotFound(commands.stale_text(slot))
+        if self._shell.slots.get(slot.life.name) is slot:
+            return slot
+        shell = slot.shell.parent
         while shell is not None and shell is not self._shell:
             shell = shell.parent
         if shell is None:

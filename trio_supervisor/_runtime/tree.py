@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class BlockFactory(Protocol):
     """Makes the blocks of the supervisors below a shell."""
 
-    def run_nested(self, parent: Shell, context: ChildContext) -> Awaitable[object]:
-        """Run a nested supervisor as the body of an attempt of ``parent``."""
+    def run_nested(self, context: ChildContext) -> Awaitable[object]:
+        """Run a nested supervisor as the body of the attempt of ``context``."""
         ...
 
     def opened_by(
@@ -130,6 +130,8 @@ class Tree:
         if self._writer is not None:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._writer.close)
+        self.journal.tap = None
+        self.log.untie()
 
     def check_thread(self, path: str, what: str = "commands have to be given") -> None:
         """Refuse a call from another thread than the one in which the tree runs.

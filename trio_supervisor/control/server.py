@@ -373,7 +373,7 @@ class _OwnSupervisor:
         try:
             return bool(await self._enclosure.__aexit__(*exc))  # noqa: ASYNC102
         except BaseException:  # noqa: ASYNC103 - then the block's own exception is raised
-            if shell.bug is None and shell.error is None:
+            if not shell.has_failed:
                 raise
             return False  # noqa: ASYNC104
 
