@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from trio_supervisor._errors import SupervisorClosed
+from trio_supervisor._events.exits import leaves
 from trio_supervisor._logging.safe import say
 from trio_supervisor._runtime.ended_shell import EndedShell
 
@@ -80,6 +81,17 @@ def _answer_commands(shell: Shell) -> None:
         reply.refuse(SupervisorClosed(f"{shell.path} has ended"))
         log_refusal(shell, reply)
         del shell.unanswered[reply]
+
+
+def note_bug(shell: Shell, error: BaseException) -> None:
+    """Keep what the supervisor itself failed with; the block raises it."""
+    if shell.bug is None:
+        shell.bug = error
+    else:
+        shell.bug = BaseExceptionGroup("the supervisor itself failed twice", [shell.bug, error])
+    for leaf in leaves(error):
+        with suppress(Exception):  # an exception that takes no notes is raised without
+            leaf.add_note(f"in the supervisor {shell.path} itself, not in one of its children")
 
 
 def untie(shell: Shell) -> None:

@@ -9,7 +9,6 @@ callers that wait. It decides nothing.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from contextvars import copy_context
 from logging import WARNING, getLogger
 from math import inf
@@ -26,10 +25,9 @@ from trio_supervisor._brain.machine import SupervisionMachine
 from trio_supervisor._brain.on_command import reason_to_refuse
 from trio_supervisor._errors import SupervisorClosed, SupervisorError
 from trio_supervisor._events import events as ev
-from trio_supervisor._events.exits import leaves
 from trio_supervisor._logging.safe import say
 from trio_supervisor._runtime.child_slot import Slot
-from trio_supervisor._runtime.closing import end_waits, log_refusal, untie
+from trio_supervisor._runtime.closing import end_waits, log_refusal, note_bug, untie
 from trio_supervisor._runtime.collector import ReportCollector
 from trio_supervisor._runtime.exits import exit_signal
 from trio_supervisor._runtime.messages import (
@@ -197,19 +195,9 @@ class Shell:
                     await self.collector.collect()
                     attempts.cancel_scope.cancel("the supervisor has finished")
         except BaseException as error:  # noqa: ASYNC103 - a bug of ours: raised by the block
-            self._note_bug(error)
+            note_bug(self, error)
         finally:
             self.close(block)
-
-    def _note_bug(self, error: BaseException) -> None:
-        """Keep what the supervisor itself failed with; the block raises it."""
-        if self.bug is None:
-            self.bug = error
-        else:
-            self.bug = BaseExceptionGroup("the supervisor itself failed twice", [self.bug, error])
-        for leaf in leaves(error):
-            with suppress(Exception):  # an exception that takes no notes is raised without
-                leaf.add_note(f"in the supervisor {self.path} itself, not in one of its children")
 
     def close(self, block: BlockOfShell) -> None:
         """Mark the supervisor as ended, and wake every task that waits for it; see `end_waits`."""
@@ -217,7 +205,7 @@ class Shell:
         try:
             end_waits(self, block)
         except BaseException as error:
-            self._note_bug(error)
+            note_bug(self, error)
             raise
         finally:
             # A handle or `Supervisor` that is kept must not keep the tasks and scopes of the past.
