@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.cases import Run
     from benchmarks.measure import Result
 
-SIZES: Final = (100, 1000, 10_000)
-LARGEST: Final = 100_000
-"""Measured of ours and of the loop by hand, twice."""
+SIZES: Final = (100, 1000, 3000, 10_000)
 OPERATIONS: Final = 2000
 TITLES: Final = {
     "restart": "one restart, beside idle children",
@@ -69,7 +67,6 @@ def curves(*, in_hurry: bool) -> list[Curve]:
     """Return what is to be measured and drawn; with ``in_hurry``, of a few children only."""
     sizes = tuple(size // QUICK for size in SIZES if size >= QUICK) if in_hurry else SIZES
     operations = OPERATIONS // QUICK if in_hurry else OPERATIONS
-    largest = () if in_hurry else (LARGEST,)
     found = []
     for label, module, prefix in (
         ("trio_supervisor", "ours", ""),
@@ -77,22 +74,20 @@ def curves(*, in_hurry: bool) -> list[Curve]:
         *((name, "peers", f"{name}_") for name in PEERS),
     ):
         peer = label if label in PEERS else ""
-        mine = sizes if peer else (*sizes, *largest)
         for panel in TITLES:
             if peer and panel == "churn":
                 continue  # none of them has children that come, go and are forgotten
             program = {"start": "children", "stop": "children", "churn": "pool"}.get(panel, panel)
             rows = []
-            for size in mine:
+            for size in sizes:
                 name, here = f"{module}:{prefix}{program}", not peer
                 if program == "children":
                     each = run(name, size, here=here)
                 else:
                     each = run(name, operations, here=here, siblings=size)
                 key = f"{panel}_cpu" if program == "children" else "cpu"
-                rounds = 2 if size == LARGEST else 99
-                rows.append(Row(f"{panel} {label} {size}", each, key, rounds=rounds, peer=peer))
-            found.append(Curve(panel, label, mine, tuple(rows), peer))
+                rows.append(Row(f"{panel} {label} {size}", each, key, peer=peer))
+            found.append(Curve(panel, label, sizes, tuple(rows), peer))
     return found
 
 
