@@ -455,6 +455,9 @@ def test_a_tree_that_is_run_shows_itself_over_http_while_it_drains(tmp_path: Pat
             with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
                 connection.request("GET", "/readyz")
                 answer = connection.getresponse().read().decode()
+        told = command("ready", "--socket", path)  # an exec probe is told the same
+        assert told.code == 3
+        assert "draining: SIGTERM" in told.out + told.err
         assert process.wait(30) == 0
     finally:
         process.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 import urllib.error
 import urllib.request
 from signal import SIGTERM
@@ -102,3 +103,39 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h11", None)
     with pytest.raises(SpecError, match="extra `daemon`"):
         run(SupervisorSpec("app"), http=8024)
+
+
+def test_one_monitor_serves_log_probe_and_metrics(start: Start) -> None:
+    pytest.importorskip("prometheus_client", reason="the extra `metrics` brings it")
+    program = start("""
+        import time
+        async def blocks(child):
+            await trio.sleep(1)
+            say("blocks")
+            time.sleep(3)
+            say("turns again")
+            await child.wait_stop_requested()
+        child = ChildSpec("a", blocks, grace=5)
+        run(SupervisorSpec("app", [child]), http="127.0.0.1:0", blocked_after=0.5)
+    """)
+    address = address_of(program)
+    program.wait_for("is up after")
+    before = ask(f"{address}/metrics")[1]
+    assert "trio_supervisor_loop_stalls_total 0.0" in before
+    program.wait_for("blocks")
+    deadline = time.monotonic() + 2.5
+    said = ""
+    while "has not turned for" not in said:
+        assert time.monotonic() < deadline, said
+        status, said = ask(f"{address}/livez")
+        assert status == 200  # busy is not dead
+    assert "turns again" not in program.out
+    program.wait_for("turns again")
+    program.wait_for("the event loop was blocked for")
+    after = ask(f"{address}/metrics")[1]
+    assert "trio_supervisor_loop_stalls_total 1.0" in after
+    found = re.search(r"loop_blocked_seconds_total ([\d.]+)$", after, re.MULTILINE)
+    assert found is not None
+    assert 2.5 < float(found[1]) < 6
+    program.signal(SIGTERM)
+    assert program.ended() == 0

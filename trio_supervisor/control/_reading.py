@@ -8,20 +8,19 @@ import trio
 
 from trio_supervisor._attempts.stacks import stacks_of
 from trio_supervisor._events.plain import number, to_plain
-from trio_supervisor._events.snapshot import ChildState, SupervisorState
 from trio_supervisor._events.why import explain
 from trio_supervisor.control._names import find, shells_in, slots_below
+from trio_supervisor.control._readiness import missing_in
 from trio_supervisor.control.protocol import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from trio_supervisor._events.snapshot import ChildSnapshot, SupervisorSnapshot
+    from trio_supervisor._events.snapshot import SupervisorSnapshot
     from trio_supervisor._runtime.child_slot import Slot, View
     from trio_supervisor._runtime.supervisor import Supervisor
     from trio_supervisor.control.protocol import Request
 
-_SERVES = frozenset({ChildState.READY, ChildState.DONE})
 LONG_UNRESPONSIVE = 30.0
 """Seconds of being unresponsive after which a child makes the whole process count as not alive."""
 
@@ -145,44 +144,26 @@ async def _names(supervisor: Supervisor, args: dict[str, Any]) -> Any:
 # ---------------------------------------------------------------- conditions
 
 
-def readiness_of(snapshot: SupervisorSnapshot) -> list[dict[str, Any]]:
-    """Return what keeps a tree from being ready: path, state and reason of each; empty if nothing.
-
-    Ready means that every supervisor has completed its first start and every child is ready or
-    done. A child that an operator has stopped does not serve, so the tree is not ready.
-    """
-    return list(_not_ready(snapshot))
-
-
-def _not_ready(supervisor: SupervisorSnapshot) -> Iterator[dict[str, Any]]:
-    if supervisor.state is not SupervisorState.RUNNING:
-        yield {"path": supervisor.path, "state": supervisor.state.value, "why": supervisor.reason}
-    for child in supervisor.children:
-        if child.state not in _SERVES:
-            yield {"path": child.path, "state": child.state.value, "why": _why_not(child)}
-            continue
-        below = child.opened if child.supervisor is None else (child.supervisor, *child.opened)
-        for each in below:
-            yield from _not_ready(each)
-
-
-def _why_not(child: ChildSnapshot) -> str:
-    if child.waiting_for:
-        return f"waits for {', '.join(child.waiting_for)}"
-    return child.reason or child.last_exit
-
-
 async def _ready(supervisor: Supervisor, args: dict[str, Any]) -> Any:
     await trio.lowlevel.checkpoint()
-    missing = readiness_of(supervisor.state())
-    if args.get("names"):
-        wanted = [f"{slot.life.path}/" for slot in find(supervisor._shell, args["names"])]
-        missing = [m for m in missing if f"{m['path']}/".startswith(tuple(wanted))]
-    else:  # whether the tree can serve does not depend on children that come and go
-        slots = slots_below(supervisor._shell)
-        added = tuple([f"{slot.life.path}/" for slot in slots if slot.life.dynamic])
-        missing = [m for m in missing if not f"{m['path']}/".startswith(added)]
+    shell = supervisor._shell
+    if args.get("names"):  # a child that is named counts, also one that was added at run time
+        wanted = tuple([f"{slot.life.path}/" for slot in find(shell, args["names"])])
+        found = [
+            each for each in missing_in(shell, with_added=True)
+            if f"{each.path}/".startswith(wanted)
+        ]  # fmt: skip
+    else:
+        found = list(missing_in(shell))
+    missing = [{"path": each.path, "state": each.state, "why": each.why} for each in found]
     return {"ready": not missing, "missing": missing}
+
+
+def draining(supervisor: Supervisor, reason: str) -> dict[str, Any]:
+    """Answer ``ready`` between the announcement of a stop and the stop, as ``/readyz`` does."""
+    why = f"draining: {reason}"
+    missing = {"path": supervisor.path, "state": supervisor._shell.machine.state.value, "why": why}
+    return {"ready": False, "missing": [missing]}
 
 
 async def _live(supervisor: Supervisor, args: dict[str, Any]) -> Any:

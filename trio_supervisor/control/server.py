@@ -68,10 +68,15 @@ class ControlServer:
         self._connections = 0
         self._busy = 0
         self._closing = False
+        self._draining = ""
 
     def attach(self, supervisor: Supervisor) -> None:
         """Answer for ``supervisor`` from now on; until then every request is refused."""
         self._supervisor = supervisor
+
+    def begin_drain(self, reason: str) -> None:
+        """Let ``ready`` say no from now on, although the tree still works."""
+        self._draining = reason or "stopping soon"
 
     def keep_log(self, logger: logging.Logger) -> None:
         """Keep the newest records that reach ``logger``, for the verb ``logs``.
@@ -231,6 +236,8 @@ class ControlServer:
             if self._records is None:
                 raise ProtocolError("refused", "this program keeps no log lines for this socket")
             return await _streams.stream_logs(supervisor, self._records, request.args, items)
+        if request.verb == "ready" and self._draining:
+            return _reading.draining(supervisor, self._draining)
         return await _reading.read(supervisor, request)
 
     async def drain(self) -> None:

@@ -12,6 +12,7 @@ from trio_supervisor._logging.safe import say
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from trio_supervisor.daemon._blocked import BlockedLoopMonitor
     from trio_supervisor.http import HttpServer
 
 _log = logging.getLogger("trio_supervisor.daemon")
@@ -36,7 +37,9 @@ def check_http(address: str | int | None) -> None:
 
 
 @asynccontextmanager
-async def http_server(address: str | int | None, name: str) -> AsyncIterator[HttpServer | None]:
+async def http_server(
+    address: str | int | None, name: str, monitor: BlockedLoopMonitor | None = None
+) -> AsyncIterator[HttpServer | None]:
     """Serve probes and the dashboard of the tree ``name`` while the block runs, if it is wanted.
 
     Raises:
@@ -47,6 +50,6 @@ async def http_server(address: str | int | None, name: str) -> AsyncIterator[Htt
         return
     from trio_supervisor.http import open_http  # noqa: PLC0415 - needs an extra
 
-    async with open_http(address=address, name=f"{name}-http") as server:
+    async with open_http(address=address, name=f"{name}-http", monitor=monitor) as server:
         say(_log, logging.INFO, "%s is shown at http://%s/", name, server.addresses[0])
         yield server

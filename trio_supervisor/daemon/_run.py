@@ -27,7 +27,12 @@ from trio_supervisor.daemon._control import control_socket
 from trio_supervisor.daemon._ending import Ending, ExitCode, cut_off_in
 from trio_supervisor.daemon._http import check_http, http_server
 from trio_supervisor.daemon._signals import HANGUP, SHOW, SignalDesk, StoppedEarly
-from trio_supervisor.daemon._surroundings import Surroundings, surroundings, take_environment
+from trio_supervisor.daemon._surroundings import (
+    Surroundings,
+    monitor_of,
+    surroundings,
+    take_environment,
+)
 from trio_supervisor.observe import json_formatter
 
 if TYPE_CHECKING:
@@ -213,15 +218,16 @@ async def _main(spec: SupervisorSpec, ending: Ending, desk: SignalDesk, options:
     # the operator must be heard as long as it takes.
     async with trio.open_nursery() as nursery:
         stack = ExitStack()
+        monitor = monitor_of(options.blocked_after, nursery)
         try:
             async with (
                 control_socket(options.control, spec.name) as server,
-                http_server(options.http, spec.name) as page,
+                http_server(options.http, spec.name, monitor) as page,
             ):
                 desk.last_words = partial(_say_last_words, spec.name, None)
                 try:
                     around = stack.enter_context(
-                        surroundings(spec, options.notifier, options.blocked_after, nursery)
+                        surroundings(spec, options.notifier, monitor, nursery)
                     )
                     async with open_supervisor(
                         spec, wait_ready=False, journal=options.journal
@@ -232,7 +238,9 @@ async def _main(spec: SupervisorSpec, ending: Ending, desk: SignalDesk, options:
                         operator = _Operator(supervisor, ending, desk, options.drain, around)
                         if page is not None:
                             page.attach(supervisor)
-                            operator.on_drain = page.begin_drain
+                        operator.tell_drain = [
+                            each.begin_drain for each in (page, server) if each is not None
+                        ]
                         desk.last_words = partial(_say_last_words, spec.name, supervisor)
                         nursery.start_soon(operator.obey)  # noqa: ASYNC111 - it outlives the block
                         await _attend(supervisor, ending, desk)
@@ -287,7 +295,7 @@ class _Operator:
         self._ending = ending
         self._desk = desk
         self._drain = drain
-        self.on_drain: Callable[[str], None] = _nothing
+        self.tell_drain: list[Callable[[str], None]] = []
 
     def _say(self, level: int, text: str, *args: object) -> None:
         say(_log, level, f"%s {text}", self._ending.name, *args)
@@ -329,7 +337,8 @@ class _Operator:
                 self._drain,
             )
             self._around.stopping(f"draining after {received.name}")
-            self.on_drain(received.name)
+            for tell in self.tell_drain:
+                tell(received.name)
             nursery.start_soon(self._stop_after_drain, received)
 
     async def _stop_after_drain(self, received: signal.Signals) -> None:
@@ -363,7 +372,3 @@ def _what_is_left(supervisor: Supervisor) -> str:
     """The tree as it is, and where each task that is alive hangs."""
     places = [f"  at {line}" for line in stacks_below(supervisor._shell)]
     return "\n".join([supervisor.state().render(), *places])
-
-
-def _nothing(_reason: str) -> None:
-    """Stands for an observer of the drain."""

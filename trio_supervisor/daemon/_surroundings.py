@@ -69,17 +69,26 @@ class Surroundings:
             self._informer.reload_refused(why)
 
 
+def monitor_of(blocked_after: float, nursery: trio.Nursery) -> BlockedLoopMonitor | None:
+    """Start the one monitor of the event loop, for log, probes and metrics, unless it is off."""
+    if blocked_after == inf:
+        return None
+    monitor = BlockedLoopMonitor(after=blocked_after)
+    nursery.start_soon(monitor.keep)
+    return monitor
+
+
 @contextmanager
 def surroundings(
-    spec: SupervisorSpec, notifier: Notifier | None, blocked_after: float, nursery: trio.Nursery
+    spec: SupervisorSpec,
+    notifier: Notifier | None,
+    monitor: BlockedLoopMonitor | None,
+    nursery: trio.Nursery,
 ) -> Iterator[Surroundings]:
     """Run the parts in ``nursery``, which the caller cancels when the tree has ended."""
     informer = None if notifier is None else Informer(notifier, spec)
     if adopt_orphans():
         nursery.start_soon(_again, "reaper", OrphanReaper().keep)
-    monitor = None if blocked_after == inf else BlockedLoopMonitor(after=blocked_after)
-    if monitor is not None:
-        nursery.start_soon(monitor.keep)
     if notifier is not None:
         _listen.manager.append(notifier)
     try:

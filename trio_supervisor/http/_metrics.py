@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trio_supervisor._attempts.context import ChildContext
     from trio_supervisor._runtime.supervisor import Supervisor
     from trio_supervisor.http._probes import Probes
+    from trio_supervisor.http._watchdog import LoopMonitor
 
 _PATIENCE: Final = 5.0
 """Seconds that a scrape waits for the collector to begin."""
@@ -25,10 +26,12 @@ class MetricsPage:
 
     Args:
         probes: Knows the tree.
+        monitor: Measures the event loop; its counts are shown if it has any.
     """
 
-    def __init__(self, probes: Probes) -> None:
+    def __init__(self, probes: Probes, monitor: LoopMonitor | None) -> None:
         self._probes = probes
+        self._monitor = monitor
         self._wanted = trio.Event()
         self._replaced = trio.Event()
         self._open = trio.Event()
@@ -44,14 +47,17 @@ class MetricsPage:
         await self._wanted.wait()
         from prometheus_client import CollectorRegistry  # noqa: PLC0415 - optional: an extra
 
-        from trio_supervisor.observe import open_metrics  # noqa: PLC0415 - likewise
+        from trio_supervisor.observe import StallMonitor, open_metrics  # noqa: PLC0415 - likewise
+
+        monitor: object = self._monitor
+        stalls = monitor if isinstance(monitor, StallMonitor) else None
 
         while True:
             supervisor: Supervisor | None = self._probes.supervisor
             assert supervisor is not None  # a scrape has seen one
             registry = CollectorRegistry()
             self._replaced = trio.Event()
-            async with open_metrics(supervisor, registry=registry):
+            async with open_metrics(supervisor, registry=registry, monitor=stalls):
                 self._registry = registry
                 self._open.set()
                 await self._replaced.wait()

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Final, final
 import trio
 
 from trio_supervisor._events.events import ChildUnresponsive
-from trio_supervisor._events.snapshot import ChildState, SupervisorState
+from trio_supervisor._events.snapshot import ChildState
 from trio_supervisor._text import one_line
-from trio_supervisor.control._names import shells_in, slots_below
+from trio_supervisor.control._names import slots_below
+from trio_supervisor.control._readiness import Missing, missing_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trio_supervisor._runtime.child_slot import Slot
-    from trio_supervisor._runtime.shell import Shell
     from trio_supervisor._runtime.supervisor import Supervisor
 
-_SERVES: Final = frozenset({ChildState.READY, ChildState.DONE})
 _MOST_LINES: Final = 100
 
 
@@ -77,7 +76,9 @@ class Probes:
             return False, ["the tree has not been opened yet"]
         if self.draining:
             return False, [f"draining: {self.draining}"]
-        missing = list(_not_ready(self.supervisor._shell, self.optional))
+        missing = [
+            _line(each) for each in missing_in(self.supervisor._shell, optional=self.optional)
+        ]
         if missing:
             more = len(missing) - _MOST_LINES
             return False, missing[:_MOST_LINES] + ([f"and {more} more"] if more > 0 else [])
@@ -95,26 +96,11 @@ class Probes:
         return ready, lines
 
 
-def _not_ready(top: Shell, optional: frozenset[str]) -> Iterator[str]:
-    """One line for each supervisor that is not running and each declared child that is not ready.
-
-    Children that were added at run time come and go (one for each connection, say): whether the
-    tree can serve does not depend on them.
-    """
-    pending = [top]
-    for shell in pending:
-        machine = shell.machine
-        if machine.state is not SupervisorState.RUNNING:
-            why = f": {one_line(machine.reason)}" if machine.reason else ""
-            yield f"{shell.path} is {machine.state.value}{why}"
-        for slot in shell.slots.values():
-            life = slot.life
-            if life.dynamic or life.path in optional:
-                continue
-            if life.reported not in _SERVES:
-                yield line_of(slot)
-            else:
-                pending.extend(shells_in(slot))
+def _line(missing: Missing) -> str:
+    if missing.slot is not None:
+        return line_of(missing.slot)
+    why = f": {one_line(missing.why)}" if missing.why else ""
+    return f"{missing.path} is {missing.state}{why}"
 
 
 def line_of(slot: Slot) -> str:

@@ -82,7 +82,7 @@ class HttpServer:
         self._token = trio.lowlevel.current_trio_token()
         self._nursery: trio.Nursery | None = None
         self._connections: dict[Connection, None] = {}
-        self._metrics = MetricsPage(probes)
+        self._metrics = MetricsPage(probes, monitor)
         self._routes: dict[str, Route] = {
             "/": _dashboard,
             "/livez": self._livez,
@@ -316,7 +316,9 @@ async def open_http(
         live_after: Seconds for which the event loop may not turn, or a child may be unresponsive
             after its cancel, before ``/livez`` says 503. Default: 30.
         optional: Paths of children that the tree is ready without.
-        monitor: Measures how long the event loop has not turned; default: one of its own.
+        monitor: Measures how long the event loop has not turned, such as a
+            `trio_supervisor.daemon.BlockedLoopMonitor`, whose counts are metrics then; default: one
+            of its own.
 
     Yields:
         The server.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trio_supervisor.observe._json_log import json_formatter as json_formatter
     from trio_supervisor.observe._meters import open_meters as open_meters
+    from trio_supervisor.observe._metrics import StallMonitor as StallMonitor
     from trio_supervisor.observe._metrics import TreeMetrics as TreeMetrics
     from trio_supervisor.observe._metrics import open_metrics as open_metrics
     from trio_supervisor.observe._traces import open_traces as open_traces

@@ -9,7 +9,7 @@ children costs the event loop one snapshot.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, final, runtime_checkable
 
 from trio_supervisor import ChildState, SupervisorState
 from trio_supervisor._lazy import public
@@ -33,6 +33,20 @@ _STATES: Final[tuple[ChildState, ...]] = tuple(
 
 
 @public
+@runtime_checkable
+class StallMonitor(Protocol):
+    """Counts how often and how long the event loop was blocked, as `BlockedLoopMonitor` does.
+
+    Attributes:
+        blocked_count: How often so far.
+        total: Seconds altogether, of the times that have ended.
+    """
+
+    blocked_count: int
+    total: float
+
+
+@public
 @final
 class TreeMetrics:
     """A Prometheus collector for one tree; `open_metrics` makes and registers it.
@@ -42,8 +56,9 @@ class TreeMetrics:
     it has, and ``trio_supervisor_snapshot_age_seconds`` says how old that is.
     """
 
-    def __init__(self, reading: TreeReading) -> None:
+    def __init__(self, reading: TreeReading, monitor: StallMonitor | None = None) -> None:
         self._reading = reading
+        self._monitor = monitor
 
     def __repr__(self) -> str:
         return f"<TreeMetrics {self._reading.path} labels={len(self._reading.tally.children)}>"
@@ -59,6 +74,9 @@ class TreeMetrics:
         _add_counters(families, self._reading.tally, now)
         _add_state(families, snapshot, self._reading.tally)
         families.lag.add_metric([], *_buckets(self._reading.lag))
+        if self._monitor is not None:
+            families.stalls.add_metric([], self._monitor.blocked_count)
+            families.blocked.add_metric([], self._monitor.total)
         families.age.add_metric([], max(0.0, now - taken))
         families.info.add_metric([__version__], 1.0)
         return iter(families.all())
@@ -67,7 +85,10 @@ class TreeMetrics:
 @public
 @asynccontextmanager
 async def open_metrics(
-    supervisor: Supervisor, *, registry: CollectorRegistry | None = None
+    supervisor: Supervisor,
+    *,
+    registry: CollectorRegistry | None = None,
+    monitor: StallMonitor | None = None,
 ) -> AsyncIterator[TreeMetrics]:
     """Publish a tree's metrics in a Prometheus registry for as long as the block runs.
 
@@ -82,6 +103,9 @@ async def open_metrics(
     Args:
         supervisor: The root of the tree, or any supervisor in it.
         registry: Where to register. Default: `prometheus_client.REGISTRY`.
+        monitor: Such as a `trio_supervisor.daemon.BlockedLoopMonitor`, to publish how often and how
+            long the event loop was blocked. Default: these two series are left out. `daemon.run`
+            gives its own.
 
     Raises:
         ImportError: ``prometheus-client`` is not installed (extra ``metrics``).
@@ -103,7 +127,7 @@ async def open_metrics(
 
         registry = REGISTRY
     async with reading(supervisor, "open_metrics") as found:
-        metrics = TreeMetrics(found)
+        metrics = TreeMetrics(found, monitor)
         registry.register(metrics)
         try:
             yield metrics
@@ -164,6 +188,8 @@ class _Families:
         self.to_ready = histogram("child_time_to_ready_seconds", "Start to readiness.", "child")
         self.stop = histogram("child_stop_seconds", "Stop request to end.", "child")
         self.lag = histogram("loop_lag_seconds", "How late the event loop wakes a task.")
+        self.stalls = counter("loop_stalls", "Times that the event loop was blocked.")
+        self.blocked = counter("loop_blocked_seconds", "Time that the event loop was blocked.")
         self.age = gauge("snapshot_age_seconds", "Age of the snapshot behind these gauges.")
         self.info = gauge("build_info", "Version of trio_supervisor.", "version")
 
