@@ -112,6 +112,9 @@ async def test_a_later_failure_without_an_exception_is_in_the_reports_alone() ->
     kinds = [(report.name, report.exit.kind) for report in caught.value.reports]
     assert kinds == [("a", "crashed"), ("late", "timed_out")]
     assert messages_of(caught.value) == {"a"}
+    cause = caught.value.__cause__
+    assert isinstance(cause, ExceptionGroup)
+    assert cause.message == "the failures of app/a, oldest first"
 
 
 @scenario
