@@ -260,13 +260,17 @@ class SupervisorModel:
         if self.spec is None:
             others = [other for other in self.children.values() if other.name in told]
             return sorted([child, *others], key=lambda member: member.index)
+        declared = self._declared_group_of(child)
         return [
             member
-            for member in self._declared_group_of(child, told)
-            if member is child or member.name in told or member.is_certain
+            for member in sorted(self.children.values(), key=lambda member: member.index)
+            if member is child
+            or (member in declared and (member.name in told or member.is_certain))
+            # What it requires is not known, so it may be a dependent.
+            or (member.spec is None and member.name in told)
         ]
 
-    def _declared_group_of(self, child: ChildModel, told: Container[str]) -> list[ChildModel]:
+    def _declared_group_of(self, child: ChildModel) -> list[ChildModel]:
         if self.spec is None or self.spec.strategy == "one_for_one":
             return [child]
         if self.spec.strategy == "one_for_all":
@@ -280,7 +284,7 @@ class SupervisorModel:
             rest = not child.dynamic and other.dynamic
             if other.name in after or later or rest:
                 found.append(other)
-        return sorted(found, key=lambda member: member.index)
+        return found
 
     def comes_after(self, child: ChildModel) -> list[ChildModel]:
         """The children that have to end before ``child`` may be stopped in order."""
