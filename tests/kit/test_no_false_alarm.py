@@ -9,7 +9,14 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_supervisor import ChildContext, ChildSpec, SupervisorSpec, fold, open_supervisor
+from trio_supervisor import (
+    BackoffPolicy,
+    ChildContext,
+    ChildSpec,
+    SupervisorSpec,
+    fold,
+    open_supervisor,
+)
 from trio_supervisor._events.snapshot import BLANK
 from trio_supervisor.testing import (
     Behaviour,
@@ -147,9 +154,33 @@ def test_children_whose_declaration_is_not_given_are_judged_by_what_is_known(
     check_trace(tree.spec, tree.events)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="the oracle does not know yet that a group's delay may end early"
-)
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+@pytest.mark.parametrize("command", ["stop_child", "quarantine_child", "remove_child"])
+def test_a_group_delay_of_before_the_cut_ends_with_a_reason_that_is_not_known(
+    strategy: Any, command: str
+) -> None:
+    children = [
+        ChildSpec("a", Behaviour(ends_at=2, attempts=1), backoff=BackoffPolicy.delays(9)),
+        ChildSpec("b", Behaviour()),
+    ]
+    tree = SupervisorSpec("app", children, strategy=strategy)
+
+    async def main() -> None:
+        async with open_supervisor(tree) as supervisor:
+            await trio.sleep(5)
+            await getattr(supervisor, command)("a")
+            await trio.sleep(1)
+
+    trace = simulate(main)
+    trace.check()
+    assert any(e.path == "app/b" and e.attempt == 2 and e.time == 5 for e in trace.events)
+    base = BLANK
+    for cut, event in enumerate(trace.events, 1):
+        base = fold(base, event)
+        found = find_violations(tree, trace.events[cut:], base=base)
+        assert not found, f"cut after {event}:\n{found[0].render()}"
+
+
 @given(runs(), st.floats(0, 1), st.booleans())
 def test_a_journal_whose_beginning_is_cut_off_anywhere_is_judged_by_what_is_known(
     case: tuple[SupervisorSpec, list[LifecycleCommand]], share: float, declared: bool

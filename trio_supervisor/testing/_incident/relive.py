@@ -138,6 +138,7 @@ async def relive(
     body_of_added: Callable[[str], Callable[..., Awaitable[object]]],
 ) -> str:
     """Open ``spec``, and do to it what was recorded; return how the tree ended."""
+    end = "ended"
     try:
         with trio.CancelScope(deadline=incident.seconds + 2 * _LATE) as outer:
             async with (
@@ -147,8 +148,7 @@ async def relive(
                 stopping = await _play(incident, supervisor, nursery, body_of_added)
                 if stopping is None:
                     if not supervisor._shell.is_over:
-                        return "running"  # noqa: ASYNC121 - `outer` limits how long it waits
-                    nursery.cancel_scope.cancel("the recording has ended")
+                        end = "running"
                 elif stopping.cause == "cancelled":
                     outer.cancel("as recorded")
                     await trio.lowlevel.checkpoint()
@@ -163,7 +163,7 @@ async def relive(
     except BaseExceptionGroup as group:
         expected(group)
         return "several errors"
-    return "ended"
+    return end
 
 
 async def _play(

@@ -47,7 +47,8 @@ class ChildModel:
             that is down.
         backing_off_until: The earliest time of the next start.
         delays: Until when failures delay this child, by the child that failed.
-        unsure_delay: Whether one of ``delays`` is only known not to be exceeded.
+        unsure_delay: Whether one of ``delays`` is only known not to be exceeded, or came from a
+            failure before the first event that was seen: then it may end early.
         held_by_operator: Whether a command took the child down.
         ends_with_tree: Whether its decision was to stop the whole tree.
         command_grace: The grace that a command gave the live attempt; `None` if none did.
@@ -476,5 +477,6 @@ def child_from(
         child.reported = shown.unresponsive
     if shown.until is not None:
         child.backing_off_until = shown.until
+        child.unsure_delay = True
     child.done_well = child.desired == "done"
     return child

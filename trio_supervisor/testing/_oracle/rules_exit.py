@@ -372,6 +372,9 @@ def _delays(
     elif held >= event.delay:
         for member in group:
             member.unsure_delay = True
+    if any(m.unsure_delay and m.backing_off_until > event.time for m in group):
+        for member in group:  # what holds one of them holds the others for as long
+            member.unsure_delay = True
     delays = {child: event.time + own}
     for member in group:
         for cause, end in member.delays.items():

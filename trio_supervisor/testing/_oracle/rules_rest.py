@@ -25,6 +25,8 @@ def child_backing_off(
         wrong = f"until {event.until:g}, but its decision says {child.backing_off_until:g}"
         tree.fail("backoff", wrong, event, child)
     child.backing_off_until = event.until
+    if not (child.known or child.delays):
+        child.unsure_delay = True  # it was decided before the first event that was seen
     if child.unsure:
         child.desired, child.unsure = "up", False
     tree.pending[child] = supervisor
