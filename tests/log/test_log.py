@@ -149,6 +149,22 @@ CRASHED = (
 # ---------------------------------------------------------------- single facts
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_a_child_that_is_added_beside_an_exit_counts_in_the_last_line(
+    tree: Tree, *, together: bool
+) -> None:
+    tree.journal.tap = tree.log.take
+    tree.exit(crashed())
+    if not together:
+        tree.log.flush()
+    tree.write(ev.ChildAdded, "app/late")
+    tree.finish()
+    tree.log.flush()
+    first, last = tree.take()
+    assert first.startswith("WARNING! app/feed crashed attempt=1 ValueError: boom up=41.2s")
+    assert last == 'INFO app stopped in 2.31s (2 children, 0 unresponsive) reason="SIGTERM"'
+
+
 def test_the_life_of_a_tree() -> None:
     tree = Tree(logging.DEBUG, ("store", "feed", "web"))
     tree.start("app/store")
