@@ -262,9 +262,7 @@ def _words() -> list[Row]:
             floor=run("floors:current_time", beats),
             against="`trio.current_time()`",
             bar=2.0,
-            counts=counted(
-                run("ours:heartbeats", 0), run("floors:current_time", 0), 20_000, 100_000
-            ),
+            counts=counted(run("ours:heartbeats", 0), run("floors:current_time", 0), 4000, 14_000),
         ),
         Row("heartbeat(), not watched", run("ours:heartbeats", beats, watched=False)),
         Row("not_ready() and ready()", run("ours:readiness", 5000)),

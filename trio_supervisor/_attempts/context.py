@@ -182,11 +182,14 @@ class ChildContext:
             SupervisorError: This is not Trio's thread.
         """
         attempt = self._attempt
-        if attempt.ended_at is not None:
+        # Called very often, so the common case is written out; `_now` explains the others. After
+        # the attempt's end there is no host, and no thread is that of the host.
+        if get_ident() == attempt.host.thread:
+            attempt.beat_at = trio.current_time()
+        elif attempt.ended_at is None:
+            attempt.beat_at = _now(attempt, "heartbeat")
+        else:
             return
-        # Called very often, so the common case is written out; `_now` explains the others.
-        is_here = get_ident() == attempt.host.thread
-        attempt.beat_at = trio.current_time() if is_here else _now(attempt, "heartbeat")
         attempt.beat_detail = detail
         attempt.beats += 1
         if attempt.watched and not attempt.beat_noted:
