@@ -35,7 +35,7 @@ class EndedShell:
         self.run = shell.run
         self.tree = shell.tree
         self.machine = shell.machine
-        self.watched: dict[str, Slot] = {}
+        self.watched = shell.watched
         self._shell = ref(shell)
 
     @property
