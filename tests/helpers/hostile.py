@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Boom(BaseException):
@@ -150,23 +153,26 @@ def recursive() -> Exception:
     return ValueError(deep)
 
 
+EXCEPTIONS: dict[str, Callable[[], Exception]] = {
+    "mute": lambda: Mute("x"),
+    "talker": Talker,
+    "subtle": Subtle,
+    "nameless": lambda: Nameless("x"),
+    "faceless": lambda: Faceless("x"),
+    "hollow": lambda: Hollow("x"),
+    "frozen": Frozen,
+    "closed": lambda: Closed("x", [ValueError("x")]),
+    "group of mute": lambda: ExceptionGroup("x", [Mute("x"), Faceless("y")]),
+    "chain": chain,
+    "circle": circle,
+    "nest": nest,
+    "explosion": explosion,
+    "crowd": crowd,
+    "recursive": recursive,
+    "surrogates": lambda: ValueError("\ud800"),
+}
+
+
 def errors() -> dict[str, Exception]:
     """One of each kind, made anew."""
-    return {
-        "mute": Mute("x"),
-        "talker": Talker(),
-        "subtle": Subtle(),
-        "nameless": Nameless("x"),
-        "faceless": Faceless("x"),
-        "hollow": Hollow("x"),
-        "frozen": Frozen(),
-        "closed": Closed("x", [ValueError("x")]),
-        "group of mute": ExceptionGroup("x", [Mute("x"), Faceless("y")]),
-        "chain": chain(),
-        "circle": circle(),
-        "nest": nest(),
-        "explosion": explosion(),
-        "crowd": crowd(),
-        "recursive": recursive(),
-        "surrogates": ValueError("\ud800"),
-    }
+    return {kind: make() for kind, make in EXCEPTIONS.items()}

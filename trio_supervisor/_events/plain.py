@@ -82,17 +82,18 @@ def number(value: float) -> float | None:
 
 def to_plain(value: Any) -> Any:
     """``value`` as JSON values: a record's fields in order, a tuple as a list."""
-    if value is None or isinstance(value, (bool, int)):
+    kind = type(value)  # `isinstance` asks an object for its class, and that can raise
+    if value is None or issubclass(kind, (bool, int)):
         return value
-    if isinstance(value, float):
+    if issubclass(kind, float):
         return number(value)
-    if isinstance(value, str):
+    if issubclass(kind, str):
         return str.__str__(value)  # of a StrEnum: its value
-    if isinstance(value, (tuple, list)):
+    if issubclass(kind, (tuple, list)):
         return [to_plain(each) for each in value]
-    if isinstance(value, BaseException):
+    if issubclass(kind, BaseException):
         return error_to_plain(value)
-    if isinstance(value, Record):
+    if issubclass(kind, Record):
         return {name: to_plain(getattr(value, name)) for name in type(value).__match_args__}
     return text_of(value)
 

@@ -18,6 +18,7 @@ from trio_supervisor._brain import messages as o
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._events.exits import leaves, unwrap_single
 from trio_supervisor._runtime.closing import forget_errors
+from trio_supervisor._text import type_name
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -141,16 +142,16 @@ class Block:
         raised: BaseException | None = exc
         try:
             if self._scope.__exit__(
-                None if exc is None else type(exc), exc, None if exc is None else exc.__traceback__
+                None if exc is None else type(exc),
+                exc,
+                None if exc is None else _traceback_of(exc),
             ):
                 raised = None
         except BaseException as rest:  # noqa: ASYNC103 - what the scope does not take, raised below
             raised = rest
         if raised is None or issubclass(type(raised), Exception):
             reason = (
-                "the block has ended"
-                if raised is None
-                else f"the block raised {type(raised).__name__}"
+                "the block has ended" if raised is None else f"the block raised {type_name(raised)}"
             )
             shell.shut_down(o.Shutdown(reason))
             if not (self._watch or shell.is_over):
@@ -158,7 +159,7 @@ class Block:
                 self._start_watch()
         else:
             why = getattr(raised, "reason", None)  # a `Cancelled` may have one
-            reason = why or f"the block was ended by {type(raised).__name__}"
+            reason = why or f"the block was ended by {type_name(raised)}"
             shell.shut_down(o.Shutdown(reason, grace=False, kind=o.OutcomeKind.CANCELLED))
         passing: BaseException | None = None
         try:
@@ -176,7 +177,7 @@ class Block:
             return True  # noqa: ASYNC910 - closing the nursery was a checkpoint
         if final_error is exc:
             return False  # noqa: ASYNC910
-        context = final_error.__context__
+        context = _context_of(final_error)
         try:
             raise final_error
         finally:
@@ -185,7 +186,10 @@ class Block:
             del final_error, exc, context, shell, self
 
 
+# Past properties, and a `__setattr__`, that a class of exceptions may have put over these.
+_context_of = BaseException.__dict__["__context__"].__get__
 _set_context = BaseException.__dict__["__context__"].__set__
+_traceback_of = BaseException.__dict__["__traceback__"].__get__
 
 
 def _compose(

@@ -25,6 +25,7 @@ from trio_supervisor._errors import (
 )
 from trio_supervisor._events.snapshot import ChildState
 from trio_supervisor._specs.checks import check_seconds
+from trio_supervisor._text import as_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,7 +194,7 @@ async def shut_down(shell: Shell, reason: str) -> ShutdownReport:
 
 def request_shutdown(shell: Shell, reason: str, *, grace: bool) -> None:
     """Begin to stop all children in order."""
-    reason = reason or "shutdown requested"
+    reason = as_reason(reason) or "shutdown requested"
     if shell.link is None or not shell.link.is_child:
         shell.shut_down(o.Shutdown(reason, grace=grace))
     elif not shell.is_over:

@@ -75,6 +75,6 @@ def _call(
     decide: Callable[[Any], RestartDecision | None], report: object
 ) -> RestartDecision | None:
     decision = decide(report)
-    if decision is not None and not isinstance(decision, DECISIONS):
+    if decision is not None and not issubclass(type(decision), DECISIONS):
         raise TypeError(f"decide returned {short_repr(decision)}: expected {_KNOWN} or None")
     return decision
