@@ -220,7 +220,7 @@ demo:
 
 .PHONY: bench
 bench:
-	$(call make-venv,$(BENCH),core bench)
+	$(call make-venv,$(BENCH),core bench daemon metrics)
 	@# One of the peers needs Python 3.13; with an older one it is left out, and that is said.
 	@peers=$$(sh .ci/find-python --other "$(BENCH)/bin/python"); \
 	case "$$($(BENCH)/bin/python -V)" in *" 3.13."*) peers=;; esac; \

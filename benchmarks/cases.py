@@ -284,6 +284,42 @@ def _words() -> list[Row]:
     ]
 
 
+def _surfaces() -> list[Row]:
+    off = run("surfaces:restart", 5000)
+    rows = [
+        Row(
+            f"restart, {what}",
+            run("surfaces:restart", 5000, seen=seen),
+            floor=off,
+            against="unseen",
+            bar=bar,
+        )
+        for what, seen, bar in (
+            ("HTTP, control and monitor idle", "idle", 1.1),
+            ("and metrics collected", "metrics", None),
+            ("a dashboard open", "dashboard", 1.3),
+        )
+    ]
+    rows += [
+        Row(
+            "a scrape of 5,000 children keeps the loop busy",
+            run("surfaces:scrape", 7),
+            "ratio",
+            unit="x `state()`",
+            bar=1.0,
+        ),
+        Row(
+            "blocked-loop monitor beside 100,000 checkpoints",
+            run("surfaces:monitored", 100_000),
+            "per_cent",
+            unit="% more",
+            bar=1.0,
+            rounds=1,
+        ),
+    ]
+    return rows
+
+
 def _imports() -> list[Row]:
     trio = run("imports:trio", 1)
     return [
@@ -338,6 +374,7 @@ ROWS: Final = [
     *_scaling(),
     *_groups(),
     *_words(),
+    *_surfaces(),
     *_imports(),
     *_peers(),
 ]

