@@ -236,8 +236,8 @@ class Attempt:
         """Call ``listener`` at the first stop request, and at each one with an earlier deadline."""
         self.stop_listeners = (*self.stop_listeners, listener)
 
-    def remove_stop_listener(self, listener: Callable[[Attempt], None]) -> None:
-        """Call ``listener`` no more."""
+    def remove_stop_listener(self, listener: Callable[[Attempt], None] | None) -> None:
+        """Call ``listener`` no more; `None` stands for none at all."""
         self.stop_listeners = tuple([one for one in self.stop_listeners if one is not listener])
 
     @enable_ki_protection

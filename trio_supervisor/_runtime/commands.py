@@ -103,7 +103,7 @@ async def give(slot: Slot, command: o.Command) -> Reply:
 def stale_text(slot: Slot) -> str:
     """Return why a handle of ``slot`` no longer stands for a child."""
     path = slot.life.path
-    if slot.shell.slots.get(slot.life.name) is None:
+    if slot.life.name not in slot.shell.machine.children:
         return f"{path} was removed"
     return f"this handle is of an earlier child {path}, which was removed: take a new one"
 

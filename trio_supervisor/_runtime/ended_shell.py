@@ -10,10 +10,7 @@ from trio_supervisor._runtime.messages import Reply
 from trio_supervisor._runtime.refusals import closed_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from trio_supervisor._brain import messages as o
-    from trio_supervisor._runtime.child_slot import Slot
     from trio_supervisor._runtime.shell import Shell
 
 
@@ -37,12 +34,6 @@ class EndedShell:
         self.machine = shell.machine
         self.watched = shell.watched
         self._shell = ref(shell)
-
-    @property
-    def slots(self) -> Mapping[str, Slot]:
-        """The children; empty once the shell is forgotten."""
-        shell = self._shell()
-        return {} if shell is None else shell.slots
 
     @property
     def parent(self) -> Shell | None:

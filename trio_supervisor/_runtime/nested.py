@@ -49,10 +49,11 @@ class NestedLink:
             child itself.
     """
 
-    __slots__ = ("_opened_as", "_parent", "_stop_listener", "attempt")
+    __slots__ = ("_held", "_opened_as", "_parent", "_stop_listener", "attempt")
 
     def __init__(self, parent: Shell, attempt: Attempt, opened_as: str | None = None) -> None:
-        self._parent: Shell | ref[Shell] = parent
+        self._parent = ref(parent)
+        self._held: Shell | None = parent  # as long as this supervisor has not ended
         self._stop_listener: Callable[[Attempt], None] | None = None
         self.attempt = attempt
         self._opened_as = opened_as
@@ -60,8 +61,7 @@ class NestedLink:
     @property
     def parent(self) -> Shell | None:
         """The shell above; `None` once this supervisor and the one above have ended."""
-        parent = self._parent
-        return parent() if isinstance(parent, ref) else parent
+        return self._parent()
 
     def untie(self) -> None:
         """The supervisor has ended: hold on to the one above no longer.
@@ -69,11 +69,9 @@ class NestedLink:
         The one above keeps the error of this one, with its traceback, and that leads to frames with
         this supervisor in a variable.
         """
-        if not isinstance(self._parent, ref):
-            self._parent = ref(self._parent)
-        listener, self._stop_listener = self._stop_listener, None
-        if listener is not None:
-            self.attempt.remove_stop_listener(listener)
+        self._held = None
+        self.attempt.remove_stop_listener(self._stop_listener)
+        self._stop_listener = None
 
     @property
     def is_child(self) -> bool:
@@ -121,8 +119,7 @@ class NestedLink:
                 parent.tree.log.levels[nested.path] = nested.spec.log_level
 
         def stop_requested(attempt: Attempt) -> None:
-            if not nested.is_over:
-                nested.collector.post(ParentStop(attempt))
+            nested.collector.post(ParentStop(attempt))  # no effect once the supervisor is over
 
         attempt.add_stop_listener(stop_requested)
         self._stop_listener = stop_requested

@@ -235,7 +235,10 @@ def child_facts(supervisor: Supervisor, slot: Slot) -> Facts:
             node["heartbeat"] = now - attempt.beat_at
     journal = supervisor.journal
     # The state knows which siblings a child waits for, and takes long to make of a large tree.
-    small = len(slot.shell.slots) <= _MOST_PAGE and supervisor.count_children().specs <= _MOST_PAGE
+    small = (
+        len(slot.shell.machine.children) <= _MOST_PAGE
+        and supervisor.count_children().specs <= _MOST_PAGE
+    )
     state = supervisor.state() if small else None
     return Facts(node, slot.reports, journal.base, journal.events, state)
 
