@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from trio_supervisor import daemon
+from trio_supervisor import JournalFile, daemon
 
 from .follow import printable
 from .tree import Options, declare, name_children
@@ -48,7 +48,8 @@ def main() -> None:
         names = ", ".join(map(printable, logs))
         print(f"following {names}\nstoring lines in {printable(database)}", flush=True)
         options = Options(logs, database, given.host, given.port, given.poll, given.linger)
-        daemon.run(lambda: declare(options, _announcer(logs)), http=given.http)
+        journal = None if given.journal is None else JournalFile(given.journal)
+        daemon.run(lambda: declare(options, _announcer(logs)), http=given.http, journal=journal)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=_port, default=8023, help="port for queries, 0 for any (%(default)s)")
     add("--poll", type=_seconds, default=0.25, help="pause between two looks (%(default)s s)")
     add("--linger", type=_seconds, default=1.0, help="quiet time of a renamed log (%(default)s s)")
+    add("--journal", type=Path, metavar="FILE", help="where to record what happens in the tree")
     add(
         "--http",
         metavar="ADDRESS",

@@ -54,9 +54,12 @@ def print_json(value: Any) -> None:
     print(json.dumps(value))
 
 
-def clean(text: object) -> str:
-    """``text`` on one line, without anything that could drive a terminal."""
-    line = " ".join(str(text).split())
+def clean(text: object, *, aligned: bool = False) -> str:
+    """``text`` on one line, without anything that could drive a terminal.
+
+    Several spaces become one, unless they align the line with others.
+    """
+    line = str(text) if aligned else " ".join(str(text).split())
     if not line.isprintable():
         line = "".join(c if c.isprintable() else "?" for c in line)
     encoding = sys.stdout.encoding or "ascii"

@@ -36,5 +36,5 @@ def run(_verb: str, args: Any) -> int:
         print_json(found.to_dict())
         return 0
     for line in str(found).splitlines():
-        print(clean(line))
+        print(clean(line, aligned=True))
     return 0

@@ -11,11 +11,14 @@ import attrs
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.events import Event
 from trio_supervisor._lazy import public
+from trio_supervisor._specs.body import Body
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
+from trio_supervisor.testing._drive.behaviour import Behaviour
 from trio_supervisor.testing._incident.record import Incident, Recording, incident_of
 from trio_supervisor.testing._incident.relive import Relived, as_recorded, decisions_of, relive
 from trio_supervisor.testing._run.simulate import simulate
 from trio_supervisor.testing._run.trace import Trace
+from trio_supervisor.testing._script.bodies import map_children, with_body
 from trio_supervisor.testing._script.code import as_code
 
 _REAL: Final = 1.0  # seconds by which a recording on the real clock may differ
@@ -144,6 +147,13 @@ def _say(event: Event, begins_at: float) -> str:
     return f"{subject} {what} at {event.time - begins_at:g} s"
 
 
+def _pasteable(_path: str, child: ChildSpec[Any]) -> ChildSpec[Any]:
+    """Return ``child`` without what no source text can name; its body is replaced in any case."""
+    if child.args or isinstance(child.run, Body):
+        return with_body(child, Behaviour()).replace(args=())
+    return child
+
+
 @public
 def as_test(
     journal: Recording,
@@ -172,7 +182,7 @@ def as_test(
     delays, _ = decisions_of(incident)
     lines = [
         f"def test_{name}():",
-        f"    app = {as_code(spec)}".replace("\n", "\n    "),
+        f"    app = {as_code(map_children(spec, _pasteable))}".replace("\n", "\n    "),
         "    recorded = {",
     ]
     root = len(spec.name) + 1

@@ -190,12 +190,18 @@ class _AsTheWorldWas:
         self._lives = tuple(lives)
         self._spec = spec
         self._hopeful = hopeful
+        heard = [life.ended - life.asked for life in self._lives if life.ended < life.cancelled]
+        waits = [seconds for seconds in heard if 0 <= seconds < inf]
+        # How long a stop takes is a habit of the child: also of attempts that were never asked.
+        self._stop_takes = (min(waits) if hopeful else max(waits)) if waits else inf
 
     async def __call__(self, child: ChildContext, *_: object) -> object:
         """Run one attempt."""
         body = Behaviour()
         if self._lives:
             body = self._at(trio.current_time()).behaviour(self._spec)
+        if body.stop_takes == inf and body.at_cancel == "obey":
+            body = attrs.evolve(body, stop_takes=self._stop_takes)
         return await body(child)
 
     def _at(self, now: float) -> Life:
