@@ -11,10 +11,12 @@ import re
 import shutil
 import subprocess
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+import yaml
 from helpers.support import run_virtual
 
 from trio_supervisor import (
@@ -27,9 +29,6 @@ from trio_supervisor import (
     open_supervisor,
 )
 from trio_supervisor.observe import open_metrics
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytest.importorskip("prometheus_client", reason="the extra `metrics` is not installed")
 from prometheus_client import CollectorRegistry, generate_latest  # optional
@@ -170,3 +169,28 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
 def test_every_rule_is_tried() -> None:
     rules = re.findall(r"alert: (\w+)", (ROOM / "alerts.yml").read_text())
     assert sorted(rules) == sorted(FAULTS)
+
+
+def test_the_page_of_the_documentation_names_every_alert_and_every_metric() -> None:
+    page = Path(__file__).parents[2] / "docs" / "guides" / "metrics.md"
+    text = page.read_text()
+    rows = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
+    alerts = {
+        rule["alert"]
+        for group in yaml.safe_load((ROOM / "alerts.yml").read_text())["groups"]
+        for rule in group["rules"]
+    }
+    registry = CollectorRegistry()
+    registered: set[str] = set()
+
+    async def main() -> None:
+        async with (
+            open_supervisor(SupervisorSpec("app")) as supervisor,
+            open_metrics(supervisor, registry=registry) as metrics,
+        ):
+            for family in metrics.describe():
+                total = "_total" if family.type == "counter" else ""
+                registered.add(family.name.removeprefix("trio_supervisor_") + total)
+
+    run_virtual(main)
+    assert rows == alerts | registered
