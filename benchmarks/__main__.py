@@ -151,6 +151,7 @@ def measured(what: Run, peers: Path) -> Result | None:
         *("-m", "benchmarks.worker", what.program, str(what.count), json.dumps(dict(what.options))),
     ]
     where = os.environ | {"PYTHONPATH": str(ROOT)}
+    where.pop("PYTHONDONTWRITEBYTECODE", None)  # else each import compiles this library, not Trio
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=TIMEOUT, env=where
