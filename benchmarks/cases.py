@@ -296,7 +296,7 @@ def _surfaces() -> list[Row]:
         )
         for what, seen, bar in (
             ("HTTP, control and monitor idle", "idle", 1.1),
-            ("and metrics collected", "metrics", None),
+            ("and metrics collected", "metrics", 1.1),
             ("a dashboard open", "dashboard", 1.3),
         )
     ]
