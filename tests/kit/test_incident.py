@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from trio_supervisor import (
     BackoffPolicy,
     ChildContext,
+    ChildExited,
     ChildSpec,
+    ChildStarted,
     JournalFile,
     RestartLimit,
     SpecError,
@@ -168,6 +170,25 @@ def test_a_journal_of_the_real_clock_replays() -> None:
     trio.run(main)
     replay = replay_journal(kept[0], spec)
     assert replay.is_equal, str(replay)
+
+
+def test_a_start_that_was_late_on_the_real_clock_breaks_no_promise_in_the_replay() -> None:
+    spec = SupervisorSpec(
+        "app", [ChildSpec("a", Behaviour(ends_at=0.02), backoff=BackoffPolicy.delays(0.02))]
+    )
+    kept: list[Any] = []
+
+    async def main() -> None:
+        async with open_supervisor(spec) as supervisor:
+            await trio.sleep(0.2)
+            kept.append(supervisor.journal)
+
+    trio.run(main)
+    starts = [e.time for e in kept[0].events if isinstance(e, ChildStarted)]
+    ends = [e.time for e in kept[0].events if isinstance(e, ChildExited)]
+    late = [start - end - 0.02 for start, end in zip(starts[1:], ends, strict=False)]
+    assert max(late) > 1e-6  # no loop is that exact
+    replay_journal(kept[0], spec).trace.check()
 
 
 def test_what_cannot_be_replayed_is_refused_with_the_reason() -> None:

@@ -19,11 +19,11 @@ from trio_supervisor._specs.decisions import (
     Restart,
     ShutdownTree,
 )
-from trio_supervisor._specs.policy import BackoffPolicy
 from trio_supervisor.testing._drive.behaviour import Behaviour
 from trio_supervisor.testing._drive.rig import expected
 from trio_supervisor.testing._script.bodies import map_children, with_body
 from trio_supervisor.testing._script.failures import SimulatedInterrupt
+from trio_supervisor.testing._script.recorded import recorded_backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,24 +36,6 @@ if TYPE_CHECKING:
 
 _LATE: Final = 1_000.0
 _FROM_INSIDE: Final = ("limit", "escalated", "start_failed", "auto_shutdown", "fatal", "broken")
-
-
-class RecordedBackoff(BackoffPolicy):  # type: ignore[misc]  # final for users
-    """The backoff of a child, with the delays that were recorded."""
-
-    left: deque[float]
-
-    def delay(self, step: int, random: Any) -> float:
-        return self.left.popleft() if self.left else super().delay(step, random)
-
-
-def recorded_backoff(policy: BackoffPolicy, delays: list[float]) -> BackoffPolicy:
-    """Return ``policy`` with the delays that were recorded first."""
-    found = object.__new__(RecordedBackoff)
-    for name in ("initial", "factor", "maximum", "jitter", "reset_after", "steps"):
-        object.__setattr__(found, name, getattr(policy, name))
-    object.__setattr__(found, "left", deque(delays))
-    return found
 
 
 def decisions_of(incident: Incident) -> tuple[dict[str, list[float]], dict[str, list[Any]]]:

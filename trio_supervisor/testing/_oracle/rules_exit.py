@@ -9,6 +9,7 @@ from trio_supervisor._events.events import ChildExited
 from trio_supervisor._specs.policy import INHERIT
 from trio_supervisor.testing._oracle.model import ChildModel, SupervisorModel, used
 from trio_supervisor.testing._script.decides import LATER, Decides
+from trio_supervisor.testing._script.recorded import RecordedBackoff
 
 if TYPE_CHECKING:
     from trio_supervisor._events import events as ev
@@ -346,6 +347,8 @@ def _own_delay(child: ChildModel, event: ev.ExitJudged) -> tuple[float, float] |
     if answer == "later":
         return LATER, LATER
     policy, step = child.spec.backoff, child.consecutive_failures
+    if isinstance(policy, RecordedBackoff):
+        return None
     if not child.known:
         least = min(policy.steps, default=policy.initial) * (1 - policy.jitter)
         return least, policy.maximum * (1 + policy.jitter)
