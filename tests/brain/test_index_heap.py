@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from brain.shapes import child
-
 from trio_supervisor._brain import messages as o
 from trio_supervisor._brain.index_heap import IndexHeap
 from trio_supervisor._brain.lifecycle import ChildLife
