@@ -26,13 +26,16 @@ ifndef PYTHON
 PYTHON := $(shell sh .ci/find-python)
 endif
 
-# One process per core. `make cover PARALLEL=` runs the tests one after the other.
-PARALLEL := -n auto --dist worksteal
+# One process more than there are cores, because many tests wait for real processes and sockets.
+# `make cover PARALLEL=` runs the tests one after the other.
+CORES := $(or $(shell getconf _NPROCESSORS_ONLN 2>/dev/null),2)
+PARALLEL := -n $(shell expr $(CORES) + 1) --dist worksteal
 # The source tree, and not a wheel that an earlier job has installed.
 FROM_HERE := PYTHONPATH=$(ROOT)
 # The searches find what is wrong with the library whatever it runs on, and are slow when they are
 # traced: one job has them, and it has nothing else.
-SEARCHES := $(addprefix tests/,brain/test_search.py chaos conformance/test_otp_scale.py model \
+SEARCHES := $(addprefix tests/,brain/test_search.py brain/test_machine_size.py \
+	runtime/test_cost_growth.py chaos conformance/test_otp_scale.py model \
 	mutants soak finds runtime/test_interrupt.py runtime/test_scale.py kit/test_finds_bugs.py \
 	kit/test_kit.py kit/test_no_false_alarm.py kit/test_drift.py kit/test_faults.py \
 	kit/test_hunt.py kit/test_incident.py)
