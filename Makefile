@@ -34,7 +34,7 @@ PARALLEL := -n $(shell expr $(CORES) + 1) --dist worksteal
 FROM_HERE := PYTHONPATH=$(ROOT)
 # The searches find what is wrong with the library whatever it runs on, and are slow when they are
 # traced: one job has them, and it has nothing else.
-SEARCHES := $(addprefix tests/,brain/test_search.py brain/test_machine_size.py \
+SEARCHES := $(addprefix tests/,brain/test_search.py \
 	runtime/test_cost_growth.py chaos conformance/test_otp_scale.py model \
 	mutants soak finds runtime/test_interrupt.py runtime/test_scale.py kit/test_finds_bugs.py \
 	kit/test_kit.py kit/test_no_false_alarm.py kit/test_drift.py kit/test_faults.py \
