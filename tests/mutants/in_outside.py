@@ -178,11 +178,8 @@ MUTANTS: Final = (
         "a heartbeat after the end changes the report",
         "_attempts.context",
         "ChildContext.heartbeat",
-        """
-        if attempt.ended_at is not None:
-            return
-        """,
-        "",
+        "attempt.ended_at is None",
+        "True",
     ),
     Mutant(
         "of overlapping announcements of silence the last one counts",
