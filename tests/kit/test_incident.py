@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -32,6 +33,12 @@ from trio_supervisor.testing import (
     simulate,
     supervisor_specs,
     what_if,
+    with_delays,
+)
+
+PASTED = (
+    "from collections import Counter\nimport trio\nfrom math import inf\n"
+    "from trio_supervisor import *\nfrom trio_supervisor.testing import *\n"
 )
 
 
@@ -207,14 +214,49 @@ def test_an_incident_becomes_a_test() -> None:
     assert "upstream is down" in code
     assert "await supervisor.restart_child('web', reason='by me')" in code
     names: dict[str, Any] = {}
-    head = (
-        "from collections import Counter\nimport trio\nfrom math import inf\n"
-        "from trio_supervisor import *\nfrom trio_supervisor.testing import *\n"
-    )
-    exec(head, names)  # as a user pastes it
+    exec(PASTED, names)  # as a user pastes it
     names |= {"feed": feed, "web": web}
     exec(code, names)  # likewise
     names["test_the_outage"]()
+
+
+def test_the_test_waits_as_recorded_whatever_the_jitter() -> None:
+    """Many crashes, each 0.1 s after a start: another jitter would move the end by a start."""
+
+    async def crashing(child: ChildContext) -> None:
+        await trio.sleep(0.1)
+        raise TaskFailure("again")
+
+    def tree() -> SupervisorSpec:
+        backoff = BackoffPolicy(0.1, factor=1, jitter=1.0)
+        child = ChildSpec(
+            "worker", crashing, backoff=backoff, restart_limit=RestartLimit(9, within=60)
+        )
+        inner = SupervisorSpec("pool", [child], restart_limit=None)
+        return SupervisorSpec("app", [inner])
+
+    async def scenario() -> None:
+        async with open_supervisor(tree(), random=Random(1)):
+            await trio.sleep(30)
+
+    events = simulate(scenario).events
+    code = as_test(events, tree(), name="the_outage")
+    assert "'pool/worker': [" in code
+    names: dict[str, Any] = {"crashing": crashing}
+    exec(PASTED, names)
+    exec(code, names)
+    names["test_the_outage"]()
+    exec(code.replace("'pool/worker': [", "'pool/worker': [25, "), names)
+    with pytest.raises(AssertionError):  # so it is the recorded delays that it waits for
+        names["test_the_outage"]()
+    assert replay_journal(events, tree()).is_equal
+
+
+def test_delays_of_no_child_or_of_no_seconds_are_refused() -> None:
+    with pytest.raises(SpecError, match=r"delays='fed': .*there are: feed, web"):
+        with_delays(declare(), {"fed": [1]})
+    with pytest.raises(SpecError, match=r"delays\['feed'\]=-1"):
+        with_delays(declare(), {"feed": [-1]})
 
 
 @settings(max_examples=25)

@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trio_supervisor.testing._drive.behaviour import Behaviour as Behaviour
     from trio_supervisor.testing._drive.behaviour import ByAttempt as ByAttempt
+    from trio_supervisor.testing._drive.behaviour import InTurn as InTurn
     from trio_supervisor.testing._drive.behaviour import by_attempt as by_attempt
+    from trio_supervisor.testing._drive.behaviour import in_turn as in_turn
     from trio_supervisor.testing._drive.child_probe import ChildProbe as ChildProbe
     from trio_supervisor.testing._drive.child_probe import open_child_context as open_child_context
     from trio_supervisor.testing._drive.commands import Add as Add
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
     from trio_supervisor.testing._script.decides import decides as decides
     from trio_supervisor.testing._script.failures import SimulatedCrash as SimulatedCrash
     from trio_supervisor.testing._script.failures import SimulatedInterrupt as SimulatedInterrupt
+    from trio_supervisor.testing._script.recorded import with_delays as with_delays
     from trio_supervisor.testing._sim.schedule import shrink_schedule as shrink_schedule
     from trio_supervisor.testing.machine import LifecycleMachine as LifecycleMachine
     from trio_supervisor.testing.strategies import backoffs as backoffs

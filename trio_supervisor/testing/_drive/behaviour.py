@@ -291,3 +291,36 @@ def by_attempt(*behaviours: Behaviour) -> ByAttempt:
     if not behaviours:
         raise ValueError("by_attempt() needs at least one Behaviour")
     return ByAttempt(behaviours)
+
+
+@public
+@final
+class InTurn:
+    """A scripted body with one behaviour for each run of it; `in_turn` makes it."""
+
+    def __init__(self, behaviours: tuple[Behaviour, ...]) -> None:
+        self.behaviours = behaviours
+        self._begun = 0
+
+    async def __call__(self, child: ChildContext, *_: object) -> object:
+        """Run one attempt."""
+        at, self._begun = self._begun, self._begun + 1
+        body = self.behaviours[at] if at < len(self.behaviours) else _CALM
+        return await body(child)
+
+    def __repr__(self) -> str:
+        return f"in_turn({', '.join(map(repr, self.behaviours))})"
+
+
+@public
+def in_turn(*behaviours: Behaviour) -> InTurn:
+    """Make a body that behaves differently each time it is run; afterwards it is calm.
+
+    `by_attempt` goes by the number of the attempt, and attempts are numbered anew in each run of
+    the supervisor above. What this function makes goes on where it was: it serves one run of the
+    tree, so make it anew for each.
+
+    Example:
+        ``in_turn(Behaviour(ends_at=1))`` crashes once, however often its supervisor is restarted.
+    """
+    return InTurn(behaviours)

@@ -19,16 +19,15 @@ from trio_supervisor._specs.decisions import (
     Restart,
     ShutdownTree,
 )
-from trio_supervisor.testing._drive.behaviour import Behaviour
+from trio_supervisor.testing._drive.behaviour import in_turn
 from trio_supervisor.testing._drive.rig import expected
-from trio_supervisor.testing._script.bodies import map_children, with_body
+from trio_supervisor.testing._script.bodies import map_children, walk, with_body
 from trio_supervisor.testing._script.failures import SimulatedInterrupt
-from trio_supervisor.testing._script.recorded import recorded_backoff
+from trio_supervisor.testing._script.recorded import with_delays
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from trio_supervisor._attempts.context import ChildContext
     from trio_supervisor._events.exits import ChildRunReport
     from trio_supervisor._runtime.supervisor import Supervisor
     from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
@@ -80,28 +79,18 @@ def as_recorded(incident: Incident) -> SupervisorSpec:
 
     def change(path: str, child: ChildSpec[Any]) -> ChildSpec[Any]:
         lives = incident.lives.get(path, ())
-        body = Relived([life.behaviour(child) for life in lives])
+        body = in_turn(*(life.behaviour(child) for life in lives))
         changed = with_body(child, body)
-        options: dict[str, Any] = {}
-        if child.decide is not None:
-            options["decide"] = _Answers(answers.get(path, []))
-        if child.restart != "temporary":
-            options["backoff"] = recorded_backoff(child.backoff, delays.get(path, []))
-        return changed.replace(**options)
+        if child.decide is None:
+            return changed
+        return changed.replace(decide=_Answers(answers.get(path, [])))
 
-    return map_children(incident.spec, change)
+    return with_delays(map_children(incident.spec, change), declared(incident.spec, delays))
 
 
-class Relived:
-    """A body that behaves in each attempt as it was recorded; calm in later ones."""
-
-    def __init__(self, behaviours: list[Behaviour]) -> None:
-        self._left = deque(behaviours)
-
-    async def __call__(self, child: ChildContext, *_: object) -> object:
-        """Run one attempt; counted over all runs of a nested supervisor, as the record is."""
-        body = self._left.popleft() if self._left else Behaviour()
-        return await body(child)
+def declared(spec: SupervisorSpec, delays: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return the delays of the children that ``spec`` declares; others were added at run time."""
+    return {path: delays[path] for path, _ in walk(spec) if delays.get(path)}
 
 
 class _Answers:

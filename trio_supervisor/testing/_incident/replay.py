@@ -13,9 +13,14 @@ from trio_supervisor._events.events import Event
 from trio_supervisor._lazy import public
 from trio_supervisor._specs.body import Body
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
-from trio_supervisor.testing._drive.behaviour import Behaviour
+from trio_supervisor.testing._drive.behaviour import Behaviour, InTurn, in_turn
 from trio_supervisor.testing._incident.record import Incident, Recording, incident_of
-from trio_supervisor.testing._incident.relive import Relived, as_recorded, decisions_of, relive
+from trio_supervisor.testing._incident.relive import (
+    as_recorded,
+    decisions_of,
+    declared,
+    relive,
+)
 from trio_supervisor.testing._run.simulate import simulate
 from trio_supervisor.testing._run.trace import Trace
 from trio_supervisor.testing._script.bodies import map_children, with_body
@@ -85,12 +90,12 @@ def replay_journal(
     """
     incident = incident_of(journal, spec, added)
     bodies = {
-        path: Relived([life.behaviour(incident.spec_of_added(path)) for life in lives])
+        path: in_turn(*(life.behaviour(incident.spec_of_added(path)) for life in lives))
         for path, lives in incident.lives.items()
     }
 
-    def body_of_added(path: str) -> Relived:
-        return bodies.get(path, Relived([]))
+    def body_of_added(path: str) -> InTurn:
+        return bodies.get(path, in_turn())
 
     trace = simulate(relive, incident, as_recorded(incident), body_of_added)
     if slack is None:
@@ -178,7 +183,7 @@ def as_test(
         ValueError: As `replay_journal`.
     """
     incident = incident_of(journal, spec, added)
-    declared = incident.specs()
+    specs = incident.specs()
     delays, _ = decisions_of(incident)
     lines = [
         f"def test_{name}():",
@@ -187,18 +192,20 @@ def as_test(
     ]
     root = len(spec.name) + 1
     for path, lives in incident.lives.items():
-        if declared[path].supervisor is not None:
+        if specs[path].supervisor is not None:
             continue
-        lines.append(f"        {path!r}: by_attempt(")
-        lines += [f"            {life.behaviour(declared[path])!r}," for life in lives]
-        lines += ["            Behaviour(),", "        ),"]
-    waits = {path: found for path, found in delays.items() if found}
+        lines.append(f"        {path!r}: in_turn(")
+        lines += [f"            {life.behaviour(specs[path])!r}," for life in lives]
+        lines.append("        ),")
     lines += [
         "    }",
-        f"    # restarts waited for {waits}",
+        "    # How long restarts waited; leave a child out, and it waits as declared.",
+        "    delays = {",
+        *(f"        {path!r}: {found!r}," for path, found in declared(spec, delays).items()),
+        "    }",
         "",
         "    async def scenario():",
-        "        tree = with_bodies(app, recorded)",
+        "        tree = with_delays(with_bodies(app, recorded), delays)",
         "        async with open_supervisor(tree, wait_ready=False) as supervisor:",
     ]
     now = 0.0

@@ -21,7 +21,8 @@ _WIDTH: Final = 96
 def as_code(spec: SupervisorSpec | ChildSpec[Any]) -> str:
     """Return the Python expression that makes ``spec``, without options at their defaults.
 
-    A body is shown by its `repr` if that is code (`Behaviour` is), else by its name.
+    A body is shown by its `repr` if that is code (`Behaviour` is), else by its name; what a lambda
+    does is not shown (``lambda child: ...``).
     """
     return _wrapped(spec, "")
 
@@ -55,7 +56,7 @@ def _flat(spec: SupervisorSpec | ChildSpec[Any]) -> str:
     if spec.supervisor is not None:
         return _flat(spec.supervisor) + _as_child(spec)
     run = spec.run
-    body = repr(run) if _is_code(run) else label_of(run)
+    body = repr(run) if _is_code(run) else _named(run, "child")
     args = [] if isinstance(run, Body) else list(map(repr, spec.args))
     return f"ChildSpec({', '.join([repr(spec.name), body, *args, *_child_options(spec)])})"
 
@@ -122,5 +123,11 @@ def _value(value: object) -> str:
     if isinstance(value, str):
         return repr(str(value))
     if callable(value) and not _is_code(value):
-        return label_of(value)
+        return _named(value, "report")
     return repr(value)
+
+
+def _named(function: object, argument: str) -> str:
+    """Return the name by which code would use a function: its last one if it is local."""
+    name = label_of(function).rpartition("<locals>.")[2]
+    return f"lambda {argument}: ..." if name == "<lambda>" else name
