@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
+import socket
 import threading
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +46,8 @@ from trio_supervisor._events.exits import (
     TimedOut,
     Unhealthy,
 )
-from trio_supervisor.children import ProcessFailed, RemoteError, in_process, plain
+from trio_supervisor.children import ProcessFailed, RemoteError, _frames, in_process, plain
+from trio_supervisor.children._worker import _RemoteHost
 from trio_supervisor.testing import Behaviour, with_bodies
 
 pytestmark = pytest.mark.slow
@@ -146,6 +150,56 @@ def test_values_of_siblings_get_across() -> None:
     assert found[:2] == [[1, 2], [1, 2]]
     assert found[2].startswith("ChildNotFound: ")
     assert found[3].startswith("SupervisorError: the value of 'lambda' cannot be sent")
+
+
+class Overtaken(socket.socket):
+    """A socket whose ``sendall`` returns once the answer to what it has sent has been heard."""
+
+    heard: threading.Event
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        super().sendall(data, flags)
+        assert self.heard.wait(20)
+
+
+def test_an_answer_that_is_there_before_the_question_has_been_sent_is_heard() -> None:
+    ours, theirs = socket.socketpair()
+
+    def answer(host: _RemoteHost, token: trio.lowlevel.TrioToken, connection: Overtaken) -> None:
+        _, number, name, wait = _frames.unpack(bytearray(theirs.recv(1000))) or ()
+        host._hear(token, number, wait, pickle.dumps(name))
+        connection.heard.set()
+
+    async def main() -> object:
+        with Overtaken(fileno=ours.detach()) as connection, trio.fail_after(20):
+            connection.heard = threading.Event()
+            host = _RemoteHost(connection)
+            token = trio.lowlevel.current_trio_token()
+            thread = threading.Thread(target=answer, args=(host, token, connection))
+            thread.start()
+            try:
+                attempt: Any = None
+                return await host.wait_value_of(attempt, "late")
+            finally:
+                thread.join()
+
+    with theirs:
+        assert run_real(main) == "late"
+
+
+def test_a_question_that_no_task_waits_for_any_more_ends_on_both_sides() -> None:
+    never = ChildSpec("late", Behaviour(ready_at=inf), readiness="explicit", start_timeout=inf)
+    body = in_process(isolated.ask_impatiently, 20)
+    asking = ChildSpec("asking", body, readiness="explicit", grace=20)
+
+    async def main() -> object:
+        tree = SupervisorSpec("app", [never])
+        async with open_supervisor(tree, wait_ready=False) as supervisor:
+            with trio.fail_after(20):
+                return (await supervisor.start_child(asking)).value
+
+    asked: Any = run_real(main)
+    assert 0 < asked <= 20
 
 
 # ---- how it ends

@@ -171,6 +171,19 @@ async def ask(child: ChildContext, out: str) -> None:
     await child.wait_stop_requested()
 
 
+async def ask_impatiently(child: ChildContext, times: int) -> None:
+    """Wait again and again, for a moment each time, for a value that does not come."""
+    host: Any = child._attempt.host
+    for _ in range(times):
+        with trio.move_on_after(0.001):
+            await child.wait_value("late")
+    asked = len(host._waiting)
+    while host._waiting:  # noqa: ASYNC110 - until each question is answered, though in vain
+        await trio.sleep(0.01)
+    child.ready(asked)
+    await child.wait_stop_requested()
+
+
 async def say(child: ChildContext) -> None:
     await trio.lowlevel.checkpoint()
     print("on stdout", flush=True)

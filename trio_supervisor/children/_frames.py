@@ -10,6 +10,7 @@ in four bytes and its pickle.
 | ``ready(value)``, ``not_ready(reason)`` | `ChildContext.ready`, `not_ready` |
 | ``beat(detail)``, ``busy(seconds)``, ``extend(seconds)`` | heartbeats, silence, start |
 | ``ask(number, name, wait)`` | `ChildContext.value`, `wait_value` |
+| ``forget(number)`` | the task that waited for this answer was cancelled |
 | ``exit(how, value, type, text, traceback)`` | the last one: how the attempt ended |
 
 | to the worker | |

@@ -75,6 +75,7 @@ class _Run:
         self._exit_heard = trio.Event()
         self._silent = trio.Event()  # nothing more comes from the worker
         self._is_up = False
+        self._asked: dict[int, trio.CancelScope] = {}  # questions of the worker, by number
         self._busy: AbstractContextManager[None] | None = None
         self._helpers = trio.CancelScope(shield=True)
 
@@ -194,7 +195,10 @@ class _Run:
                 buffer += data
                 while (message := unpack(buffer)) is not None:
                     if message[0] == "ask":
-                        answers.start_soon(self._answer, *message[1:])
+                        scope = self._asked[message[1]] = trio.CancelScope()
+                        answers.start_soon(self._answer, scope, *message[1:])
+                    elif message[0] == "forget":
+                        self._forget(*message[1:])
                     else:
                         self._hear(*message)
             answers.cancel_scope.cancel("the process has ended")
@@ -228,13 +232,22 @@ class _Run:
         if before is not None:
             before.__exit__(None, None, None)
 
-    async def _answer(self, number: int, name: str, wait: bool) -> None:
-        try:
-            value = await self._child.wait_value(name) if wait else self._child.value(name)
-            found, packed = True, pickle.dumps(value)
-        except Exception as error:
-            found, packed = False, _packed_error(error, name)
+    async def _answer(self, scope: trio.CancelScope, number: int, name: str, wait: bool) -> None:
+        found, packed = False, b""
+        with scope:
+            try:
+                value = await self._child.wait_value(name) if wait else self._child.value(name)
+                found, packed = True, pickle.dumps(value)
+            except Exception as error:
+                packed = _packed_error(error, name)
+        del self._asked[number]
+        if scope.cancelled_caught:  # the worker keeps account of its question until it is answered
+            packed = _packed_error(SupervisorError("forgotten"), name)
         await self._send("answer", number, found, packed)
+
+    def _forget(self, number: int) -> None:
+        if number in self._asked:  # else the answer is on its way
+            self._asked[number].cancel("the worker does not wait for the answer any more")
 
     # ---- the end
 

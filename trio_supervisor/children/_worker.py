@@ -165,22 +165,28 @@ class _RemoteHost:
         """Nothing: `_work` sends it, with all that is known then."""
 
     def value_of(self, attempt: Attempt, of: Any) -> object:
-        answer = self._ask(of, wait=False)
+        _, answer = self._ask(of, None)
         if not answer.heard.wait(_LONGEST_ANSWER):
             raise SupervisorError(f"no answer from the supervisor in {_LONGEST_ANSWER:g} s")
         return answer.value()
 
     async def wait_value_of(self, attempt: Attempt, of: Any) -> object:
-        answer = self._ask(of, wait=True)
-        answer.event = trio.Event()
-        await answer.event.wait()
+        event = trio.Event()
+        number, answer = self._ask(of, event)
+        try:
+            await event.wait()
+        finally:
+            if not answer.heard.is_set():
+                self._send("forget", number)
         return answer.value()
 
-    def _ask(self, of: Any, *, wait: bool) -> _Answer:
+    def _ask(self, of: Any, event: trio.Event | None) -> tuple[int, _Answer]:
+        """Ask for a value; with ``event`` for the one that a sibling will have when it is ready."""
         number = next(self._numbers)
-        answer = self._waiting[number] = _Answer()
-        self._send("ask", number, getattr(of, "name", of), wait)
-        return answer
+        # All is in place before the question is sent: the answer is heard in another thread.
+        answer = self._waiting[number] = _Answer(event)
+        self._send("ask", number, getattr(of, "name", of), event is not None)
+        return number, answer
 
     # ---- what the supervisor says
 
@@ -217,9 +223,9 @@ def _request_stop(attempt: Attempt, reason: str, seconds: float) -> None:
 class _Answer:
     """An answer that is waited for, in the loop's thread or by a task."""
 
-    def __init__(self) -> None:
+    def __init__(self, event: trio.Event | None) -> None:
         self.heard = Event()
-        self.event: trio.Event | None = None
+        self.event = event
         self.found = False
         self.packed = b""
 
