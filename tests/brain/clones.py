@@ -14,16 +14,18 @@ from typing import Any
 from trio_supervisor._brain.index_heap import IndexHeap
 from trio_supervisor._brain.lifecycle import ChildLife
 from trio_supervisor._brain.machine import ShutdownDeadline, SupervisionMachine
+from trio_supervisor._brain.ordering import GroupRestart
 from trio_supervisor._brain.outbox import Outbox
 from trio_supervisor._brain.timers import DeadlineHeap
 from trio_supervisor._brain.windows import SharedBackoff, Window
 
-LINKS = ("backoff", "delaying", "dependents", "requires", "watchers", "window")
+LINKS = ("backoff", "delaying", "dependents", "groups", "requires", "watchers", "window")
 _SLOTS = [slot for cls in ChildLife.__mro__ for slot in getattr(cls, "__slots__", ())]
 _PLAIN = [slot for slot in _SLOTS if slot not in LINKS]
 _ORDER_DICTS = ("dynamics", "dynamic_start_set", "_waiting_for_barrier")
 _GRAPH_DICTS = ("_statics", "_start_set", "_stop_set")
 
+Groups = dict[GroupRestart, GroupRestart]
 Lives = dict[ChildLife, ChildLife]
 Backoffs = dict[SharedBackoff, SharedBackoff]
 
@@ -42,6 +44,7 @@ def clone(old: SupervisionMachine) -> SupervisionMachine:
     """An independent copy; specs and the random generator are shared."""
     lives: Lives = {}
     copies: Backoffs = {}
+    restarts: Groups = {}
 
     def life(child: ChildLife) -> ChildLife:
         new = lives.get(child)
@@ -56,6 +59,7 @@ def clone(old: SupervisionMachine) -> SupervisionMachine:
                 None if child.delaying is None else {backoff(each): None for each in child.delaying}
             )
             new.watchers = names(child.watchers)
+            new.groups = tuple([group(each) for each in child.groups])
         return new
 
     def names(children: dict[ChildLife, None] | None) -> dict[ChildLife, None] | None:
@@ -72,6 +76,15 @@ def clone(old: SupervisionMachine) -> SupervisionMachine:
                 new.causes = {life(child): until for child, until in each.causes.items()}
         return new
 
+    def group(each: GroupRestart) -> GroupRestart:
+        new = restarts.get(each)
+        if new is None:
+            new = restarts[each] = object.__new__(GroupRestart)
+            new.failed = life(each.failed)
+            new.stopping = {life(child): None for child in each.stopping}
+            new.waiting = {life(child): None for child in each.waiting}
+        return new
+
     new = object.__new__(SupervisionMachine)
     new.__dict__.update(old.__dict__)
     new.children = {name: life(child) for name, child in old.children.items()}
@@ -86,6 +99,9 @@ def clone(old: SupervisionMachine) -> SupervisionMachine:
     for slot in ShutdownDeadline.__slots__:
         setattr(closing, slot, getattr(old._shutdown_deadline, slot))
     _copy_order(old, new, life)
+    new.ordering._group_restarts = {
+        life(child): group(each) for child, each in old.ordering._group_restarts.items()
+    }
 
     def thing(due: Any) -> Any:
         if isinstance(due, ChildLife):
@@ -143,7 +159,6 @@ def key_of(machine: SupervisionMachine, now: float) -> tuple[Any, ...]:
         machine.idle_reported,
         order.static_stopping,
         order.dynamic_stopping,
-        order.static_round_stopping,
         sorted(child.name for child in order._waiting_for_barrier),
         [] if shared is None or not shared.used(now) else [now - t for t in shared.times],
         [_key_of_child(machine, child, now, copies) for child in machine.children.values()],
@@ -168,7 +183,6 @@ def _key_of_child(
             child.without_grace,
             child.in_stop_set,
             child.in_start_set,
-            child.in_static_round,
             child.skips_predecessors,
             child.held_by_operator and machine.spec.auto_shutdown == "all_done",
             child.command_grace,
@@ -178,6 +192,11 @@ def _key_of_child(
         child.dependents_stopping,
         shared and (copies.setdefault(shared, len(copies)), *_key_of_backoff(shared, now)),
         sorted(each.name for each in child.watchers or ()),
+        sorted(
+            (sorted(each.name for each in group.stopping), sorted(m.name for m in group.waiting))
+            for group in child.groups
+            if group.stopping
+        ),
         sorted(each.name for each in child.dependents or ()),
         max(child.wake_at - now, -1.0),
         min(child.consecutive_failures, len(steps) - 1),

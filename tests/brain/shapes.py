@@ -267,6 +267,22 @@ def _delays(strategy: str) -> None:
     add(f"delays of two, {strategy}", spec, commands=ways, exits=("fail",), shutdowns=("shutdown",))
 
 
+def _forks() -> None:
+    """Two require one, and none the other; the one may be restarted while the other still stops."""
+    shape: dict[str, Any] = {"exits": ("fail",), "shutdowns": ()}
+    how = {"strategy": "rest_for_one", "ordering": "graph"}
+    a = child("a", explicit=False)
+    b, c = (child(name, explicit=False, grace=inf, requires=("a",)) for name in "bc")
+    add("fork, graph", supervisor(a, b, c, **how), **shape)
+    x = child("x", explicit=False)
+    extra = {
+        "y": (child("y", explicit=False, grace=inf, requires=("x",)), FirstStart.ORDINARY),
+        "z": (child("z", explicit=False, grace=inf, requires=("x",)), FirstStart.ORDINARY),
+    }
+    extra["x"] = (x, FirstStart.ORDINARY)
+    add("fork, added", supervisor(**how), extra=extra, **shape)
+
+
 def _done() -> None:
     """All the ways in which the last child that keeps a supervisor open can cease to do so."""
     mode = {"auto_shutdown": "all_done"}
@@ -322,4 +338,5 @@ for strategy in STRATEGIES:
     _auto(strategy)
 for strategy in STRATEGIES[1:]:
     _delays(strategy)
+_forks()
 _done()

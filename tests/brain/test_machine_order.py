@@ -493,6 +493,37 @@ def test_all_of_a_round_is_gone_before_any_of_it_starts_even_if_the_failed_one_i
         assert sorted(rig.done()) == ["start y#2", "start z#2"]
 
 
+@pytest.mark.parametrize("again", ["stop, then restart", "crash"])
+def test_a_member_waits_for_the_rest_of_its_round_though_its_requirement_is_back(
+    again: str,
+) -> None:
+    """The requirement, restarted by command, does not wait; the round of the others goes on."""
+    for dynamic in (False, True):
+        a = child("a", explicit=False)
+        b, c, d = (child(name, explicit=False, grace=9, requires=("a",)) for name in "bcd")
+        if dynamic:
+            rig = Rig(strategy="rest_for_one", ordering="graph")
+            for one in (a, b, c, d):
+                rig.add(one)
+        else:
+            rig = Rig(a, b, c, d, strategy="rest_for_one", ordering="graph")
+        rig.crash("a")
+        rig.gone("b")
+        rig.done()
+        rig.stop("a")
+        rig.restart("a")
+        assert rig.done()[-1:] == ["start a#2"]
+        assert rig.machine.ordering.waits_for(rig.machine.children["b"]) == ("c", "d")
+        if again == "crash":  # a second round has the same members, and waits for the same ones
+            rig.crash("a")
+            assert rig.done() == []
+        rig.gone("c")
+        assert rig.done() == []
+        rig.gone("d")
+        more = {"b#2", "c#2", "d#2"} if again != "crash" else {"a#3", "b#2", "c#2", "d#2"}
+        assert set(rig.done()) == {f"start {one}" for one in more}
+
+
 def test_rest_for_one_in_a_diamond_takes_each_child_once() -> None:
     rig = Rig(
         child("a", explicit=False),

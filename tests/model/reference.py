@@ -126,6 +126,7 @@ class Model:
         self.without_grace = False
         self.start_set = set(self.kids)  # those in a round that have yet to start in it
         self.stop_set: set[str] = set()  # those that are being stopped in order
+        self.rounds: list[tuple[set[str], set[str]]] = []  # who has yet to start, who to be gone
         self.charges: list[float] = []
         self.kids_were = bool(self.kids)
         self.idle_reported = False
@@ -283,11 +284,10 @@ class Model:
         if in_start_set and not kid.skips_predecessors and self.sequence and before:
             return False
         # A child that was restarted by command is in no round, and waits for none.
-        if self.grouped and self.stop_set and in_start_set:
-            if self.spec.strategy == "one_for_all":
-                return False
-            if self.sequence or self._stops_before(kid):
-                return False
+        if self.spec.strategy == "one_for_all" and self.stop_set and in_start_set:
+            return False
+        if any(kid.name in starts for starts, _ in self.rounds):
+            return False
         unmet = [self.kids[name] for name in kid.spec.requires if not self.kids[name].met]
         # Who waits for one that nobody brings back is let go by those behind it.
         kid.requirement_down = any(
@@ -299,6 +299,8 @@ class Model:
 
     def _leave_start_set(self, kid: Kid) -> None:
         self.start_set.discard(kid.name)
+        for starts, _ in self.rounds:
+            starts.discard(kid.name)
         kid.skips_predecessors = False
 
     def _start(self, kid: Kid) -> None:
@@ -346,6 +348,9 @@ class Model:
         kid.stop_cause = ""
         kid.reported_state = "up"
         self.stop_set.discard(kid.name)
+        for _, stops in self.rounds:
+            stops.discard(kid.name)
+        self.rounds = [entry for entry in self.rounds if entry[1]]
         if judged:
             self._judge(kid, kind)
 
@@ -419,6 +424,9 @@ class Model:
             return
         for member in group:
             self._restart_member(member, kid, delays.copy())
+        names = {member.name for member in group}
+        if self.spec.strategy == "rest_for_one" and names & self.stop_set:
+            self.rounds.append((names & self.start_set, names & self.stop_set))
 
     def _group_of(self, kid: Kid) -> list[Kid]:
         if self.spec.strategy == "one_for_all":

@@ -114,7 +114,7 @@ MUTANTS: Final = (
         _ORDER,
         "ChildOrdering.stop_finished",
         """
-        if child.dynamic and (not self.dynamic_stopping):
+        if not self.dynamic_stopping:
             self._wake_stop_set()
         """,
         "",
@@ -168,18 +168,22 @@ MUTANTS: Final = (
         "in a graph, one_for_all starts some while others are leaving",
         _ORDER,
         "ChildOrdering._barrier_is_closed",
-        """
-        if self.together:
-            return True
-        """,
-        "",
+        "self.static_stopping > 0 or self.dynamic_stopping > 0",
+        "self.dynamic_stopping > 0",
     ),
     Mutant(
-        "in a graph, one starts while those that require it are leaving",
+        "under rest_for_one, a member starts while another one of its round stops",
         _ORDER,
-        "GraphOrdering._static_barrier_is_closed",
-        "child.dependents_stopping > 0",
-        "False",
+        "ChildOrdering._stopping_group",
+        "next((group for group in child.groups if group.stopping), None)",
+        "None",
+    ),
+    Mutant(
+        "under rest_for_one, a member restarted by command starts while another one stops",
+        _ORDER,
+        "ChildOrdering._stopping_group",
+        "not child.in_start_set",
+        "not child.in_start_set or child.skips_predecessors",
     ),
     Mutant(
         "in a graph, rest_for_one restarts everybody",

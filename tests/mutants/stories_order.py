@@ -36,6 +36,35 @@ async def who_is_ready_and_has_to_go_lets_nobody_start() -> None:
 
 
 @story()
+async def a_member_waits_for_its_round_though_what_it_requires_is_back() -> None:
+    once = Behaviour(ends_at=5)
+    a = child("a", run=by_attempt(once, Behaviour()), backoff=BackoffPolicy.delays(20))
+    b = child("b", requires=["a"])
+    c = child("c", run=Behaviour(stop_takes=4), grace=9, requires=["a"])
+    async with open_supervisor(tree(a, b, c, strategy="rest_for_one", ordering="graph")) as app:
+        await trio.sleep_until(6)  # a has failed, b has ended, and c stops until 9
+        await app.stop_child("a")
+        await app.restart_child("a")
+        await trio.sleep_until(20)
+        assert starts(app, "app/a") == [0, 6]
+        assert starts(app, "app/b") == [0, 9]
+        assert starts(app, "app/c") == [0, 9]
+
+
+@story()
+async def a_member_restarted_by_command_waits_for_its_round() -> None:
+    a = child("a", run=by_attempt(Behaviour(ends_at=5), Behaviour()))
+    b = child("b")
+    c = child("c", run=Behaviour(stop_takes=4), grace=9)
+    async with open_supervisor(tree(a, b, c, strategy="rest_for_one")) as app:
+        await trio.sleep_until(6)  # all of them wait until c has ended, at 9
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(app.restart_child, "b")
+        await trio.sleep_until(20)
+        assert starts(app, "app/b") == [0, 9]
+
+
+@story()
 async def children_added_later_belong_to_the_rest() -> None:
     for strategy in ("one_for_all", "rest_for_one"):
         failing = child("a", run=by_attempt(Behaviour(ends_at=5), Behaviour(ready_at=2)))

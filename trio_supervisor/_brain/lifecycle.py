@@ -24,6 +24,7 @@ from trio_supervisor._brain.vitals import Stage, Vitals
 from trio_supervisor._events.snapshot import ChildState
 
 if TYPE_CHECKING:
+    from trio_supervisor._brain.ordering import GroupRestart
     from trio_supervisor._brain.windows import SharedBackoff, Window
     from trio_supervisor._events.exits import TaskExit
     from trio_supervisor._specs.supervisor import ChildSpec
@@ -156,9 +157,9 @@ class ChildLife(Vitals):
         "first_start",
         "generation",
         "gone",
+        "groups",
         "held_by_operator",
         "in_start_set",
-        "in_static_round",
         "in_stop_set",
         "index",
         "last_exit",
@@ -216,7 +217,7 @@ class ChildLife(Vitals):
         self.held_by_operator = False  # taken down by a command: the operator may restart it
         self.in_stop_set = False  # the live attempt is being stopped in order
         self.in_start_set = False  # takes part in a round and has not settled
-        self.in_static_round = False  # dynamic, in a round with static children
+        self.groups: tuple[GroupRestart, ...] = ()  # that it stops for, or starts in
         self.skips_predecessors = False  # restarted by command inside a round
         self.requirement_down = False  # requires a sibling that is down, directly or indirectly
         self.backoff: SharedBackoff | None = None

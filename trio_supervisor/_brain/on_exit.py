@@ -143,8 +143,11 @@ def _restart(
             machine.ordering.join_start_set(child)
         return
     reason = f"restarts with {child.name}"
+    restart = machine.ordering.begin_group_restart(child)
     for member in group:
         _restart_member(machine, member, child, backoff, reason, now)
+        if restart is not None:
+            machine.ordering.join_group_restart(member, restart)
 
 
 def _shared_backoff(
@@ -192,8 +195,6 @@ def _restart_member(
         member.skips_predecessors = member.restart_pending = member.requirement_down = False
         machine.ordering.join_start_set(member)
         machine.mark_for_stopping(member, StopCause.DESIRED_STATE, reason, in_order=True)
-    if not failed.dynamic:
-        machine.ordering.join_static_round(member)
 
 
 def child_limit(machine: SupervisionMachine, child: ChildLife) -> RestartLimit | None:

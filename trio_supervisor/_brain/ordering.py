@@ -11,6 +11,7 @@ Terms:
         comes to rest, or requires a sibling that is down (also indirectly).
     stop set: Children with a live attempt that is being stopped in order.
     barrier: The rule that no member of a group starts while attempts of the same round stop.
+    group restart: The round of one failure. Several may be under way, with members in common.
     met: Said of a requirement that is ready and not marked for stopping, or done after success.
 
 Rules:
@@ -57,6 +58,23 @@ MOST_STOPPING: Final = 8
 """How many of the children that delay a group restart are named."""
 
 
+class GroupRestart:
+    """The round that a child's failure begins under rest_for_one: its attempts that still stop.
+
+    A member that a command has restarted is ready before they have ended. So it does not suffice
+    that each member waits for its own requirements and dependents.
+
+    A child that fails again before they have ended begins no other round: the members are the same.
+    """
+
+    __slots__ = ("failed", "stopping", "waiting")
+
+    def __init__(self, failed: ChildLife) -> None:
+        self.failed = failed
+        self.stopping: dict[ChildLife, None] = {}
+        self.waiting: dict[ChildLife, None] = {}
+
+
 class ChildOrdering(ABC):
     """The rules common to both orderings: requirements, dynamic children, the barrier."""
 
@@ -67,8 +85,8 @@ class ChildOrdering(ABC):
         self.dynamics: dict[ChildLife, None] = {}
         self.dynamic_start_set: dict[ChildLife, None] = {}
         self.static_stopping = self.dynamic_stopping = 0
-        self.static_round_stopping = 0  # dynamic members that stop because of a static child
         self._waiting_for_barrier: dict[ChildLife, None] = {}
+        self._group_restarts: dict[ChildLife, GroupRestart] = {}  # in which attempts stop
 
     # ------------------------------------------------------------ membership
 
@@ -138,6 +156,10 @@ class ChildOrdering(ABC):
         if self._barrier_is_closed(child):
             self._waiting_for_barrier[child] = None
             return False
+        group = self._stopping_group(child)
+        if group is not None:
+            group.waiting[child] = None
+            return False
         if not child.requires:
             return True
         missing = self._unmet_requirement(child)
@@ -197,6 +219,9 @@ class ChildOrdering(ABC):
             return (blocker.name,)
         if self._barrier_is_closed(child):
             return self.names_of_stop_set() if stopping is None else stopping
+        group = self._stopping_group(child)
+        if group is not None:
+            return tuple(member.name for member in islice(group.stopping, MOST_STOPPING))
         return tuple(required.name for required in child.requires if not required.is_met)
 
     def _unsettled_predecessor(self, child: ChildLife) -> ChildLife | None:
@@ -206,29 +231,47 @@ class ChildOrdering(ABC):
         return None if first is child else first
 
     def _barrier_is_closed(self, child: ChildLife) -> bool:
-        if not self.grouped or not (self.static_stopping or self.dynamic_stopping):
-            return False
-        if not child.in_start_set:
-            return False  # new, or restarted by command: in no round
-        if self.together:
-            return True
-        if child.dynamic:
-            return bool(
-                self.static_stopping
-                or child.dependents_stopping
-                or (child.in_static_round and self.static_round_stopping)
-            )
-        return self.dynamic_stopping > 0 or self._static_barrier_is_closed(child)
+        """Whether ``child`` waits for all attempts that stop, under one_for_all."""
+        # A child outside the start set is new, or restarted by command: it is in no round.
+        return (
+            self.together
+            and child.in_start_set
+            and (self.static_stopping > 0 or self.dynamic_stopping > 0)
+        )
 
-    def join_static_round(self, child: ChildLife) -> None:
-        """Record that a dynamic child takes part in a round of static children."""
-        if (
-            child.dynamic
-            and not child.in_static_round
-            and (child.in_start_set or child.in_stop_set)
-        ):
-            child.in_static_round = True
-            self.static_round_stopping += child.in_stop_set
+    @staticmethod
+    def _stopping_group(child: ChildLife) -> GroupRestart | None:
+        """The group restart whose attempts have to end before ``child`` may start; rest_for_one."""
+        if not child.in_start_set:
+            return None  # new, or restarted by command: in no round
+        return next((group for group in child.groups if group.stopping), None)
+
+    def begin_group_restart(self, failed: ChildLife) -> GroupRestart | None:
+        """Return the group restart of ``failed``; `None` under one_for_all."""
+        if self.together:
+            return None
+        return self._group_restarts.get(failed) or GroupRestart(failed)
+
+    def join_group_restart(self, child: ChildLife, group: GroupRestart) -> None:
+        """Let ``child`` wait for the members that stop, and them for ``child`` if it stops."""
+        if not (child.in_start_set or child.in_stop_set):
+            return  # it stays down
+        if group not in child.groups:
+            child.groups = (*[old for old in child.groups if old.stopping], group)
+        if child.in_stop_set:
+            group.stopping[child] = None
+            self._group_restarts[group.failed] = group
+
+    def _leave_group_restarts(self, child: ChildLife) -> None:
+        """Take ``child`` out of the attempts that stop, and look again at the ones that wait."""
+        for group in child.groups:
+            group.stopping.pop(child, None)
+            if not group.stopping:
+                self._group_restarts.pop(group.failed, None)
+                self.todo.extend(group.waiting)
+                group.waiting.clear()
+        still = tuple([group for group in child.groups if group.stopping])
+        child.groups = still if child.in_start_set else ()
 
     def join_start_set(self, child: ChildLife) -> None:
         """Let ``child`` take part in a round; it has not settled."""
@@ -244,9 +287,12 @@ class ChildOrdering(ABC):
         if not child.in_start_set:
             return
         child.in_start_set = child.skips_predecessors = False
+        if child.groups and not child.in_stop_set:
+            for group in child.groups:
+                group.waiting.pop(child, None)
+            child.groups = ()
         if child.dynamic:
             del self.dynamic_start_set[child]
-            child.in_static_round = child.in_static_round and child.in_stop_set
         else:
             self._static_leaves_start_set(child)
             self._wake_start_set()
@@ -281,7 +327,6 @@ class ChildOrdering(ABC):
         child.in_stop_set = True
         if child.dynamic:
             self.dynamic_stopping += 1
-            self.static_round_stopping += child.in_static_round
         else:
             self.static_stopping += 1
             self._static_joins_stop_set(child)
@@ -291,24 +336,18 @@ class ChildOrdering(ABC):
     def stop_finished(self, child: ChildLife) -> None:
         """Take ``child`` out of the stop set: its attempt has ended."""
         child.in_stop_set = False
+        if child.groups:
+            self._leave_group_restarts(child)
         if child.requires and child.dependents_stopping == 0:
             self._count_stopping(child, -1)
         if child.dynamic:
             self.dynamic_stopping -= 1
-            self.static_round_stopping -= child.in_static_round
-            barrier_opened = not self.dynamic_stopping or (
-                child.in_static_round and not self.static_round_stopping
-            )
-            child.in_static_round = child.in_static_round and child.in_start_set
+            if not self.dynamic_stopping:
+                self._wake_stop_set()
         else:
             self.static_stopping -= 1
             self._static_leaves_stop_set(child)
-            barrier_opened = not self.static_stopping
-        if child.dynamic and not self.dynamic_stopping:
-            self._wake_stop_set()
-        if barrier_opened and not (
-            self.together and (self.static_stopping or self.dynamic_stopping)
-        ):
+        if self._waiting_for_barrier and not (self.static_stopping or self.dynamic_stopping):
             self.todo.extend(self._waiting_for_barrier)
             self._waiting_for_barrier.clear()
 
@@ -362,9 +401,6 @@ class ChildOrdering(ABC):
 
     @abstractmethod
     def _drop_static(self, child: ChildLife) -> None: ...
-
-    @abstractmethod
-    def _static_barrier_is_closed(self, child: ChildLife) -> bool: ...
 
     @abstractmethod
     def _static_may_stop(self, child: ChildLife) -> bool: ...
@@ -422,9 +458,6 @@ class SequenceOrdering(ChildOrdering):
         if self._gone > len(self._statics) // 2:
             self._statics = [member for member in self._statics if not member.gone]
             self._gone = 0
-
-    def _static_barrier_is_closed(self, child: ChildLife) -> bool:
-        return self.static_stopping > 0
 
     def _static_may_stop(self, child: ChildLife) -> bool:
         last = self._stop_set.head()
@@ -487,9 +520,6 @@ class GraphOrdering(ChildOrdering):
     def _drop_static(self, child: ChildLife) -> None:
         child.gone = True
         del self._statics[child]
-
-    def _static_barrier_is_closed(self, child: ChildLife) -> bool:
-        return child.dependents_stopping > 0
 
     def _static_may_stop(self, child: ChildLife) -> bool:
         return child.dependents_stopping == 0
