@@ -92,15 +92,56 @@ def test_a_signal_after_the_orderly_end_does_nothing(start: Start, gap: float) -
     assert "Traceback" not in program.err
 
 
-def test_a_second_signal_that_the_tree_has_no_use_for_keeps_the_code_of_the_end(
-    start: Start,
+@pytest.mark.parametrize("gap", [0, 0.001, 0.02])
+def test_a_second_signal_that_the_tree_has_no_use_for_leaves_the_end_in_order(
+    start: Start, gap: float
 ) -> None:
-    program = start(ONE)
+    program = start("""
+        deep = SupervisorSpec("deep", [ChildSpec("b", obedient, "b", grace=1)])
+        run(SupervisorSpec("app", [ChildSpec("a", obedient, "a", grace=1), deep]))
+    """)
     program.wait_for("app is up")
     program.signal(SIGTERM)
-    program.wait_for("app stopped in")
+    time.sleep(gap)
+    program.signal(SIGINT)
+    assert program.ended() == 0, program.err
+    assert program.out.split("\n")[-3:] == ["b stopped True", "a stopped True", ""]
+    assert "without grace" not in program.err
+
+
+def test_two_signals_in_one_instant_still_drop_the_grace(start: Start) -> None:
+    program = start("""
+        run(SupervisorSpec("app", [ChildSpec("a", slow, 100, grace=1000)]))
+    """)
+    program.wait_for("app is up")
     program.signal(SIGTERM)
-    assert program.ended() in (0, 143), program.err  # never -15, which is what a default would do
+    program.signal(SIGINT)
+    assert program.ended() in (130, 143)
+    assert program.out == "saying goodbye\ncut short\n"
+
+
+def test_a_second_signal_that_cuts_nothing_off_does_not_count(start: Start) -> None:
+    # The child has no grace to lose: it would have ended at the same moment.
+    program = start("""
+        run(SupervisorSpec("app", [ChildSpec("mule", stubborn, 0.5, grace=0)], report_after=10))
+    """)
+    program.wait_for("app is up")
+    program.signal(SIGTERM)
+    program.wait_for("stopping in order")
+    program.signal(SIGINT)
+    assert program.ended() == 0, program.err
+    assert "SIGINT: stopping without grace" in program.err
+
+
+def test_a_second_signal_that_cuts_only_the_drain_off_counts(start: Start) -> None:
+    program = start("""
+        run(SupervisorSpec("app", [ChildSpec("a", obedient, grace=0)]), drain=1000)
+    """)
+    program.wait_for("app is up")
+    program.signal(SIGTERM)
+    program.wait_for("draining")
+    program.signal(SIGTERM)
+    assert program.ended() == 143, program.err
 
 
 # ---------------------------------------------------------------- who hears what

@@ -183,10 +183,27 @@ def _provider(shell: Shell, caller: Attempt, of: Target) -> Slot:
 
 def stacks_below(shell: Shell) -> Iterator[str]:
     """Yield a line for each task of each live attempt below ``shell``, nested ones included."""
+    for attempt in _attempts_below(shell):
+        yield from stacks_of(attempt)
+
+
+def attempts_with_grace(shell: Shell) -> list[Attempt]:
+    """The live attempts below ``shell`` that have a grace, to use it or to lose it."""
+    found = []
+    for attempt in _attempts_below(shell):
+        grace = attempt.spec.grace
+        has_grace = attempt.can_hear_stop if grace is None else grace > 0
+        if has_grace and not attempt.cancel_called:
+            found.append(attempt)
+    return found
+
+
+def _attempts_below(shell: Shell) -> Iterator[Attempt]:
+    """Yield each live attempt below ``shell``; not those of nested supervisors themselves."""
     pending = [shell]
     for above in pending:
         for slot in above.slots.values():
             if slot.nested is not None:
                 pending.append(slot.nested)
             elif slot.attempt is not None:
-                yield from stacks_of(slot.attempt)
+                yield slot.attempt

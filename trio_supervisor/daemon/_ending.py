@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable
 
+    from trio_supervisor._attempts.attempt import Attempt
     from trio_supervisor._events.events import Event
     from trio_supervisor._events.shutdown import ShutdownReport
 
@@ -41,12 +42,25 @@ class ExitCode(IntEnum):
 
 @final
 class Ending:
-    """The end of the tree, as far as it is known yet."""
+    """The end of the tree, as far as it is known yet.
+
+    Attributes:
+        name: The root's name.
+        was_ready: Whether the first start was complete.
+        signals: That asked for the stop, oldest first.
+        drain_was_cut: Whether the second signal came while the tree was draining.
+        lost_grace: The attempts with a grace that were alive when the second signal dropped it.
+        report: How each child ended, once the supervisor has ended in order.
+        error: That the supervisor has raised.
+        cut_off: Paths of the children that were given a grace and used it up.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.was_ready = False
         self.signals: list[signal.Signals] = []
+        self.drain_was_cut = False
+        self.lost_grace: list[Attempt] = []
         self.report: ShutdownReport | None = None
         self.error: Exception | None = None
         self.cut_off: tuple[str, ...] = ()
@@ -55,7 +69,7 @@ class Ending:
         """Log what the supervisor has not logged, and say what the exit code is."""
         if self.error is not None:
             return self._conclude_error(self.error)
-        if len(self.signals) > 1:
+        if self.second_signal_counted:
             second = self.signals[1]
             code = ExitCode.SIGNAL + second
             self._say("stopped, but it took a second signal, %s (exit code %d)", second.name, code)
@@ -72,6 +86,12 @@ class Ending:
             self._say("stopped, but the grace of some ran out: %s (exit code %d)", who, code)
             return code
         return ExitCode.ORDERLY
+
+    @property
+    def second_signal_counted(self) -> bool:
+        """Whether the second signal ended the drain, or an attempt that would have ended later."""
+        cut = any(attempt.aborted and not attempt.returned for attempt in self.lost_grace)
+        return self.drain_was_cut or cut
 
     def _say(self, text: str, *args: object) -> None:
         say(_log, logging.WARNING, f"%s {text}", self.name, *args)

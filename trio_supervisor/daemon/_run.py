@@ -20,7 +20,7 @@ from trio_supervisor._lazy import public
 from trio_supervisor._logging.safe import say
 from trio_supervisor._record import Record
 from trio_supervisor._runtime.open import open_supervisor
-from trio_supervisor._runtime.views import stacks_below
+from trio_supervisor._runtime.views import attempts_with_grace, stacks_below
 from trio_supervisor._specs.checks import check_seconds
 from trio_supervisor._specs.supervisor import SupervisorSpec
 from trio_supervisor.daemon._control import control_socket
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("trio_supervisor.daemon")
 MOST_FRAMES: Final = 12
+DOUBLE: Final = 0.1
+"""Seconds after the first signal before which a second one has no effect: no operator has seen yet
+what the first one did, while a terminal and a wrapper script often send one each."""
 
 
 @public
@@ -68,7 +71,8 @@ def run(
     |---|---|
     | SIGTERM | stops the tree in order, each child with its grace, after ``drain`` seconds |
     | SIGINT (Ctrl-C) | the same without ``drain`` |
-    | a second of these | drops the grace: what is left is cancelled |
+    | a second of these | drops the grace: what is left is cancelled (at the earliest 0.1 s after the
+      first: both a terminal and a wrapper may send one, and a tree that stops at once is in order) |
     | a third | logs where each child that is left hangs, and ends the process at once; the exit
       code is 128 + its number. It is heard even while a child blocks the event loop |
     | SIGHUP | with a function as ``spec``: logged and ignored, for a reload is what it asks for.
@@ -88,7 +92,8 @@ def run(
     | 3 | the first start failed; logged, with a traceback unless the child raised `TaskFailure` |
     | 4 | stopped by one signal or ``auto_shutdown``, but a child did not end when cancelled |
     | 5 | stopped likewise, but a child used up its grace, or the ``shutdown_deadline`` passed |
-    | 128 + n | stopped, but it took a second signal: 129 SIGHUP, 130 SIGINT, 143 SIGTERM |
+    | 128 + n | stopped, but the second signal cut off a child that has a grace, or the drain: 129
+      SIGHUP, 130 SIGINT, 143 SIGTERM |
     | any other | a child raised ``SystemExit(code)``; of several, the first counts |
 
     Where two apply, what comes first in this list counts: a child's ``SystemExit``, 2, 3, 1,
@@ -295,6 +300,8 @@ class _Operator:
         self._ending = ending
         self._desk = desk
         self._drain = drain
+        self._drains = False
+        self._asked_at = 0.0
         self.tell_drain: list[Callable[[str], None]] = []
 
     def _say(self, level: int, text: str, *args: object) -> None:
@@ -325,9 +332,10 @@ class _Operator:
 
     def _stop(self, received: signal.Signals, nursery: trio.Nursery) -> None:
         if len(self._ending.signals) > 1:
-            self._say(logging.WARNING, "%s: stopping without grace", received.name)
-            self._supervisor.request_shutdown(received.name, grace=False)
-        elif received is not SIGTERM or not self._drain:
+            nursery.start_soon(self._drop_grace, received)
+            return
+        self._asked_at = trio.current_time()
+        if received is not SIGTERM or not self._drain:
             self._stop_in_order(received)
         else:
             self._say(
@@ -336,6 +344,7 @@ class _Operator:
                 received.name,
                 self._drain,
             )
+            self._drains = True
             self._around.stopping(f"draining after {received.name}")
             for tell in self.tell_drain:
                 tell(received.name)
@@ -343,8 +352,18 @@ class _Operator:
 
     async def _stop_after_drain(self, received: signal.Signals) -> None:
         await trio.sleep(self._drain)
-        if len(self._ending.signals) == 1:
+        if self._drains:
+            self._drains = False
             self._stop_in_order(received)
+
+    async def _drop_grace(self, received: signal.Signals) -> None:
+        await trio.sleep_until(self._asked_at + DOUBLE)
+        if self._supervisor._shell.is_over:
+            return
+        self._ending.drain_was_cut, self._drains = self._drains, False
+        self._ending.lost_grace = attempts_with_grace(self._supervisor._shell)
+        self._say(logging.WARNING, "%s: stopping without grace", received.name)
+        self._supervisor.request_shutdown(received.name, grace=False)
 
     def _stop_in_order(self, received: signal.Signals) -> None:
         self._say(
