@@ -71,8 +71,8 @@ def run(
     |---|---|
     | SIGTERM | stops the tree in order, each child with its grace, after ``drain`` seconds |
     | SIGINT (Ctrl-C) | the same without ``drain`` |
-    | a second of these | drops the grace: what is left is cancelled (at the earliest 0.1 s after the
-      first: both a terminal and a wrapper may send one, and a tree that stops at once is in order) |
+    | a second of these | drops the grace: what is left is cancelled, at the earliest 0.1 s after
+      the first signal (a terminal and a wrapper script may send one each) |
     | a third | logs where each child that is left hangs, and ends the process at once; the exit
       code is 128 + its number. It is heard even while a child blocks the event loop |
     | SIGHUP | with a function as ``spec``: logged and ignored, for a reload is what it asks for.
