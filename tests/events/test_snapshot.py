@@ -127,6 +127,7 @@ def blank_child(path: str, time: float) -> dict[str, Any]:
         "last_exit": "",
         "supervisor": None,
         "opened": [],
+        "previous": None,
         "waiting_for": [],
     }
 
@@ -154,7 +155,7 @@ def only_state(plain: dict[str, Any]) -> dict[str, Any]:
     for key, value in kept.items():
         if key in {"children", "opened"}:
             kept[key] = [only_state(child) for child in value]
-        elif key == "supervisor" and value is not None:
+        elif key in {"supervisor", "previous"} and value is not None:
             kept[key] = only_state(value)
     return kept
 
@@ -244,6 +245,10 @@ def child_after(child: dict[str, Any], kind: str, event: ev.Event) -> None:
         child |= {"attempt": event.attempt, "unresponsive": False}
     elif isinstance(event, ev.ChildExited):
         child |= {"last_exit": event.detail, "unresponsive": False}
+        if child["supervisor"] is not None:
+            nothing = {"supervisor": None, "opened": [], "previous": None}
+            left = [each | nothing for each in child["supervisor"]["children"]]
+            child |= {"previous": child["supervisor"] | {"children": left}}
         child |= {"supervisor": None, "opened": []}
     elif isinstance(event, ev.ChildUnresponsive):
         child["unresponsive"] = True

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import gc
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -44,6 +46,7 @@ from trio_supervisor import (
     Succeeded,
     Supervisor,
     SupervisorFinished,
+    SupervisorSnapshot,
     SupervisorSpec,
     SupervisorStarted,
     SupervisorStopping,
@@ -51,6 +54,9 @@ from trio_supervisor import (
     fold,
     open_supervisor,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 INF = float("inf")
 NO_RESTARTS = RestartLimit(0, within=1)
@@ -780,3 +786,54 @@ def test_what_a_nested_supervisor_is_by_default() -> None:
         SupervisorSpec("nest").as_child(readiness="immediate")
     with pytest.raises(SpecError, match="stale_after"):
         SupervisorSpec("nest").as_child(stale_after=3)
+
+
+@scenario
+async def test_the_run_before_stays_in_the_snapshot_of_a_restarted_nested_supervisor() -> None:
+    worker = ChildSpec("worker", crash_after, 1, restart_limit=RestartLimit(2, 60), backoff=AT_ONCE)
+    deepest = SupervisorSpec("deepest", [ChildSpec("calm", forever)])
+    branch = SupervisorSpec("branch", [deepest, worker]).as_child(backoff=AT_ONCE)
+    async with open_supervisor(SupervisorSpec("app", [branch])) as supervisor:
+        assert supervisor.state().child("branch").previous is None
+        handle = supervisor.child("branch")
+        await handle.wait_ready(after=1)
+        state = supervisor.state()
+        previous = state.child("branch").previous
+        assert previous is not None
+        assert previous.run < supervisor.child("branch").value._shell.run
+        assert previous.child("worker").restarts == 2
+        assert previous.child("worker").last_exit == "crashed: Boom: worker 3"
+        assert previous.child("deepest").supervisor is previous.child("deepest").previous is None
+        assert state.child("branch/worker").restarts == 0
+        assert SupervisorSnapshot.from_dict(state.to_dict()) == state
+        assert functools.reduce(fold, supervisor.journal.events, supervisor.journal.base) == state
+        # The run before that is forgotten, so that what is kept does not grow.
+        await handle.restart()
+        again = supervisor.state().child("branch").previous
+        assert again is not None
+        assert previous.run < again.run
+        assert again.child("worker").restarts == 0
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Python's, about the generator
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@scenario
+async def test_a_supervisor_that_a_dropped_generator_holds_ends_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def opened(child: ChildContext) -> AsyncIterator[Supervisor]:
+        async with child.open_supervisor(SupervisorSpec("own", [ChildSpec("x", forever)])) as own:
+            yield own  # noqa: ASYNC119 - that is what goes wrong
+
+    async def drops(child: ChildContext) -> None:
+        async for _ in opened(child):
+            break
+        gc.collect()
+        await trio.sleep(1)
+
+    spec = SupervisorSpec("app", [ChildSpec("a", drops, restart="temporary")])
+    async with open_supervisor(spec) as supervisor:
+        report = await supervisor.child("a").wait_finished()
+        assert isinstance(report.exit, Crashed)
+    assert "app/a/own: open_supervisor() was left in another task" in caplog.text
+    assert "contextlib.aclosing(generator)" in caplog.text

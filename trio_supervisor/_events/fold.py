@@ -24,6 +24,7 @@ from trio_supervisor._events.snapshot import (
     ChildState,
     SupervisorSnapshot,
     SupervisorState,
+    as_previous,
     step_towards,
 )
 from trio_supervisor._lazy import public
@@ -72,6 +73,7 @@ class _Child:
         "last_exit",
         "opened",
         "path",
+        "previous",
         "reason",
         "restarts",
         "since",
@@ -91,6 +93,7 @@ class _Child:
         self.unresponsive = False
         self.supervisor: _Supervisor | None = None
         self.opened: dict[str, _Supervisor] | None = None
+        self.previous: SupervisorSnapshot | None = None
 
     @classmethod
     def thaw(cls, child: ChildSnapshot) -> _Child:
@@ -99,6 +102,7 @@ class _Child:
         node.state, node.attempt, node.generation = child.state, child.attempt, child.generation
         node.until, node.reason, node.unresponsive = child.until, child.reason, child.unresponsive
         node.restarts, node.last_exit = child.restarts, child.last_exit
+        node.previous = child.previous
         return node
 
     def freeze(
@@ -121,6 +125,7 @@ class _Child:
             self.last_exit,
             supervisor,
             opened=opened,
+            previous=self.previous,
         )
 
     def clear_below(self) -> None:
@@ -246,6 +251,8 @@ def _exited(child: _Child, raw: RawEvent) -> None:
     child.unresponsive = False
     child.last_exit = raw[7][1]
     if child.supervisor is not None or child.opened is not None:
+        if child.supervisor is not None:
+            child.previous = as_previous(child.supervisor.freeze())
         child.clear_below()
 
 
@@ -364,6 +371,8 @@ def _child_after(child: ChildSnapshot, raw: RawEvent) -> ChildSnapshot:
         node = _Child.thaw(child)
         rule(node, raw)
         if cls is ev.ChildExited:
+            if child.supervisor is not None:
+                node.previous = as_previous(child.supervisor)
             return node.freeze()
         return node.freeze(child.supervisor, child.opened)
     if cls is ev.SupervisorStarted and raw[PATH] == child.path:

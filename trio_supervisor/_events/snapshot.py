@@ -100,6 +100,12 @@ class ChildSnapshot:
     """
     opened: tuple[SupervisorSnapshot, ...] = ()
     """The supervisors that its attempt has opened with `ChildContext.open_supervisor`."""
+    previous: SupervisorSnapshot | None = None
+    """The end of the run before, if the child is a nested supervisor that was restarted.
+
+    So the restarts and last exits of its children are not lost with them. What was below these
+    children, and earlier runs, are not kept.
+    """
 
 
 @public
@@ -187,6 +193,17 @@ class SupervisorSnapshot:
         return "\n".join(_render(self, now))
 
 
+def as_previous(ended: SupervisorSnapshot) -> SupervisorSnapshot:
+    """Return what is kept of a run of a nested supervisor, which has ended, in the next one."""
+    children = [
+        child
+        if child.supervisor is None and child.previous is None and not child.opened
+        else attrs.evolve(child, supervisor=None, previous=None, opened=())
+        for child in ended.children
+    ]
+    return attrs.evolve(ended, children=tuple(children))
+
+
 def step_towards(path: str, here: str) -> str:
     """The child of ``here`` that ``path`` is or lies below; empty if it does not lead there."""
     head = here + "/"
@@ -245,7 +262,9 @@ def _child_to_plain(child: ChildSnapshot, moment: _Moment) -> dict[str, Any]:
     nested = None if below is None else _supervisor_to_plain(below, moment)
     opened = [_supervisor_to_plain(each, moment) for each in child.opened]
     about = moment.about(child.since, child.until)
-    return {**plain, **about, "supervisor": nested, "opened": opened}
+    before = child.previous
+    previous = None if before is None else _supervisor_to_plain(before, moment)
+    return {**plain, **about, "supervisor": nested, "opened": opened, "previous": previous}
 
 
 def _supervisor_from(data: Mapping[str, Any], owner: str) -> SupervisorSnapshot:
@@ -264,17 +283,24 @@ def _child_from(data: Any, owner: str) -> ChildSnapshot:
         raise SpecError("children", data, "a list of JSON objects", owner=owner)
     values = _values_from(ChildSnapshot, data, owner, skip=("supervisor", "opened", "previous"))
     values["state"] = _state_from(ChildState, data.get("state"), owner)
-    below = data.get("supervisor")
-    if below is not None and not isinstance(below, dict):
-        raise SpecError("supervisor", below, "a JSON object or null", owner=owner)
     opened = data.get("opened", [])
     if not isinstance(opened, list) or not all(isinstance(each, dict) for each in opened):
         raise SpecError("opened", opened, "a list of JSON objects", owner=owner)
     return ChildSnapshot(
         **values,
-        supervisor=None if below is None else _supervisor_from(below, owner),
+        supervisor=_supervisor_or_none(data, "supervisor", owner),
         opened=tuple([_supervisor_from(each, owner) for each in opened]),
+        previous=_supervisor_or_none(data, "previous", owner),
     )
+
+
+def _supervisor_or_none(
+    data: Mapping[str, Any], name: str, owner: str
+) -> SupervisorSnapshot | None:
+    found = data.get(name)
+    if found is not None and not isinstance(found, dict):
+        raise SpecError(name, found, "a JSON object or null", owner=owner)
+    return None if found is None else _supervisor_from(found, owner)
 
 
 def _values_from(

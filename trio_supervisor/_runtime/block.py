@@ -9,7 +9,8 @@ so that a failure of the tree can end that code.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from logging import ERROR, getLogger
+from typing import TYPE_CHECKING, NoReturn, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -17,6 +18,7 @@ from trio.lowlevel import enable_ki_protection
 from trio_supervisor._brain import messages as o
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._events.exits import leaves, unwrap_single
+from trio_supervisor._logging.safe import say
 from trio_supervisor._runtime.closing import forget_errors
 from trio_supervisor._text import type_name
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     from trio_supervisor._runtime.shell import Shell
     from trio_supervisor._runtime.supervisor import Supervisor
+
+_LOG = getLogger("trio_supervisor")
 
 
 @final
@@ -47,6 +51,7 @@ class Block:
         self._wait_ready = wait_ready
         self._watch = watch
         self._is_entered = False
+        self._task: trio.lowlevel.Task | None = None  # that has entered it
         self._manager = trio.open_nursery()
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()  # of the caller's code
@@ -64,6 +69,7 @@ class Block:
                 f"{shell.path}: this open_supervisor() was entered before: call it again"
             )
         self._is_entered = True
+        self._task = trio.lowlevel.current_task()
         if shell.link is None:
             shell.tree.enter()
         else:
@@ -101,6 +107,8 @@ class Block:
         traceback: TracebackType | None,
     ) -> bool:
         try:
+            if trio.lowlevel.current_task() is not self._task:
+                self._break_off()
             return await self._leave(exc)  # noqa: ASYNC102 - it has to wait for the tree
         finally:
             del self, exc, traceback  # the traceback of what is raised leads to this frame
@@ -131,6 +139,20 @@ class Block:
                 reason = getattr(cancelled, "reason", None) or "cancelled from outside"
                 self._shell.shut_down(o.Shutdown(reason, grace=False, kind=o.OutcomeKind.CANCELLED))
                 raise
+
+    def _break_off(self) -> NoReturn:
+        """The block is being left in a task that did not enter it, where Trio cannot close it.
+
+        Closing the nursery here would wait for ever: Trio wakes the task that has opened it.
+        """
+        reason = (
+            "open_supervisor() was left in another task than the one that entered it. If an async "
+            "generator holds the block, leave its loop through "
+            "'async with contextlib.aclosing(generator)'"
+        )
+        say(_LOG, ERROR, "%s: %s", self._shell.path, reason)
+        self._shell.shut_down(o.Shutdown(reason, grace=False, kind=o.OutcomeKind.BROKEN))
+        raise SupervisorError(f"{self._shell.path}: {reason}")
 
     async def _leave(self, exc: BaseException | None) -> bool:
         """Stop the tree, wait for its end, and raise what there is to raise.

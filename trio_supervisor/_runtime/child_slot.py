@@ -14,7 +14,7 @@ from trio_supervisor._events.exits import (
     TaskExit,
     brief_of,
 )
-from trio_supervisor._events.snapshot import ChildState
+from trio_supervisor._events.snapshot import ChildState, SupervisorSnapshot, as_previous
 from trio_supervisor._runtime.handle import ChildHandle
 from trio_supervisor._runtime.observable import Observable
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
@@ -76,6 +76,7 @@ class Slot:
         opened: The shells of supervisors that this attempt has opened, by name.
         ended: The newest attempt that has ended.
         exit: How that attempt ended; `None` as well if that was fatal.
+        previous: The end of the newest nested supervisor that has ended.
     """
 
     __slots__ = (
@@ -92,6 +93,7 @@ class Slot:
         "life",
         "nested",
         "opened",
+        "previous",
         "shell",
     )
 
@@ -106,6 +108,7 @@ class Slot:
         self.opened: dict[str, Shell] | None = None
         self.ended: Attempt | None = None
         self.exit: TaskExit | None = None
+        self.previous: SupervisorSnapshot | None = None
         self._addition = addition
         self._detail = ""
         self._older: list[tuple[Attempt, TaskExit | str]] | None = None  # str: of a crash
@@ -164,7 +167,11 @@ class Slot:
         """The attempt has ended: forget the supervisors in it; return how a nested one ended."""
         nested, self.nested = self.nested, None
         self.opened = None
-        return None if nested is None else nested.report
+        if nested is None:
+            return None
+        if nested.is_visible:
+            self.previous = as_previous(nested.snapshot())
+        return nested.report
 
     # ------------------------------------------------------------ watching
 

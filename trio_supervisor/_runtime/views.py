@@ -71,6 +71,7 @@ def _child_snapshot(shell: Shell, slot: Slot, stopping: tuple[str, ...]) -> Chil
         supervisor=None if nested is None or not nested.is_visible else snapshot_of(nested),
         waiting_for=shell.machine.ordering.waits_for(life, stopping) if waits else (),
         opened=() if slot.opened is None else _opened(slot.opened.values()),
+        previous=slot.previous,
     )
 
 
