@@ -246,7 +246,7 @@ def child_after(child: dict[str, Any], kind: str, event: ev.Event) -> None:
     elif isinstance(event, ev.ChildExited):
         child |= {"last_exit": event.detail, "unresponsive": False}
         if child["supervisor"] is not None:
-            nothing = {"supervisor": None, "opened": [], "previous": None}
+            nothing: dict[str, Any] = {"supervisor": None, "opened": [], "previous": None}
             left = [each | nothing for each in child["supervisor"]["children"]]
             child |= {"previous": child["supervisor"] | {"children": left}}
         child |= {"supervisor": None, "opened": []}
