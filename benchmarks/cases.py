@@ -298,6 +298,7 @@ def _surfaces() -> list[Row]:
             ("HTTP, control and monitor idle", "idle", 1.1),
             ("and metrics collected", "metrics", 1.1),
             ("a dashboard open", "dashboard", 1.3),
+            ("a dashboard open and metrics collected", "all", 1.3),
         )
     ]
     rows += [

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from trio_supervisor._errors import SpecError
 from trio_supervisor._events import events as ev
-from trio_supervisor._events.fold import fold, raw_of
-from trio_supervisor._events.journal import EventRecorder, Journal
+from trio_supervisor._events.fold import SnapshotBuilder, fold, raw_of
+from trio_supervisor._events.journal import EventRecorder, Journal, RawFeed
 from trio_supervisor._events.snapshot import BLANK, SupervisorSnapshot
 from trio_supervisor._record import values_of
 
@@ -278,3 +278,45 @@ def test_memory_is_bounded() -> None:
     assert journal._chore_at > journal.view.last_sequence, "and append has nothing more to do"
     assert len(journal._builder._children) <= 3
     assert state_of(journal).child("feed").restarts == 2_000
+
+
+# ---------------------------------------------------------------- feeds
+
+
+def test_a_feed_hands_on_every_event_from_the_oldest_kept_one_on_exactly_once() -> None:
+    journal = a_journal(capacity=8)
+    for now in range(5):
+        a_restart(journal, now, attempt=now + 1)
+    got: list[RawEvent] = []
+    feed = RawFeed(journal, got.extend)
+    assert (len(journal), feed.missed, got) == (8, 13, [])
+    for now in range(5, 40):
+        a_restart(journal, now, attempt=now + 1)
+        if now == 20:
+            feed.hand_on()
+            feed.hand_on()
+    feed.close()
+    feed.close()
+    assert [raw[1] for raw in got] == list(range(14, 1 + 1 + 40 * 4))
+    a_restart(journal, 50)
+    journal.append(ev.ChildWaiting, 51, 1, "app/web", 0, ())
+    for _ in range(9):
+        a_restart(journal, 52)
+    assert len(got) == 40 * 4 + 1 - 13, "a closed feed gets no more"
+
+
+def test_the_base_of_a_feed_and_its_events_make_the_present_state() -> None:
+    journal = a_journal(capacity=4)
+    for now in range(3):
+        a_restart(journal, now, attempt=now + 1)
+    batches: list[list[RawEvent]] = []
+    feeds = [RawFeed(journal, batches.append), RawFeed(journal, lambda raws: None)]
+    builder = SnapshotBuilder.from_snapshot(feeds[0].base)
+    for now in range(3, 10):
+        a_restart(journal, now, attempt=now + 1)
+    feeds[1].close()
+    feeds[0].hand_on()
+    assert len(batches) > 1
+    for each in batches:
+        builder.extend(each)
+    assert builder.freeze() == journal.present()

@@ -220,3 +220,100 @@ def test_a_scrape_after_the_end_of_the_run_still_answers() -> None:
     scrape.start()
     scrape.join()
     assert found[0]["child_state" + of("app/web", state="ready")] == 1
+
+
+@pytest.mark.parametrize("journal", [1, 7, 1024])
+def test_no_event_is_missed_however_short_the_journal_is(journal: int) -> None:
+    async def main() -> None:
+        registry = CollectorRegistry()
+        spec = ChildSpec("feed", failing, backoff=FAST, restart_limit=None)
+        async with (
+            open_supervisor(SupervisorSpec("app", [spec]), journal=journal) as supervisor,
+            open_metrics(supervisor, registry=registry),
+        ):
+            before = read(registry)
+            await trio.sleep(200.5)
+            found = read(registry)
+        assert found["child_exits_total" + of("app/feed", outcome="crashed")] == 100
+        starts = "child_starts_total" + of("app/feed")
+        assert found[starts] - before[starts] == 100
+        assert found["child_state" + of("app/feed", state="starting")] == 0
+        assert found["child_attempt" + of("app/feed")] == 101
+        assert found["events_dropped_total"] == before["events_dropped_total"]
+
+    run_virtual(main)
+
+
+def test_events_that_the_journal_had_forgotten_are_said_to_be_missing() -> None:
+    async def main() -> None:
+        async with open_supervisor(TREE, journal=4) as supervisor:
+            registry = CollectorRegistry()
+            async with open_metrics(supervisor, registry=registry):
+                found = read(registry)
+                assert found["events_dropped_total"] == supervisor.journal.last_sequence - 4
+
+    run_virtual(main)
+
+
+def test_metrics_of_a_nested_supervisor_count_neither_its_siblings_nor_itself() -> None:
+    tree = SupervisorSpec(
+        "app",
+        [
+            ChildSpec("feed", failing, backoff=FAST, restart_limit=None),
+            SupervisorSpec("pool", [ChildSpec("one", idle)]),
+        ],
+    )
+
+    async def main() -> None:
+        async with open_supervisor(tree) as supervisor:
+            await trio.sleep(5)
+            pool: Supervisor = supervisor.child("pool").value
+            registry = CollectorRegistry()
+            async with open_metrics(pool, registry=registry):
+                await trio.sleep(5)
+                await pool.restart_child("one", reason="test")
+                found = read(registry)
+                await supervisor.restart_child("pool", reason="test")
+                await trio.sleep(1)
+                ended = read(registry)
+        assert found["child_starts_total" + of("app/pool/*")] == 0
+        assert found["child_exits_total" + of("app/pool/*", outcome="crashed")] == 0
+        assert found["child_starts_total" + of("app/pool/one")] == 2
+        assert found["child_state" + of("app/pool/one", state="ready")] == 1
+        assert ended["child_starts_total" + of("app/pool/one")] == 2, "the run has ended"
+        assert ended['supervisor_state{state="finished",supervisor="app/pool"}'] == 1
+
+    run_virtual(main)
+
+
+def test_the_gauges_are_those_of_the_state_while_threads_scrape_and_the_tree_restarts() -> None:
+    async def flaky(child: ChildContext) -> None:
+        await trio.sleep(0.001)
+        raise OSError("no route")
+
+    children = [
+        ChildSpec(f"c{each}", flaky, backoff=BackoffPolicy.delays(0), restart_limit=None)
+        for each in range(5)
+    ]
+
+    async def main() -> None:
+        async with open_supervisor(SupervisorSpec("app", children), journal=64) as supervisor:
+            registry = CollectorRegistry()
+            async with open_metrics(supervisor, registry=registry):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(8):
+                        nursery.start_soon(trio.to_thread.run_sync, read, registry)
+                while supervisor.journal.last_sequence < 300:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+                for name in supervisor.children:
+                    await supervisor.stop_child(name, reason="test")
+                found = await trio.to_thread.run_sync(read, registry)
+                for child in supervisor.state().children:
+                    at = of(child.path, outcome="crashed")
+                    assert found["child_attempt" + of(child.path)] == child.attempt
+                    assert found["child_starts_total" + of(child.path)] == child.attempt
+                    assert found["child_exits_total" + at] >= child.attempt - 1
+                    assert found["child_state" + of(child.path, state="stopped")] == 1
+        assert found["events_dropped_total"] == 0
+
+    trio.run(main)

@@ -26,6 +26,50 @@ def check_room(owner: str, field: str, value: object) -> int:
 
 
 @final
+class RawFeed:
+    """All events from the oldest one that is kept on, in batches, without an object for each.
+
+    A reader that only counts can wait until it is asked, or until the recorder is about to forget
+    the events. So a feed costs the recording of an event nothing, and misses none.
+
+    Args:
+        recorder: Its events are handed on.
+        take: Called with a batch, oldest first, in the thread of the recorder. Must not raise,
+            append, open or close.
+
+    Attributes:
+        base: The tree before the first event that is handed on.
+        missed: How many events were recorded before that one.
+    """
+
+    __slots__ = ("_recorder", "_seen", "_take", "base", "missed")
+
+    def __init__(self, recorder: EventRecorder, take: Callable[[list[RawEvent]], None]) -> None:
+        self.base: SupervisorSnapshot = recorder.base
+        self.missed: int = recorder._sequence - len(recorder._raws)
+        self._seen = self.missed
+        self._recorder = recorder
+        self._take = take
+        recorder._feeds += (self,)
+
+    def hand_on(self) -> None:
+        """Hand on what has been recorded since the last time."""
+        raws = self._recorder._raws
+        fresh = self._recorder._sequence - self._seen
+        if fresh:
+            self._seen += fresh
+            self._take(raws[len(raws) - fresh :])
+
+    def close(self) -> None:
+        """Hand on the rest, and no more from now on; does nothing the second time."""
+        if self in self._recorder._feeds:
+            self.hand_on()
+            self._recorder._feeds = tuple(
+                each for each in self._recorder._feeds if each is not self
+            )
+
+
+@final
 class EventRecorder:
     """Records the events of one tree; nested supervisors record into their root's.
 
@@ -48,6 +92,7 @@ class EventRecorder:
         "_builder",
         "_capacity",
         "_chore_at",
+        "_feeds",
         "_listeners",
         "_raws",
         "_run",
@@ -72,6 +117,7 @@ class EventRecorder:
         self._time: float | None = None
         self._wall_time = 0.0
         self._run = 0
+        self._feeds: tuple[RawFeed, ...] = ()
         self._listeners: dict[Callable[[Event], None], None] = {}
         self._told: tuple[Callable[[Event], None], ...] | None = ()  # None: to be made anew
         self.tap: Callable[[RawEvent, BaseException | None], None] | None = None
@@ -192,6 +238,8 @@ class EventRecorder:
     def _trim(self) -> None:
         excess = len(self._raws) - self._capacity
         if excess > 0:
+            for feed in self._feeds:
+                feed.hand_on()
             self._builder.extend(self._raws[:excess])
             del self._raws[:excess]
             self._base = None

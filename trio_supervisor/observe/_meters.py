@@ -81,28 +81,29 @@ def _at(value: float, path: str, **more: str) -> Observation:
 
 def _counts_of(counter: str) -> Callable[[TreeReading], Iterator[Observation]]:
     def counts(found: TreeReading) -> Iterator[Observation]:
-        for label, child in found.tally.items():
+        for label, child in found.counted().items():
             yield _at(getattr(child, counter), label)
 
     return counts
 
 
 def _exits(found: TreeReading) -> Iterator[Observation]:
-    for label, child in found.tally.items():
+    for label, child in found.counted().items():
         for outcome, times in child.exits.items():
             yield _at(times, label, exit=outcome)
 
 
 def _commands(found: TreeReading) -> Iterator[Observation]:
-    counted: dict[str, dict[str, int]] = {found.path: found.tally.commands}
-    counted.update((label, child.commands) for label, child in found.tally.items())
+    tally = found.counted()
+    counted: dict[str, dict[str, int]] = {found.path: tally.commands}
+    counted.update((label, child.commands) for label, child in tally.items())
     for label, commands in counted.items():
         for command, times in commands.items():
             yield _at(times, label, command=command)
 
 
 def _dropped(found: TreeReading) -> Iterator[Observation]:
-    yield _at(found.tally.dropped, found.path)
+    yield _at(found.counted().dropped, found.path)
 
 
 def _declared(found: TreeReading) -> Iterator[tuple[str, ChildTally]]:

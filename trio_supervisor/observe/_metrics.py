@@ -1,9 +1,9 @@
 """Prometheus metrics of a tree.
 
-Two sources: counters and durations come from the tree's events, counted by a reader in the tree's
-own event loop (`Tally`); everything that is true *now* comes from one `Supervisor.state` a scrape.
-Turning them into samples happens in the thread that scrapes, so that a scrape of thousands of
-children costs the event loop one snapshot.
+Two sources: counters and durations come from the tree's events (`Tally`); everything that is true
+*now* comes from a snapshot, into which the same events are folded. Both happens in the thread that
+scrapes, and so does turning them into samples: a scrape of thousands of children costs the event
+loop no more than handing over the events since the scrape before.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class TreeMetrics:
         snapshot, taken, now = self._reading.snapshot()
         families = _Families()
         _add_counters(families, self._reading.tally, now)
-        _add_state(families, snapshot, self._reading.tally)
+        _add_state(families, snapshot, self._reading.tally, now)
         families.lag.add_metric([], *_buckets(self._reading.lag))
         if self._monitor is not None:
             families.stalls.add_metric([], self._monitor.blocked_count)
@@ -161,7 +161,7 @@ class _Families:
         self.give_ups = counter("child_give_ups", "Restart limits reached.", "child")
         self.quarantines = counter("child_quarantines", "Quarantines.", "child")
         self.commands = counter("commands", "Commands accepted.", "child", "command")
-        self.dropped = counter("events_dropped", "Events these metrics were too late for.")
+        self.dropped = counter("events_dropped", "Events older than the metrics, not counted.")
         self.state = gauge("child_state", "1 for the child's state.", "child", "state")
         self.since = gauge(
             "child_state_since_timestamp_seconds", "When the state was entered.", "child"
@@ -222,7 +222,7 @@ def _add_counters(to: _Families, tally: Tally, now: float) -> None:
     to.dropped.add_metric([], tally.dropped)
 
 
-def _add_state(to: _Families, snapshot: SupervisorSnapshot, tally: Tally) -> None:
+def _add_state(to: _Families, snapshot: SupervisorSnapshot, tally: Tally, now: float) -> None:
     added: dict[str, dict[ChildState, int]] = {
         path: dict.fromkeys(_STATES, 0) for path in tally.supervisors
     }
@@ -234,7 +234,7 @@ def _add_state(to: _Families, snapshot: SupervisorSnapshot, tally: Tally) -> Non
         for child in supervisor.children:
             if child.path in tally.children:
                 shown.add(child.path)
-                _add_child(to, child, snapshot)
+                _add_child(to, child, snapshot, now)
             else:
                 _count_added(added, tally.label_of(child.path), child)
             if child.supervisor is not None:
@@ -254,7 +254,7 @@ def _count_added(added: dict[str, dict[ChildState, int]], label: str, child: Chi
         states[child.state] += 1
 
 
-def _add_child(to: _Families, child: ChildSnapshot, root: SupervisorSnapshot) -> None:
+def _add_child(to: _Families, child: ChildSnapshot, root: SupervisorSnapshot, now: float) -> None:
     at = [child.path]
     for state in _STATES:
         to.state.add_metric([child.path, state.value], float(child.state is state))
@@ -262,7 +262,7 @@ def _add_child(to: _Families, child: ChildSnapshot, root: SupervisorSnapshot) ->
     to.since.add_metric(at, wall - (time - child.since))
     to.attempt.add_metric(at, child.attempt)
     to.unresponsive.add_metric(at, float(child.unresponsive))
-    left = 0.0 if child.until is None else max(0.0, child.until - time)
+    left = 0.0 if child.until is None else max(0.0, child.until - now)
     to.next_start.add_metric(at, left)
 
 

@@ -1,12 +1,15 @@
 """The source of the metrics exporters: counters from a tree's events, and a snapshot on demand.
 
-Exporters ask in threads of their own. The counters are kept in the tree's event loop; the snapshot
-is taken there as well, so that it costs the loop one `Supervisor.state` and nothing else.
+Exporters ask in threads of their own. The event loop hands them the events since the last time as
+the journal keeps them; counting them and folding them into a snapshot happens in the thread that
+asks. So a scrape costs the loop next to nothing, however large the tree is. While no exporter
+asks, the loop counts whenever the journal is about to forget events.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Final, final
@@ -14,12 +17,15 @@ from typing import TYPE_CHECKING, Final, final
 import trio
 
 from trio_supervisor import SpecError, Supervisor
+from trio_supervisor._events.fold import SnapshotBuilder
+from trio_supervisor._events.journal import RawFeed
 from trio_supervisor.observe._tally import Histogram, Tally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from trio_supervisor import SupervisorSnapshot
+    from trio_supervisor._events.fold import RawEvent
 
 SNAPSHOT_TIMEOUT: Final = 2.0
 """Seconds that an exporter waits for a blocked event loop before it uses the previous snapshot."""
@@ -37,23 +43,33 @@ class TreeReading:
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
+        shell = supervisor._shell
+        state = supervisor.state()
         self.path: str = supervisor.path
-        self.tally: Tally = Tally(supervisor.path, supervisor.spec)
+        self.tally: Tally = Tally(supervisor.path, supervisor.spec, state.run)
         self.lag: Histogram = Histogram()
         self._supervisor = supervisor
+        self._is_root = shell.parent is None
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
-        self._newest = (supervisor.state(), trio.current_time())
+        self._taken = trio.current_time()
+        self._lock = threading.Lock()  # around the counting; the event loop never waits for it
+        self._waiting: deque[list[RawEvent]] = deque()
+        self._newest = state
+        self._feed = RawFeed(shell.tree.journal, self._receive)
+        self.tally.dropped = self._feed.missed
+        self._builder = SnapshotBuilder.from_snapshot(self._feed.base)
+        self._feed.hand_on()
 
     def snapshot(self) -> tuple[SupervisorSnapshot, float, float]:
         """Return the newest snapshot, when it was taken, and now, both on Trio's clock.
 
-        May be called in any thread. While the event loop is blocked, and after its end, the
-        snapshot is the one before.
+        Brings `tally` up to date as well. May be called in any thread. While the event loop is
+        blocked, and after its end, the snapshot is the one before.
         """
         if threading.get_ident() == self._thread:
             self._take()
-            return *self._newest, self._newest[1]
+            return self._folded(), self._taken, self._taken
         taken = threading.Event()
 
         def take() -> None:
@@ -66,26 +82,58 @@ class TreeReading:
         try:
             self._token.run_sync_soon(take)
         except trio.RunFinishedError:
-            return *self._newest, self._newest[1]
+            return self._folded(), self._taken, self._taken
         taken.wait(SNAPSHOT_TIMEOUT)
-        snapshot, at = self._newest
+        at = self._taken
         # A blocked loop's clock cannot be read: add the time that has passed here.
-        return snapshot, at, at if taken.is_set() else at + monotonic() - asked
+        now = at if taken.is_set() else at + monotonic() - asked
+        return self._folded(), at, now
+
+    def counted(self) -> Tally:
+        """Return `tally` as it is now; see `snapshot`."""
+        self.snapshot()
+        return self.tally
+
+    def close(self) -> None:
+        """Stop reading; what has been read can still be asked for."""
+        self._take()
+        self._feed.close()
+
+    # ------------------------------------------------------------ in the event loop
 
     def _take(self) -> None:
-        self._newest = (self._supervisor.state(), trio.current_time())
+        self._feed.hand_on()
+        if not self._is_root:
+            self._newest = self._supervisor.state()
+        self._taken = trio.current_time()
 
-    async def _read(  # noqa: ASYNC114 - private
-        self, *, task_status: trio.TaskStatus[None]
-    ) -> None:
-        async with self._supervisor.subscribe(max_buffer=10_000) as events:
-            # What happened before is in the journal as far as that reaches. There is no checkpoint
-            # between its newest event and the subscription's first.
-            for early in self._supervisor.journal:
-                self.tally.record(early)
-            task_status.started()
-            async for event in events:
-                self.tally.record(event)
+    def _receive(self, raws: list[RawEvent]) -> None:
+        """Take in a batch; count those before it, unless a thread is about to do that."""
+        if self._waiting and self._lock.acquire(blocking=False):
+            try:
+                self._count()
+            finally:
+                self._lock.release()
+        self._waiting.append(raws)
+
+    # ------------------------------------------------------------ in any thread
+
+    def _folded(self) -> SupervisorSnapshot:
+        with self._lock:
+            if self._count() and self._is_root:
+                self._newest = self._builder.freeze()
+            return self._newest
+
+    def _count(self) -> bool:
+        """Count what waits; return whether that was anything. The caller holds the lock."""
+        any_yet = False
+        while self._waiting:
+            raws = self._waiting.popleft()
+            self.tally.extend(raws)
+            if self._is_root:
+                self._builder.extend(raws)
+            any_yet = True
+        return any_yet
 
     async def _measure_lag(self) -> None:
         while True:
@@ -106,7 +154,6 @@ async def reading(supervisor: Supervisor, owner: str) -> AsyncIterator[TreeReadi
     found = TreeReading(supervisor)
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        await nursery.start(found._read)
         nursery.start_soon(found._measure_lag)
         try:
             yield found
@@ -115,6 +162,7 @@ async def reading(supervisor: Supervisor, owner: str) -> AsyncIterator[TreeReadi
         except BaseException as error:  # noqa: ASYNC103  # raised below, outside the nursery
             failure = error  # an exception of the caller's block comes out bare, not in a group
         finally:
+            found.close()
             nursery.cancel_scope.cancel(f"{owner}() ends")
     if failure is not None:
         try:

@@ -23,15 +23,17 @@ from trio_supervisor import (
     ChildStarted,
     ChildStopRequested,
     CommandAccepted,
-    EventGap,
     ExitJudged,
+    SupervisorFinished,
     TaskExit,
 )
+from trio_supervisor._events.fold import ATTEMPT, CLS, FIELDS, PATH, RUN, TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from trio_supervisor import ChildSpec, RestartLimit, SupervisorSpec
+    from trio_supervisor._events.fold import RawEvent
 
 OUTCOMES: Final = tuple(sorted(each.kind for each in TaskExit.__subclasses__()))
 COMMANDS: Final = ("quarantine", "remove", "restart", "shutdown", "stop")
@@ -124,14 +126,22 @@ class ChildTally:
 
 @final
 class Tally:
-    """The counters of all labels of a tree, kept up to date by `record`."""
+    """The counters of all labels of a tree, kept up to date by `extend`.
 
-    def __init__(self, path: str, spec: SupervisorSpec) -> None:
+    Args:
+        path: The path of the supervisor whose children are counted.
+        spec: Its spec.
+        run: Its run. Events below ``path`` count until that run has finished.
+    """
+
+    def __init__(self, path: str, spec: SupervisorSpec, run: int) -> None:
         self.children: dict[str, ChildTally] = {}
         self.supervisors: list[str] = []
         self.commands: dict[str, int] = dict.fromkeys(COMMANDS, 0)
         self.dropped: int = 0
         self._stops: dict[tuple[int, str, int], float] = {}
+        self._path, self._below, self._run = path, f"{path}/", run
+        self._finished = False
         self._declare(path, spec)
 
     def _declare(self, path: str, spec: SupervisorSpec) -> None:
@@ -163,38 +173,53 @@ class Tally:
                 return label
         return f"{self.supervisors[0]}/*"
 
-    def record(self, event: Any) -> None:
-        """Count ``event``."""
-        handle = _HANDLERS.get(type(event))
-        if handle is not None:
-            handle(self, event)
+    def extend(self, raws: Iterable[RawEvent]) -> None:
+        """Count events, oldest first. Making an `Event` of each would cost more than counting."""
+        handlers, known, below = _HANDLERS.get, self.children.get, self._below
+        for raw in raws:
+            handle = handlers(raw[CLS])
+            if handle is None or self._finished:
+                continue
+            path = raw[PATH]
+            child = known(path)
+            if child is not None:
+                handle(self, child, raw)
+            elif path.startswith(below):
+                handle(self, self.children[self.label_of(path)], raw)
+            elif path == self._path:
+                self._at_the_top(raw)
 
-    def _started(self, event: ChildStarted) -> None:
-        child = self._of(event)
+    def _at_the_top(self, raw: RawEvent) -> None:
+        """Count what happens to the supervisor itself, as far as it is no child of this tree."""
+        if raw[CLS] is CommandAccepted:
+            self._count_command(self.commands, raw)
+        elif raw[CLS] is SupervisorFinished:
+            self._finished = raw[RUN] == self._run
+
+    def _started(self, child: ChildTally, raw: RawEvent) -> None:
         child.starts += 1
         child.ready_since = None
 
-    def _ready(self, event: ChildReady) -> None:
-        child = self._of(event)
-        child.time_to_ready.observe(event.after)
+    def _ready(self, child: ChildTally, raw: RawEvent) -> None:
+        child.time_to_ready.observe(raw[FIELDS][0])
         if child.declared:
-            child.ready_since = event.time
+            child.ready_since = raw[TIME]
 
-    def _lost_readiness(self, event: ChildLostReadiness) -> None:
-        self._forget_failures_if_healthy(self._of(event), event.time)
+    def _lost_readiness(self, child: ChildTally, raw: RawEvent) -> None:
+        self._forget_failures_if_healthy(child, raw[TIME])
 
-    def _stop_begins(self, event: ChildStopRequested | ChildCancelled) -> None:
-        self._stops.setdefault((event.run, event.path, event.attempt), event.time)
+    def _stop_begins(self, child: ChildTally, raw: RawEvent) -> None:
+        self._stops.setdefault((raw[RUN], raw[PATH], raw[ATTEMPT]), raw[TIME])
 
-    def _exited(self, event: ChildExited) -> None:
-        child = self._of(event)
-        if event.kind in child.exits:
-            child.exits[event.kind] += 1
-        self._forget_failures_if_healthy(child, event.time)
-        since = self._stops.pop((event.run, event.path, event.attempt), None)
+    def _exited(self, child: ChildTally, raw: RawEvent) -> None:
+        kind = raw[FIELDS][0]
+        if kind in child.exits:
+            child.exits[kind] += 1
+        self._forget_failures_if_healthy(child, raw[TIME])
+        since = self._stops.pop((raw[RUN], raw[PATH], raw[ATTEMPT]), None)
         if since is not None:
-            child.stop_seconds.observe(event.time - since)
-        elif child.declared and event.kind not in {"succeeded", "stopped", "aborted"}:
+            child.stop_seconds.observe(raw[TIME] - since)
+        elif child.declared and kind not in {"succeeded", "stopped", "aborted"}:
             child.consecutive_failures += 1
 
     def _forget_failures_if_healthy(self, child: ChildTally, now: float) -> None:
@@ -202,34 +227,30 @@ class Tally:
             child.consecutive_failures = 0
         child.ready_since = None
 
-    def _judged(self, event: ExitJudged) -> None:
-        child = self._of(event)
-        if event.action == "restart":
+    def _judged(self, child: ChildTally, raw: RawEvent) -> None:
+        action, source = raw[FIELDS][:2]
+        if action == "restart":
             child.restarts += 1
-            child.restart_times.append(event.time)
-        elif event.source == "limit":
+            child.restart_times.append(raw[TIME])
+        elif source == "limit":
             child.give_ups += 1
 
-    def _quarantined(self, event: ChildQuarantined) -> None:
-        self._of(event).quarantines += 1
+    def _quarantined(self, child: ChildTally, raw: RawEvent) -> None:
+        child.quarantines += 1
 
-    def _command(self, event: CommandAccepted) -> None:
-        known = self.children.get(event.path)
-        counted = self.commands if event.path in self.supervisors[:1] else None
-        if counted is None:
-            counted = (known or self._of(event)).commands
-        if event.command in counted:
-            counted[event.command] += 1
-        if event.command == "restart" and known is not None:
-            known.restart_times.clear()
-            known.consecutive_failures = 0
+    def _command(self, child: ChildTally, raw: RawEvent) -> None:
+        self._count_command(child.commands, raw)
+        if raw[FIELDS][0] == "restart" and child.declared:
+            child.restart_times.clear()
+            child.consecutive_failures = 0
 
-    def _lost(self, event: EventGap) -> None:
-        self.dropped += event.lost
-        self._stops.clear()  # some of their exits may be among the lost events
+    def _count_command(self, counted: dict[str, int], raw: RawEvent) -> None:
+        command = raw[FIELDS][0]
+        if command in counted:
+            counted[command] += 1
 
-    def _of(self, event: Any) -> ChildTally:
-        return self.children[self.label_of(event.path)]
+    def _below_finished(self, child: ChildTally, raw: RawEvent) -> None:
+        """A nested supervisor has ended: its exit as a child is what counts."""
 
     def items(self) -> Iterator[tuple[str, ChildTally]]:
         """Iterate over labels and their tallies; the set of labels never changes."""
@@ -251,5 +272,5 @@ _HANDLERS: Final[dict[type, Any]] = {
     ExitJudged: Tally._judged,
     ChildQuarantined: Tally._quarantined,
     CommandAccepted: Tally._command,
-    EventGap: Tally._lost,
+    SupervisorFinished: Tally._below_finished,
 }
