@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from trio_supervisor import ChildSpec, SpecError, SupervisorSpec, open_supervisor
+from trio_supervisor._runtime.held_up import monitors
 from trio_supervisor.daemon import BlockedLoopMonitor
 
 if TYPE_CHECKING:
@@ -48,6 +49,50 @@ def test_the_child_and_the_place_are_named_and_the_duration_follows(
     assert after.startswith("the event loop was blocked for 0.")
     assert monitor.blocked_count == 1
     assert 0.3 < monitor.longest == monitor.total < 5
+
+
+def test_the_supervisor_that_was_late_names_the_child_too(caplog: pytest.LogCaptureFixture) -> None:
+    async def silent(child: ChildContext) -> None:
+        child.heartbeat()
+        await child.wait_stop_requested()
+
+    async def blocks(child: ChildContext) -> None:
+        await trio.sleep(0.1)
+        time.sleep(1)  # noqa: ASYNC251 - this is what is to be noticed
+        await child.wait_stop_requested()
+
+    async def main() -> None:
+        spec = [ChildSpec("silent", silent, stale_after=0.3), ChildSpec("busy", blocks)]
+        async with (
+            BlockedLoopMonitor(after=0.2),
+            open_supervisor(SupervisorSpec("app", spec)),
+        ):
+            await trio.sleep(1.3)
+
+    trio.run(main)
+    line = next(line for line in caplog.messages if "held up" in line)
+    assert line.startswith("app event loop held up for at least 0.")
+    assert "blocked at test_blocked.py:" in line
+    assert line.endswith("in blocks(), in app/busy; not judged for that: silent")
+    assert not monitors
+
+
+def test_a_supervisor_that_was_late_says_if_the_process_was_suspended(start: Start) -> None:
+    program = start("""
+        async def silent(child):
+            child.heartbeat()
+            await child.wait_stop_requested()
+        spec = SupervisorSpec("app", [ChildSpec("a", silent, stale_after=1.5)])
+        run(spec, control=False, blocked_after=0.5)
+    """)
+    program.wait_for("app is up")
+    program.signal(SIGSTOP)
+    time.sleep(2)
+    program.signal(SIGCONT)
+    program.wait_for("app event loop held up for at least")
+    program.signal(SIGTERM)
+    assert program.ended() == 0
+    assert "because the process was suspended" in program.err
 
 
 def test_a_loop_that_turns_is_left_in_peace(caplog: pytest.LogCaptureFixture) -> None:

@@ -30,6 +30,7 @@ from trio_supervisor._runtime.child_slot import Slot
 from trio_supervisor._runtime.closing import end_waits, log_refusal, note_bug, untie
 from trio_supervisor._runtime.collector import ReportCollector
 from trio_supervisor._runtime.exits import exit_signal
+from trio_supervisor._runtime.held_up import cause_of_lateness
 from trio_supervisor._runtime.messages import (
     CommandRequest,
     HeartbeatNotice,
@@ -273,11 +274,9 @@ class Shell:
         self.carry_out(self.machine.wake(now, late), now)
 
     def _judge_later(self, order: o.JudgedLater, now: float) -> None:
-        text = (
-            "%s event loop held up for at least %.2fs, by a task that blocked it or because the "
-            "process was suspended; not judged for that: %s"
-        )
-        say(_LOG, WARNING, text, self.path, order.late, some(order.names, 5, ", "))
+        text = "%s event loop held up for at least %.2fs, %s; not judged for that: %s"
+        cause = cause_of_lateness(order.late)
+        say(_LOG, WARNING, text, self.path, order.late, cause, some(order.names, 5, ", "))
 
     def feed(self, signal: o.Signal, now: float) -> None:
         """Give ``signal`` to the machine, and carry out what it orders."""

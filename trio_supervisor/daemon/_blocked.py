@@ -24,6 +24,7 @@ from trio_supervisor._attempts.attempt import run_attempt
 from trio_supervisor._attempts.stacks import place_of
 from trio_supervisor._lazy import public
 from trio_supervisor._logging.safe import say
+from trio_supervisor._runtime.held_up import monitors
 from trio_supervisor._specs.checks import check_seconds
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ class BlockedLoopMonitor:
     """Warn when a child blocks the event loop: ``async with BlockedLoopMonitor(): ...``.
 
     `daemon.run` has one. In a program of your own, open it beside the supervisor. The warning names
-    file, line, and the child; a second line gives the duration when the loop turns again. A process
-    that was suspended is told from a busy one.
+    file, line, and the child; a second line gives the duration when the loop turns again. A
+    supervisor that was late because of it names the same place. A process that was suspended is
+    told from a busy one.
 
     Args:
         after: Seconds without a turn of the loop after which it counts as blocked. Default: 1.
@@ -62,6 +64,7 @@ class BlockedLoopMonitor:
         self.total: float = 0.0
         self._stamp = time.monotonic()
         self._suspended = 0.0  # since the stamp
+        self._held_up: tuple[float, str] = (0.0, "")  # when that was seen last, and by what
         self._thread_id = 0
         self._ended = threading.Event()
         self._cancel_scope = trio.CancelScope()
@@ -73,6 +76,11 @@ class BlockedLoopMonitor:
         """
         return max(time.monotonic() - self._stamp - self._suspended, 0.0)
 
+    def held_up_by(self, seconds: float) -> str:
+        """Return what held up the loop in the last ``seconds``; empty if that is not known."""
+        seen_at, what = self._held_up
+        return what if time.monotonic() - seen_at <= seconds + self.after else ""
+
     async def keep(  # noqa: ASYNC114 - a name that only a linter's option could know
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
@@ -82,6 +90,7 @@ class BlockedLoopMonitor:
         self._ended.clear()
         thread = threading.Thread(target=self._watch, name="blocked-loop monitor", daemon=True)
         thread.start()
+        monitors[self._thread_id] = self.held_up_by
         task_status.started()
         try:
             while True:
@@ -90,6 +99,8 @@ class BlockedLoopMonitor:
                 await trio.sleep(STAMP_EVERY)
         finally:
             self._ended.set()
+            if monitors.get(self._thread_id) == self.held_up_by:
+                del monitors[self._thread_id]
 
     async def __aenter__(self) -> Self:
         self._nursery_manager = trio.open_nursery()
@@ -119,6 +130,7 @@ class BlockedLoopMonitor:
             # A call that keeps the interpreter's lock stops this thread as well, but is busy.
             if late > self.after / 2 and cpu - used < late * _BUSY_SHARE:
                 self._suspended += late
+                self._held_up = now, f"because the process was suspended for {late:.1f}s"
                 say(_log, logging.INFO, "the process was suspended for %.1fs", late)
             ticked, used = now, cpu
             stamp = self._stamp
@@ -135,6 +147,7 @@ class BlockedLoopMonitor:
         frame = sys._current_frames().get(self._thread_id)
         child, place = blamed(frame)
         told = f"at {place}, in {child}" if child else f"at {place}"
+        self._held_up = time.monotonic(), f"blocked {told}"
         say(_log, logging.WARNING, "the event loop has been blocked for %.1fs %s", seconds, told)
         return told
 
