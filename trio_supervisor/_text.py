@@ -9,16 +9,25 @@ whole tree, with the interpreter's own interrupts held back.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+T = TypeVar("T")
 _LONGEST_VALUE = 80
 _LONGEST_LINE = 500
 _LONGEST_REASON = 1_000
 _LONGEST_TEXT = 100_000
 _MOST_NAMES = 10
+
+
+def is_a(value: object, kind: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
+    """Whether ``value`` is a ``kind``, by its type alone: `isinstance` asks ``__class__`` as well.
+
+    That can be a property which raises.
+    """
+    return issubclass(type(value), kind)
 
 
 def plain_str(text: str) -> str:
@@ -41,7 +50,12 @@ def text_of(value: object) -> str:
 
 def type_name(value: object) -> str:
     """Return the name of the type of ``value``, whatever its metaclass makes of ``__name__``."""
-    return plain_str(type.__dict__["__name__"].__get__(type(value)))
+    return name_of_type(type(value))
+
+
+def name_of_type(kind: type) -> str:
+    """Return the name of ``kind``, likewise."""
+    return plain_str(type.__dict__["__name__"].__get__(kind))
 
 
 def type_path(value: object) -> str:

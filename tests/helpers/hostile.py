@@ -26,6 +26,73 @@ class Text(str):
     split = isprintable = startswith = replace = __format__ = __str__ = _raise
 
 
+class Float(float):
+    """A number with methods that cannot be relied upon."""
+
+    __eq__ = __lt__ = __gt__ = __le__ = __ge__ = __add__ = __float__ = _raise
+    __hash__ = __bool__ = __str__ = __repr__ = _raise
+
+
+class Int(int):
+    """Likewise."""
+
+    __eq__ = __lt__ = __gt__ = __le__ = __ge__ = __add__ = __float__ = _raise
+    __hash__ = __bool__ = __str__ = __repr__ = __index__ = __int__ = _raise
+
+
+class List(list[Any]):
+    """Its items cannot be had."""
+
+    __iter__ = __len__ = __getitem__ = __eq__ = __bool__ = _raise
+
+
+class Tuple(tuple[Any, ...]):
+    """Likewise."""
+
+    __slots__ = ()
+    __iter__ = __len__ = __getitem__ = __eq__ = __bool__ = __hash__ = _raise
+
+
+class Object:
+    """Nothing at all can be asked of it, not even its class."""
+
+    __eq__ = __hash__ = __str__ = __repr__ = __len__ = __iter__ = __bool__ = __float__ = _raise
+    __int__ = __index__ = __lt__ = __gt__ = __le__ = __ge__ = __add__ = __getattribute__ = _raise
+
+
+class _Closed(type):
+    """A metaclass of which nothing can be asked."""
+
+    __instancecheck__ = __subclasscheck__ = __eq__ = __hash__ = __call__ = _raise
+    __getattribute__ = _raise
+
+
+class Class(metaclass=_Closed):
+    """A class that is given where an object is wanted."""
+
+
+class NoText:
+    """It has a name, which is no text."""
+
+    name = Object()
+
+
+ARGUMENTS: dict[str, Callable[[], Any]] = {
+    "object": Object,
+    "class": lambda: Class,
+    "text": lambda: Text("why"),
+    "float": lambda: Float(1.5),
+    "int": lambda: Int(2),
+    "list": lambda: List([1]),
+    "tuple": lambda: Tuple((1,)),
+    "no text": NoText,
+    "generator": lambda: (_raise() for _ in range(1)),
+    "huge": lambda: 10**5000,
+    "not a number": lambda: float("nan"),
+    "half a surrogate": lambda: "\ud800",
+}
+
+
 class _Liar(type):
     """A metaclass that hides the name of its classes."""
 

@@ -28,6 +28,7 @@ from trio_supervisor import (
     Quarantine,
     RestartAfter,
     RestartLimit,
+    SpecError,
     Supervisor,
     SupervisorError,
     SupervisorSpec,
@@ -407,13 +408,13 @@ def test_reasons(kind: str) -> None:
     run(main)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in RESULTS if kind != "anything"])
+@pytest.mark.parametrize("kind", [*RESULTS, *hostile.ARGUMENTS])
 def test_names_that_are_asked_for(kind: str) -> None:
     """What is no name is refused, and what is no known name is not found."""
 
     async def main() -> None:
         async with open_supervisor(SupervisorSpec("app", [ChildSpec("calm", calm)])) as app:
-            name: Any = RESULTS[kind]()
+            name: Any = (RESULTS | hostile.ARGUMENTS)[kind]()
             calls: list[Callable[[Any], Any]] = [
                 app.child,
                 app.stop_child,
@@ -427,6 +428,42 @@ def test_names_that_are_asked_for(kind: str) -> None:
                 with pytest.raises(SupervisorError):
                     await call(name)
             assert app.child("calm").attempt == 1
+
+            async def ask(child: ChildContext) -> None:
+                with pytest.raises(SupervisorError):
+                    child.value(name)
+                with pytest.raises(SupervisorError):
+                    await child.wait_value(name)
+
+            handle = await app.start_child(ChildSpec("asks", ask, restart="temporary"))
+            report = await handle.wait_finished()
+            assert report.exit.is_success, report.exit
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", hostile.ARGUMENTS)
+def test_numbers_and_states_that_are_given_to_methods(kind: str) -> None:
+    value: Any = hostile.ARGUMENTS[kind]()
+
+    async def main() -> None:
+        async with open_supervisor(SupervisorSpec("app", [ChildSpec("calm", calm)])) as app:
+            handle = app.child("calm")
+            calls: list[Callable[[], Any]] = [
+                lambda: app.stop_child("calm", grace=value),
+                lambda: handle.restart(grace=value),
+                lambda: handle.wait_ready(after=value),
+                lambda: handle.wait_exit(after=value),
+                lambda: handle.wait_state(value),
+            ]
+            for call in calls:
+                with trio.move_on_after(1), suppress(SpecError):
+                    await call()
+            await handle.restart()
+            with suppress(SpecError):
+                app.subscribe(max_buffer=value)
+            assert handle.state == "ready"
+            assert_fold_is_state(app)
 
     run(main)
 

@@ -76,7 +76,8 @@ child_options: dict[str, st.SearchStrategy[Any]] = {
     "stale_after": number,
     "grace": number,
     "backoff": st.builds(BackoffPolicy.delays, st.floats(0, 100)),
-    "restart_limit": st.none() | st.builds(RestartLimit, st.integers(0), st.floats(1, 100)),
+    "restart_limit": st.none()
+    | st.builds(RestartLimit, st.integers(0, 10**300), st.floats(1, 100)),
     "on_limit": either(OnLimit),
     "requires": st.lists(st.sampled_from("abcdef"), unique=True),
     "significant": st.booleans(),

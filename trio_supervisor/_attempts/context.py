@@ -17,7 +17,7 @@ from trio_supervisor._lazy import public
 from trio_supervisor._specs.checks import check_seconds, refuse
 from trio_supervisor._specs.options import SupervisorOptions
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
-from trio_supervisor._text import as_reason
+from trio_supervisor._text import as_reason, is_a, plain_str
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -387,9 +387,9 @@ class ChildContext:
 def _checked_target(
     attempt: Attempt, of: ChildSpec[Any] | SupervisorSpec | str
 ) -> ChildSpec[Any] | SupervisorSpec | str:
-    if not isinstance(of, (str, ChildSpec, SupervisorSpec)):
+    if not is_a(of, (str, ChildSpec, SupervisorSpec)):
         refuse(attempt.path, "of", of, "a child's name or its spec")
-    return of
+    return plain_str(of) if is_a(of, str) else of
 
 
 def _check_thread(attempt: Attempt, method: str) -> None:

@@ -16,12 +16,13 @@ from trio_supervisor._events.events import Event
 from trio_supervisor._events.fold import RawEvent, SnapshotBuilder, event_of
 from trio_supervisor._events.snapshot import SupervisorSnapshot
 from trio_supervisor._lazy import public
+from trio_supervisor._text import is_a
 
 
 def check_room(owner: str, field: str, value: object) -> int:
     """Return ``value`` if a buffer can have room for that many events."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
+    if is_a(value, int) and not is_a(value, bool) and 1 <= int.__int__(value) < 1 << 63:
+        return int.__int__(value)
     raise SpecError(field, value, "a whole number of events >= 1", owner=owner)
 
 

@@ -23,6 +23,7 @@ from trio_supervisor._runtime.closing import forget_errors
 from trio_supervisor._text import type_name
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from trio_supervisor._runtime.shell import Shell
@@ -52,7 +53,7 @@ class Block:
         self._watch = watch
         self._is_entered = False
         self._task: trio.lowlevel.Task | None = None  # that has entered it
-        self._manager = trio.open_nursery()
+        self._manager: AbstractAsyncContextManager[trio.Nursery]
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()  # of the caller's code
         self._watch_scope = trio.CancelScope()
@@ -75,6 +76,7 @@ class Block:
         else:
             shell.tree.check_thread(shell.path)
             shell.link.enter(shell)
+        self._manager = trio.open_nursery()
         self._nursery = nursery = await self._manager.__aenter__()
         if self._watch:
             self._start_watch()

@@ -18,6 +18,7 @@ from trio_supervisor._lazy import public
 from trio_supervisor._runtime import commands
 from trio_supervisor._specs.checks import check_count, refuse
 from trio_supervisor._specs.supervisor import ChildSpec
+from trio_supervisor._text import is_a, plain_str
 
 if TYPE_CHECKING:
     from trio_supervisor._runtime.child_slot import Slot, View
@@ -293,7 +294,7 @@ def _check_states(states: tuple[ChildState | str, ...]) -> frozenset[ChildState]
     found = set()
     for state in states:
         try:
-            found.add(ChildState(state))
+            found.add(ChildState(plain_str(state) if is_a(state, str) else ""))
         except ValueError:
             refuse("wait_state", "states", state, f"one of {known}")
     return frozenset(found)

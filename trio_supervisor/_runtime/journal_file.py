@@ -30,6 +30,8 @@ from trio_supervisor._events.journal import check_room
 from trio_supervisor._events.plain import SCHEMA, error_to_plain
 from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
+from trio_supervisor._specs.checks import looked_at
+from trio_supervisor._text import is_a
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,13 +80,16 @@ class JournalFile(Record):
 
     def _check(self) -> None:
         path: object = self.path
-        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
-            raise SpecError("path", path, "the path of a file", owner="JournalFile")
+        owner, expected = "JournalFile", "the path of a file"
+        if not is_a(path, (str, os.PathLike)):
+            raise SpecError("path", path, expected, owner=owner)
+        if not looked_at(owner, "path", path, expected, lambda: bool(os.fspath(self.path))):
+            raise SpecError("path", path, expected, owner=owner)
         for field, least in (("max_bytes", 4096), ("keep", 0)):
             value: object = getattr(self, field)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            if type(value) is not int or not least <= value < 1 << 63:
                 raise SpecError(field, value, f"a whole number >= {least}", owner="JournalFile")
-        check_room("JournalFile", "capacity", self.capacity)
+        object.__setattr__(self, "capacity", check_room(owner, "capacity", self.capacity))
 
 
 @final

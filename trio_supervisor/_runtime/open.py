@@ -12,6 +12,7 @@ from trio.lowlevel import enable_ki_protection
 
 import trio_supervisor
 from trio_supervisor._attempts.observer import tree_observer
+from trio_supervisor._events.journal import check_room
 from trio_supervisor._events.shutdown import ShutdownReport
 from trio_supervisor._lazy import public
 from trio_supervisor._runtime.block import Block
@@ -19,9 +20,10 @@ from trio_supervisor._runtime.nested import NestedLink
 from trio_supervisor._runtime.shell import Shell
 from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._runtime.tree import Tree
-from trio_supervisor._specs.checks import refuse
+from trio_supervisor._specs.checks import check_bool, refuse
 from trio_supervisor._specs.options import SupervisorOptions
 from trio_supervisor._specs.supervisor import SupervisorSpec, check_depth
+from trio_supervisor._text import is_a
 
 if TYPE_CHECKING:
     from trio_supervisor._attempts.attempt import Attempt
@@ -78,6 +80,7 @@ def open_supervisor(
         async with open_supervisor(SupervisorSpec("app", [STORE, WEB])) as supervisor:
             await supervisor.wait_finished()
     """
+    wait_ready = check_bool("open_supervisor", "wait_ready", wait_ready)
     return Block(_root(spec, random, options, journal), wait_ready=wait_ready)
 
 
@@ -120,7 +123,7 @@ def _checked(owner: str, spec: SupervisorSpec | None, options: SupervisorOptions
     """Return the spec that ``spec`` and ``options`` give together."""
     if spec is None:
         return SupervisorSpec(**options)
-    if not isinstance(spec, SupervisorSpec):
+    if not is_a(spec, SupervisorSpec):
         refuse(owner, "spec", spec, "a SupervisorSpec")
     return spec.replace(**options) if options else spec
 
@@ -132,12 +135,14 @@ def _root(
     journal: int | trio_supervisor.JournalFile | None,
 ) -> Shell:
     spec = _checked("open_supervisor", spec, options)
-    if random is not None and not isinstance(random, Random):
+    if random is not None and not is_a(random, Random):
         refuse("open_supervisor", "random", random, "a random.Random")
-    if journal is not None and not isinstance(journal, int):
+    if is_a(journal, int):
+        journal = check_room("open_supervisor", "journal", journal)
+    elif journal is not None:
         from trio_supervisor._runtime.journal_file import JournalFile  # noqa: PLC0415 - seldom used
 
-        if not isinstance(journal, JournalFile):
+        if not is_a(journal, JournalFile):
             refuse("open_supervisor", "journal", journal, "a number of events or a JournalFile")
     observer = tree_observer.get()
     tree = Tree(random, _Blocks(), observer, journal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, final, overload
 
 from trio.lowlevel import enable_ki_protection
 
@@ -19,7 +19,7 @@ from trio_supervisor._runtime.handle import ChildHandle
 from trio_supervisor._runtime.subscription import Subscription
 from trio_supervisor._specs.checks import name_of, refuse
 from trio_supervisor._specs.supervisor import ChildSpec, SupervisorSpec
-from trio_supervisor._text import no_such_child
+from trio_supervisor._text import is_a, no_such_child
 
 if TYPE_CHECKING:
     from trio_supervisor._runtime.child_slot import Slot
@@ -127,12 +127,12 @@ class Supervisor:
         return self._find(of).handle
 
     def _find(self, of: Named) -> Slot:
-        if isinstance(of, ChildHandle):
+        if is_a(of, ChildHandle):
             return self._find_same(of._slot)
         path, own = name_of(self.path, of), f"{self.path}/"
-        if not isinstance(of, str):
+        if not is_a(of, str):
             slot = self._find_below(path)
-            if not slot.is_declared_with(of):
+            if not slot.is_declared_with(cast("ChildSpec[Any] | SupervisorSpec", of)):
                 raise ChildNotFound(f"{slot.life.path} was declared with another spec")
             return slot
         try:
@@ -428,9 +428,9 @@ class Supervisor:
 
 
 def _as_child(spec: Any) -> ChildSpec[Any]:
-    if isinstance(spec, SupervisorSpec):
+    if is_a(spec, SupervisorSpec):
         return spec.as_child()
-    if not isinstance(spec, ChildSpec):
+    if not is_a(spec, ChildSpec):
         refuse("start_child", "spec", spec, "a ChildSpec or SupervisorSpec")
     return spec
 

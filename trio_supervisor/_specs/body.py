@@ -11,6 +11,7 @@ import trio_supervisor
 from trio_supervisor._lazy import public
 from trio_supervisor._specs.checks import check_choice
 from trio_supervisor._specs.policy import ReadinessPolicy
+from trio_supervisor._text import is_a, plain_str, type_name
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -62,14 +63,21 @@ class Body(Generic[T_co]):
 
 def label_of(run: object) -> str:
     """Return the name of a function for log lines: its own, or that of the function it wraps."""
-    if isinstance(run, Body):
+    if is_a(run, Body):
         return run.label
+    try:
+        return _name_of(run)
+    except Exception:  # an object of the user's that does not like to be asked
+        return type_name(run)
+
+
+def _name_of(run: object) -> str:
     for _ in range(8):  # partials of partials, bounded
         name = getattr(run, "__qualname__", None) or getattr(run, "__name__", None)
-        if isinstance(name, str):
-            return name
+        if is_a(name, str):
+            return plain_str(name)
         inner: Any = getattr(run, "func", None)
         if inner is None:
             break
         run = inner
-    return type(run).__qualname__
+    return plain_str(type(run).__qualname__)

@@ -18,7 +18,8 @@ from types import FunctionType, MethodType
 from typing import Final
 
 from trio_supervisor._specs.body import Body, label_of
-from trio_supervisor._specs.checks import refuse
+from trio_supervisor._specs.checks import looked_at, refuse
+from trio_supervisor._text import is_a
 
 _WANTED: Final = "an async function of the child context"
 
@@ -37,14 +38,14 @@ def check_run(owner: str, run: object, args: tuple[object, ...]) -> None:
         exact = code.co_argcount == len(args) + 1 and not code.co_kwonlyargcount
         if exact and code.co_flags & CO_COROUTINE:
             return
-    if isinstance(run, Body):
+    if is_a(run, Body):
         if args:
             refuse(owner, "args", args, f"no arguments beside an adapter: give them to {run.label}")
         return
-    method = isinstance(run, MethodType)
-    function = run.__func__ if isinstance(run, MethodType) else run
-    if not isinstance(function, FunctionType):
-        _check_other(owner, run)
+    method = is_a(run, MethodType)
+    function = run.__func__ if is_a(run, MethodType) else run
+    if not is_a(function, FunctionType):
+        looked_at(owner, "run", run, _WANTED, lambda: _check_other(owner, run))
         return
     flags = function.__code__.co_flags
     if not flags & CO_COROUTINE:
@@ -117,7 +118,12 @@ def _check_other(owner: str, run: object) -> None:
 
 def check_decide(owner: str, decide: object) -> None:
     """Refuse a ``decide`` that could not answer at once."""
-    if not callable(decide) or isinstance(decide, type):
-        refuse(owner, "decide", decide, "a function of the report, or None")
-    if iscoroutinefunction(decide) or iscoroutinefunction(getattr(decide, "__call__", None)):  # noqa: B004
+    expected = "a function of the report, or None"
+    if not callable(decide) or is_a(decide, type):
+        refuse(owner, "decide", decide, expected)
+    if looked_at(owner, "decide", decide, expected, lambda: _is_async(decide)):
         refuse(owner, "decide", decide, "a plain function of the report, not an async one")
+
+
+def _is_async(decide: object) -> bool:
+    return iscoroutinefunction(decide) or iscoroutinefunction(getattr(decide, "__call__", None))  # noqa: B004

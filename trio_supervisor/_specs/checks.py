@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
 
 from trio_supervisor._errors import SpecError
-from trio_supervisor._text import plain_str
+from trio_supervisor._text import is_a, name_of_type, plain_str
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from enum import StrEnum
 
+_MOST: Final = 10**300  # Python refuses to write numbers of more than 4,300 digits
 _PLAIN: Final = 1 << 53  # up to here, every int has a float of its own
 E = TypeVar("E", bound="StrEnum")
+R = TypeVar("R")
 
 
 def refuse(owner: str, field: str, value: object, expected: str) -> Never:
@@ -23,10 +27,34 @@ def refuse(owner: str, field: str, value: object, expected: str) -> Never:
 
 def name_of(owner: str, of: object) -> str:
     """Return the name or path that refers to a child: given as text, or by its spec."""
-    name = of if isinstance(of, str) else getattr(of, "name", None)
-    if not isinstance(name, str):
-        refuse(owner, "name", of, "a child's name or path, or its spec")
+    if is_a(of, str):
+        return plain_str(of)
+    expected = "a child's name or path, or its spec"
+    name = looked_at(owner, "name", of, expected, lambda: getattr(of, "name", None))
+    if not is_a(name, str):
+        refuse(owner, "name", of, expected)
     return plain_str(name)
+
+
+def looked_at(owner: str, field: str, value: object, expected: str, look: Callable[[], R]) -> R:
+    """Return what ``look`` finds in ``value``, an object of the user's.
+
+    Raises:
+        SpecError: The object raises something when it is looked at.
+    """
+    try:
+        return look()
+    except (SpecError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise SpecError(field, value, expected, owner=owner) from error
+
+
+def items_of(owner: str, field: str, value: object, expected: str) -> list[Any]:
+    """Return the items of ``value``, if it can be iterated over and is neither text nor a dict."""
+    if not is_a(value, Iterable) or is_a(value, (str, bytes, Mapping)):
+        refuse(owner, field, value, expected)
+    return looked_at(owner, field, value, expected, lambda: list(value))
 
 
 def check_number(
@@ -55,7 +83,8 @@ def check_number(
     Raises:
         SpecError: Anything else was given.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_a(value, (int, float)) and not is_a(value, bool):
+        value = _plain_number(value)
         try:
             number = float(value)
         except OverflowError:
@@ -64,7 +93,7 @@ def check_number(
         low_enough = number < inf if finite and most == inf else number <= most
         if low_enough and (number > least if positive else number >= least):
             return number
-    elif isinstance(value, timedelta):
+    elif is_a(value, timedelta):
         unit = f"{unit or 'a number'}, as a number (.total_seconds())"
     bounds = f"{'>' if positive else '>='} {least:g}"
     if most < inf:
@@ -72,6 +101,11 @@ def check_number(
     elif finite:
         bounds += ", finite"
     refuse(owner, field, value, f"{unit or 'a number'} {bounds}")
+
+
+def _plain_number(value: float) -> float:
+    """Return ``value`` as an `int` or `float` itself, whatever a subclass overrides."""
+    return int.__int__(value) if is_a(value, int) else float.__float__(value)
 
 
 def check_seconds(
@@ -86,9 +120,13 @@ def check_seconds(
 
 
 def check_count(owner: str, field: str, value: object) -> int:
-    """``value``, if it is a whole number >= 0."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+    """``value``, if it is a whole number >= 0 that can be written."""
+    if is_a(value, int) and not is_a(value, bool):
+        number = int.__int__(value)
+        if 0 <= number <= _MOST:
+            return number
+        if number > _MOST:
+            refuse(owner, field, value, "a whole number from 0 to 1e300")
     refuse(owner, field, value, "a whole number >= 0")
 
 
@@ -96,9 +134,9 @@ def check_level(owner: str, field: str, value: object) -> int | None:
     """Return the number of a log level, given as one or by name (``"warning"``); `None` stays."""
     if value is None:
         return None
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return int(value)
-    if isinstance(value, str):
+    if is_a(value, int) and not is_a(value, bool) and 0 <= int.__int__(value) <= _MOST:
+        return int.__int__(value)
+    if is_a(value, str):
         level = _LEVELS.get(plain_str(value).upper())
         if level is not None:
             return level
@@ -119,7 +157,7 @@ def check_fatal_types(
     if type(value) in (tuple, list, set, frozenset):
         kinds = tuple(value)
     for kind in kinds:
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+        if not (is_a(kind, type) and issubclass(kind, BaseException)):
             refuse(owner, field, kind, expected)
         if issubclass(kind, Exception):
             refuse(owner, field, kind, f"{expected}: any Exception is a failure already")
@@ -133,7 +171,10 @@ _ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, BaseEx
 
 
 def _is_cancelled(kind: type) -> bool:
-    return kind.__name__ == "Cancelled" and kind.__module__.partition(".")[0] == "trio"
+    # Past a metaclass, which may say anything of its classes.
+    fields = type.__dict__["__dict__"].__get__(kind)
+    module = fields.get("__module__", "")
+    return name_of_type(kind) == "Cancelled" and module.partition(".")[0] == "trio"
 
 
 def check_bool(owner: str, field: str, value: object) -> bool:
@@ -145,7 +186,7 @@ def check_bool(owner: str, field: str, value: object) -> bool:
 
 def check_name(owner: str, value: object) -> str:
     """Return ``value`` as a plain `str`, if it can be one part of a path and of a log line."""
-    if isinstance(value, str):
+    if is_a(value, str):
         name = plain_str(value)
         if name and "/" not in name and name.isprintable():
             return name
@@ -154,18 +195,16 @@ def check_name(owner: str, value: object) -> str:
 
 def check_choice(owner: str, field: str, value: object, enum: type[E]) -> E:
     """``value`` as a member of ``enum``, given as the member or as its string."""
-    try:
-        # Members of a StrEnum hash as their strings, so that one table serves both.
-        found: E | None = _choices(enum)[value]
-    except Exception:  # a KeyError, or what the value's own __hash__ raises
-        found = None
+    # The string of a member of a StrEnum is its value, so that one table serves both.
+    text = plain_str(value) if is_a(value, str) else ""
+    found: E | None = _choices(enum).get(text)
     if found is not None:
         return found
     expected = "one of " + ", ".join(repr(str(member)) for member in enum)
-    if isinstance(value, str):
+    if text:
         from difflib import get_close_matches  # noqa: PLC0415 - only a mistake pays for it
 
-        wanted = value.strip().lower().replace("-", "_")
+        wanted = text.strip().lower().replace("-", "_")
         close = get_close_matches(wanted, [str(member) for member in enum], 1)
         if close:
             expected += f" (did you mean {close[0]!r}?)"

@@ -29,6 +29,7 @@ from trio_supervisor._specs.checks import (
     check_level,
     check_name,
     check_seconds,
+    items_of,
     refuse,
 )
 from trio_supervisor._specs.decisions import RestartDecision
@@ -47,7 +48,7 @@ from trio_supervisor._specs.policy import (
     check_backoff,
     check_limit,
 )
-from trio_supervisor._text import plain_str
+from trio_supervisor._text import is_a, plain_str
 
 T_co = TypeVar("T_co", covariant=True)
 Ts = TypeVarTuple("Ts")
@@ -55,6 +56,7 @@ Ts = TypeVarTuple("Ts")
 DEFAULT_BACKOFF: Final = BackoffPolicy()
 DEFAULT_START_TIMEOUT: Final = 30.0
 _NO_TYPES: Final = ()
+_NO_NAMES: Final = ()
 _NONE_GIVEN: Final[frozenset[str]] = frozenset()
 _OPTIONS: Final = tuple(ChildOptions.__annotations__)
 # Options whose default depends on other things: `replace` has to know whether they were given.
@@ -169,7 +171,7 @@ class ChildSpec(Declared, Generic[T_co]):
         backoff: BackoffPolicy | None = None,
         restart_limit: RestartLimit | Inherit | None = INHERIT,
         on_limit: OnLimitLike | None = None,
-        requires: Iterable[str | ChildSpec[Any] | trio_supervisor.SupervisorSpec] = (),
+        requires: Iterable[str | ChildSpec[Any] | trio_supervisor.SupervisorSpec] = _NO_NAMES,
         significant: bool = False,
         decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
         log_level: int | str | None = None,
@@ -192,7 +194,7 @@ class ChildSpec(Declared, Generic[T_co]):
         backoff: BackoffPolicy | None = None,
         restart_limit: RestartLimit | Inherit | None = INHERIT,
         on_limit: OnLimitLike | None = None,
-        requires: Iterable[str | ChildSpec[Any] | trio_supervisor.SupervisorSpec] = (),
+        requires: Iterable[str | ChildSpec[Any] | trio_supervisor.SupervisorSpec] = _NO_NAMES,
         significant: bool = False,
         decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
         log_level: int | str | None = None,
@@ -214,7 +216,7 @@ class ChildSpec(Declared, Generic[T_co]):
         backoff: BackoffPolicy | None = None,
         restart_limit: RestartLimit | Inherit | None = INHERIT,
         on_limit: OnLimitLike | None = None,
-        requires: Iterable[str | ChildSpec[Any] | trio_supervisor.SupervisorSpec] = (),
+        requires: Iterable[str | ChildSpec[Any] | trio_supervisor.SupervisorSpec] = _NO_NAMES,
         significant: bool = False,
         decide: Callable[[ChildRunReport], RestartDecision | None] | None = None,
         log_level: int | str | None = None,
@@ -238,10 +240,10 @@ class ChildSpec(Declared, Generic[T_co]):
         put(self, "_stands_for", None)
         put(self, "requires", ())
         put(self, "significant", significant)
-        body = run if isinstance(run, Body) else None
+        body = run if is_a(run, Body) else None
         if (
             (body is None and decide is None and readiness is None and start_timeout is None)
-            and (grace is None and backoff is None and on_limit is None and requires == ())
+            and (grace is None and backoff is None and on_limit is None and requires is _NO_NAMES)
             and (retry_first_start is False and significant is False)
             and (max_runtime is inf and stale_after is inf and restart_limit is INHERIT)
         ):
@@ -251,7 +253,7 @@ class ChildSpec(Declared, Generic[T_co]):
         self._set_readiness(owner, body, readiness, start_timeout, retry_first_start)
         self._set_times(owner, body, max_runtime, stale_after, grace)
         self._set_restarts(owner, backoff, restart_limit, on_limit)
-        if requires != ():
+        if requires is not _NO_NAMES:
             put(self, "requires", _names(owner, name, requires))
         if significant is not False:
             self._check_significant(owner)
@@ -443,16 +445,16 @@ _ALL_DEFAULTS: Final = tuple(
 
 def _names(owner: str, name: str, requires: object) -> tuple[str, ...]:
     """The names in ``requires``, each once."""
-    if isinstance(requires, str | bytes | Declared):
+    expected = "names or specs of siblings, such as ('db',)"
+    if is_a(requires, (str, bytes, Declared)):
         refuse(owner, "requires", requires, "a tuple of names or specs, such as ('db',)")
-    if not isinstance(requires, Iterable):
-        refuse(owner, "requires", requires, "names or specs of siblings, such as ('db',)")
     names: dict[str, None] = {}
-    for item in requires:
-        target = item.name if isinstance(item, Declared) else item
-        if not isinstance(target, str) or not target:
-            refuse(owner, "requires", target, "names or specs of siblings, such as ('db',)")
-        target = plain_str(target)
+    for item in items_of(owner, "requires", requires, expected):
+        target = plain_str(item) if is_a(item, str) else item
+        if is_a(item, Declared):
+            target = item.name
+        if not is_a(target, str) or target == "":
+            refuse(owner, "requires", target, expected)
         if target == name:
             refuse(owner, "requires", target, "other children, not itself")
         if target in names:

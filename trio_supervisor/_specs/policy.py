@@ -12,6 +12,7 @@ import attrs
 from trio_supervisor._errors import SpecError
 from trio_supervisor._lazy import public
 from trio_supervisor._specs.checks import check_count, check_number, check_seconds, refuse
+from trio_supervisor._text import is_a
 
 
 @public
@@ -154,8 +155,9 @@ class RestartLimit:
     within: float
 
     def __attrs_post_init__(self) -> None:
-        check_count("RestartLimit", "max_restarts", self.max_restarts)
+        count = check_count("RestartLimit", "max_restarts", self.max_restarts)
         within = check_seconds("RestartLimit", "within", self.within, positive=True)
+        object.__setattr__(self, "max_restarts", count)
         object.__setattr__(self, "within", within)
 
     def __repr__(self) -> str:
@@ -164,13 +166,13 @@ class RestartLimit:
 
 def check_limit(owner: str, field: str, value: object) -> None:
     """Refuse what is neither a `RestartLimit` nor `None`; a tuple is the likely mistake."""
-    if value is not None and not isinstance(value, RestartLimit):
+    if value is not None and not is_a(value, RestartLimit):
         refuse(owner, field, value, "a RestartLimit, such as RestartLimit(10, within=120), or None")
 
 
 def check_backoff(owner: str, value: object) -> None:
     """Refuse what is no `BackoffPolicy`; a number is the likely mistake."""
-    if not isinstance(value, BackoffPolicy):
+    if not is_a(value, BackoffPolicy):
         refuse(owner, "backoff", value, "a BackoffPolicy, such as BackoffPolicy(initial=1)")
 
 

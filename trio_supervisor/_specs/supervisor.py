@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from math import inf
 from typing import Any, Final, Never, Unpack, final
 
@@ -24,6 +24,7 @@ from trio_supervisor._specs.checks import (
     check_level,
     check_name,
     check_seconds,
+    items_of,
     refuse,
 )
 from trio_supervisor._specs.child import ChildSpec
@@ -41,6 +42,7 @@ from trio_supervisor._specs.policy import (
     SupervisionStrategy,
     check_limit,
 )
+from trio_supervisor._text import is_a
 
 __all__ = ["INHERIT", "ChildSpec", "SupervisorSpec", "check_child_of", "check_depth"]
 
@@ -138,7 +140,7 @@ class SupervisorSpec(Declared):
             child_restart_limit = DEFAULT_CHILD_LIMIT if restart_limit is None else None
         check_limit(owner, "child_restart_limit", child_restart_limit)
         if max_children is not None:
-            check_count(owner, "max_children", max_children)
+            max_children = check_count(owner, "max_children", max_children)
         put = object.__setattr__  # the class is frozen
         put(self, "name", name)
         put(self, "children", _as_children(owner, children))
@@ -217,15 +219,14 @@ _FIELDS: Final = tuple(name for name in attrs.fields_dict(SupervisorSpec) if nam
 
 
 def _as_children(owner: str, children: object) -> tuple[ChildSpec[Any], ...]:
-    if isinstance(children, str | bytes | Declared | Mapping):
-        refuse(owner, "children", children, "a list of ChildSpec and SupervisorSpec")
-    if not isinstance(children, Iterable):
-        refuse(owner, "children", children, "a list of ChildSpec and SupervisorSpec")
+    expected = "a list of ChildSpec and SupervisorSpec"
+    if is_a(children, Declared):
+        refuse(owner, "children", children, expected)
     found: list[ChildSpec[Any]] = []
-    for index, child in enumerate(children):
-        if isinstance(child, ChildSpec):
+    for index, child in enumerate(items_of(owner, "children", children, expected)):
+        if is_a(child, ChildSpec):
             found.append(child)
-        elif isinstance(child, SupervisorSpec):
+        elif is_a(child, SupervisorSpec):
             found.append(child.as_child())
         else:
             refuse(owner, f"children[{index}]", child, "a ChildSpec or a SupervisorSpec")
