@@ -8,6 +8,7 @@ import trio
 
 from trio_supervisor import (
     ChildEscalated,
+    ChildExited,
     ChildNotReady,
     ChildStartError,
     EventGap,
@@ -85,7 +86,12 @@ class Waiters:
         self._check_reports()
 
     def _check_reports(self) -> None:
+        last = {
+            event.path: event for event in self.supervisor.journal if type(event) is ChildExited
+        }
         for name, handle in self.supervisor.children.items():
+            if handle.path in last and last[handle.path].kind == "fatal":
+                continue  # it ends the tree, and is in no report
             reports = handle.reports
             numbers = [report.attempt for report in reports]
             finished = handle.attempt - (1 if str(handle.state) in _LIVE else 0)
@@ -118,7 +124,9 @@ async def perform(case: Case) -> str:
             raised = error
         except BaseExceptionGroup as group:
             raised = group
-            kinds = {type(error) for error in group.exceptions}
+            kinds = {type(error) for error in _leaves_of(group)}
+            if WaiterError in kinds:
+                raise
             several = len(kinds) > 1 and kinds & {BlockError, kit.SimulatedInterrupt}
             if not several and kinds != {kit.SimulatedInterrupt}:
                 raise
@@ -172,6 +180,12 @@ def _check_outcome(case: Case, raised: BaseException | None) -> str:
             if wanted is not None and not _is_in(wanted, error.__cause__):
                 raise WaiterError(f"{error!r} does not lead to {wanted!r}, which caused it")
     return type(raised).__name__
+
+
+def _leaves_of(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for each in error.exceptions for leaf in _leaves_of(each)]
 
 
 def _is_in(wanted: BaseException, error: BaseException | None) -> bool:
