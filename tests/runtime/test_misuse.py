@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,12 +13,14 @@ import trio
 from helpers.trees import AT_ONCE, Boom, events_of, forever, real_scenario, scenario
 
 from trio_supervisor import (
+    BackoffPolicy,
     ChildContext,
     ChildEscalated,
     ChildExited,
     ChildLostReadiness,
     ChildRunner,
     ChildSpec,
+    ChildState,
     Escalate,
     Quarantine,
     ShutdownTree,
@@ -132,6 +135,80 @@ async def test_nothing_on_a_context_works_in_another_thread_with_or_without_a_tr
             await trio.to_thread.run_sync(getattr, child, name)
         child.ready()
         assert await supervisor.child("c").wait_ready() is None
+
+
+@real_scenario
+async def test_a_supervisor_is_not_looked_at_from_another_thread_until_it_has_ended() -> None:
+    async with open_supervisor(SupervisorSpec("app", [ChildSpec("c", forever)])) as supervisor:
+        looks: dict[str, Callable[[], object]] = {
+            "state": supervisor.state,
+            "count_children": supervisor.count_children,
+            "children": lambda: supervisor.children,
+            "child": lambda: supervisor.child("c"),
+            "journal": lambda: supervisor.journal,
+            "subscribe": supervisor.subscribe,
+        }
+        for name, look in looks.items():
+
+            async def call(look: Callable[[], object] = look) -> None:
+                look()
+
+            for run in (trio.run, run_without_trio):
+                told = await refused_in_a_thread(run, call)
+                assert told.startswith("app: a supervisor can be looked at in Trio's thread"), name
+            look()
+        for plain in (lambda: supervisor.path, lambda: supervisor.spec, lambda: supervisor.name):
+            await trio.to_thread.run_sync(plain)
+        state = await trio.to_thread.run_sync(trio.from_thread.run_sync, supervisor.state)
+        assert state.child("c").state == "ready"
+    for look in looks.values():
+        await trio.to_thread.run_sync(look)
+
+
+@real_scenario
+async def test_a_handle_may_be_read_in_a_thread_while_its_child_restarts() -> None:
+    """Each attribute is one immutable thing; what consists of several is refused."""
+    restarts = 10_000
+
+    async def fail(child: ChildContext) -> None:
+        if child.attempt <= restarts:
+            raise ValueError(child.attempt)
+        await trio.sleep_forever()
+
+    ended = threading.Event()
+
+    def read() -> int:
+        count = last = 0
+        while not ended.is_set():
+            assert handle.state in set(ChildState)
+            assert (handle.path, handle.name, handle.spec) == ("app/c", "c", spec)
+            assert 1 <= handle.attempt <= restarts + 1
+            assert handle.path in repr(handle)
+            assert last <= handle.attempt
+            last = max(last, handle.attempt)
+            count += 1
+        return count
+
+    at_once = BackoffPolicy(initial=0, jitter=0)
+    spec = ChildSpec("c", fail, backoff=at_once, restart_limit=None, log_level="critical")
+    async with open_supervisor(SupervisorSpec("app", [spec])) as supervisor:
+        handle = supervisor.child("c")
+        for name in ("value", "last_report", "reports"):
+            told = await refused_in_a_thread(getattr, handle, name)
+            assert told.startswith("app/c: reports and values can be read in Trio's thread")
+        counts: list[int] = []
+        async with trio.open_nursery() as nursery:
+
+            async def in_thread() -> None:
+                counts.append(await trio.to_thread.run_sync(read))
+
+            nursery.start_soon(in_thread)
+            try:
+                await handle.wait_ready(after=restarts)
+            finally:
+                ended.set()
+        assert counts[0] > 10
+        assert supervisor.state().child("c").restarts == restarts
 
 
 def run_without_trio(async_fn: Any, *args: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Generic, TypeVar, cast, final
 
 import trio
@@ -115,7 +116,7 @@ class ChildHandle(Generic[T_co]):
         Raises:
             ChildNotReady: The child is not ready now.
         """
-        found, value = self._slot.ready_value
+        found, value = self._looked_at().ready_value
         if not found:
             raise ChildNotReady(f"{self.path} is {self.state}: it has no value now")
         return cast("T_co", value)
@@ -135,12 +136,20 @@ class ChildHandle(Generic[T_co]):
 
         It holds the live exception, and with that the local variables of the failed attempt.
         """
-        return self._slot.last_report
+        return self._looked_at().last_report
 
     @property
     def reports(self) -> tuple[ChildRunReport, ...]:
         """The last 8 reports, oldest first. Only the newest holds a live exception."""
-        return self._slot.reports
+        return self._looked_at().reports
+
+    def _looked_at(self) -> Slot:
+        """Return the slot, if this thread may read what consists of several things now."""
+        slot = self._slot
+        shell = slot.shell
+        if not shell.is_over and get_ident() != shell.tree.thread:
+            shell.tree.check_thread(slot.life.path, "reports and values can be read")
+        return slot
 
     async def wait_ready(self, *, after: int = 0) -> T_co:
         """Wait until the child is ready, over restarts if need be.

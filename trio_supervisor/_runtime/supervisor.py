@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, final, overload
 
 from trio.lowlevel import enable_ki_protection
@@ -62,6 +63,11 @@ class Supervisor:
     awaited commands then wait for their effect. If the wait is cancelled, the command stands (but
     see `start_child`). Commands may be given by any task of the same Trio run, also from a child's
     body. A command that stops its own caller ends by that cancellation.
+
+    Everything but ``name``, ``path`` and ``spec`` is refused with a `SupervisorError` in another
+    thread than the one in which the tree runs, until the supervisor has ended; there,
+    ``trio.from_thread.run_sync(supervisor.state)`` looks at it. What was got, such as a snapshot or
+    a report, may be read anywhere. So may a `ChildHandle`, but for its value and reports.
     """
 
     __slots__ = ("__weakref__", "_shell")
@@ -100,7 +106,7 @@ class Supervisor:
     @property
     def children(self) -> Mapping[str, ChildHandle[Any]]:
         """The children by name, in the order of declaration, then of addition; a live view."""
-        return _Children(self._shell)
+        return _Children(self._looked_at())
 
     @overload
     def child(self, of: ChildSpec[T]) -> ChildHandle[T]: ...
@@ -126,7 +132,15 @@ class Supervisor:
         """
         return self._find(of).handle
 
+    def _looked_at(self) -> Shell:
+        """Return the shell, if this thread may look at it now."""
+        shell = self._shell
+        if get_ident() != shell.tree.thread and not shell.is_over:
+            shell.tree.check_thread(shell.path, "a supervisor can be looked at")
+        return shell
+
     def _find(self, of: Named) -> Slot:
+        self._looked_at()
         if is_a(of, ChildHandle):
             return self._find_same(of._slot)
         path, own = name_of(self.path, of), f"{self.path}/"
@@ -178,16 +192,16 @@ class Supervisor:
 
     def state(self) -> SupervisorSnapshot:
         """Return the state of the tree from this supervisor on down, as it is now."""
-        return self._shell.snapshot()
+        return self._looked_at().snapshot()
 
     @property
     def journal(self) -> Journal:
         """The newest events of the whole tree, and the snapshot before the oldest event."""
-        return self._shell.tree.journal.view
+        return self._looked_at().tree.journal.view
 
     def count_children(self) -> ChildCounts:
         """Count the supervisor's own children; children of nested supervisors do not count."""
-        machine = self._shell.machine
+        machine = self._looked_at().machine
         lives = machine.children.values()
         supervisors = sum(life.spec.supervisor is not None for life in lives)
         ready = sum(life.live and life.ready and not life.stage for life in lives)
@@ -206,7 +220,7 @@ class Supervisor:
         Raises:
             SpecError: ``max_buffer`` is not a whole number of at least 1.
         """
-        shell = self._shell
+        shell = self._looked_at()
         return Subscription._create(
             shell.tree.journal,
             self.state,

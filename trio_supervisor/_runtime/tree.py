@@ -61,17 +61,18 @@ class Tree:
     Attributes:
         journal: The events of all supervisors of the tree, in one sequence.
         log: Writes log lines about these events.
+        thread: In which the tree runs.
     """
 
     __slots__ = (
         "_file",
-        "_thread",
         "_writer",
         "blocks",
         "journal",
         "log",
         "observer",
         "random",
+        "thread",
     )
 
     def __init__(
@@ -81,7 +82,7 @@ class Tree:
         observer: TreeObserver | None,
         journal: int | JournalFile | None = None,
     ) -> None:
-        self._thread = 0
+        self.thread = 0
         self.blocks = blocks
         self.observer = observer
         clock = None if observer is None else observer.wall_clock()
@@ -106,7 +107,7 @@ class Tree:
             OSError: The file cannot be opened.
             SpecError: It is not a regular file, or another process writes it.
         """
-        self._thread = get_ident()
+        self.thread = get_ident()
         if self._file is None:
             return
         from trio_supervisor._runtime.journal_file import (  # noqa: PLC0415 - seldom used
@@ -141,7 +142,7 @@ class Tree:
         Raises:
             SupervisorError: This is another thread.
         """
-        if get_ident() != self._thread:
+        if get_ident() != self.thread:
             raise SupervisorError(
                 f"{path}: {what} in Trio's thread; from this one, "
                 "trio.from_thread.run() and trio.from_thread.run_sync() do that"
