@@ -64,10 +64,11 @@ class Supervisor:
     see `start_child`). Commands may be given by any task of the same Trio run, also from a child's
     body. A command that stops its own caller ends by that cancellation.
 
-    Everything but ``name``, ``path`` and ``spec`` is refused with a `SupervisorError` in another
+    Everything but ``name``, ``path``, ``spec`` and ``journal`` is refused with a `SupervisorError` in another
     thread than the one in which the tree runs, until the supervisor has ended; there,
     ``trio.from_thread.run_sync(supervisor.state)`` looks at it. What was got, such as a snapshot or
-    a report, may be read anywhere. So may a `ChildHandle`, but for its value and reports.
+    a report, may be read anywhere. So may a `ChildHandle`, but for its value and reports, and the
+    journal's ``last_sequence``; its events belong to Trio's thread.
     """
 
     __slots__ = ("__weakref__", "_shell")
@@ -197,7 +198,7 @@ class Supervisor:
     @property
     def journal(self) -> Journal:
         """The newest events of the whole tree, and the snapshot before the oldest event."""
-        return self._looked_at().tree.journal.view
+        return self._shell.tree.journal.view
 
     def count_children(self) -> ChildCounts:
         """Count the supervisor's own children; children of nested supervisors do not count."""
