@@ -64,8 +64,8 @@ class Supervisor:
     see `start_child`). Commands may be given by any task of the same Trio run, also from a child's
     body. A command that stops its own caller ends by that cancellation.
 
-    Everything but ``name``, ``path``, ``spec`` and ``journal`` is refused with a `SupervisorError` in another
-    thread than the one in which the tree runs, until the supervisor has ended; there,
+    Everything but ``name``, ``path``, ``spec`` and ``journal`` is refused with a `SupervisorError`
+    in another thread than the one in which the tree runs, until the supervisor has ended; there,
     ``trio.from_thread.run_sync(supervisor.state)`` looks at it. What was got, such as a snapshot or
     a report, may be read anywhere. So may a `ChildHandle`, but for its value and reports, and the
     journal's ``last_sequence``; its events belong to Trio's thread.
