@@ -19,6 +19,7 @@ from trio_supervisor import (
     RestartLimit,
     SpecError,
     SupervisorSpec,
+    SupervisorStopping,
     TaskFailure,
     open_supervisor,
 )
@@ -280,6 +281,17 @@ def test_unchanged_it_is_between_best_and_worst() -> None:
     assert best.outage["feed"] - 0.1 <= out <= worst.outage["feed"] + 2
     assert found.recorded.restarts["feed"] == 6
     assert (best.end, worst.end, found.recorded.end) == ("ended", "ended", "ended")
+
+
+def test_a_recording_that_stops_while_the_tree_runs_says_running() -> None:
+    """As the journal of a daemon that was killed, or one that is read while the daemon runs."""
+    events = recorded()
+    stop = next(at for at, event in enumerate(events) if isinstance(event, SupervisorStopping))
+    found = what_if(events[:stop], declare(), [])
+    assert found.recorded.end == "running"
+    assert {one.end for one in (*found.declared, *found.changed)} == {"running"}
+    assert str(found).splitlines()[-1].split() == ["the", "tree"] + ["running"] * 5
+    assert replay_journal(events[:stop], declare()).is_equal
 
 
 def test_trying_more_often_uses_up_the_limit_at_worst() -> None:
