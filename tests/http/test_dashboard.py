@@ -18,6 +18,7 @@ from trio_supervisor import (
     BackoffPolicy,
     ChildContext,
     ChildSpec,
+    RestartLimit,
     Supervisor,
     SupervisorSpec,
     TaskFailure,
@@ -244,6 +245,30 @@ def test_a_stop_shows_the_child_that_hangs_and_where(browser: Browser) -> None:
         expect(page.locator("#dbody pre").first).to_contain_text("in hang()")
         release.set()
         expect(page.locator("#status")).to_contain_text("finished")
+
+
+def test_many_children_that_wait_take_one_line_below_what_has_failed(browser: Browser) -> None:
+    async def never(child: ChildContext) -> None:
+        await child.wait_stop_requested()
+
+    async def broken(child: ChildContext) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    disk = ChildSpec(
+        "disk", broken, restart_limit=RestartLimit(0, within=60), on_limit="quarantine"
+    )
+    pool = SupervisorSpec("pool", [child(f"w-{number}") for number in range(70)])
+    first = ChildSpec("store", never, readiness="explicit")
+    later = [child(f"c-{number}") for number in range(40)]
+    with shown(browser, SupervisorSpec("app", [disk, pool, first, *later])) as (page, _):
+        lines = page.locator("#problems li")
+        expect(lines.nth(1)).to_contain_text("40 children")
+        expect(lines.nth(0)).to_contain_text("PermissionError")
+        expect(lines.nth(1)).to_contain_text("wait for store")
+        expect(lines.nth(2)).to_contain_text("app/store")
+        expect(lines).to_have_count(3)
+        assert page.title().startswith("(1) "), "only what has failed is counted"
+        expect(row(page, "pool")).to_have_attribute("aria-expanded", "false")
 
 
 def test_it_can_be_used_with_the_keyboard(browser: Browser) -> None:
