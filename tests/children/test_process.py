@@ -812,6 +812,7 @@ async def block_a_thread(over: threading.Event) -> None:
 
 def test_an_application_that_uses_all_threads_keeps_no_program_alive() -> None:
     over = threading.Event()
+    before = children_of(os.getpid())
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -820,6 +821,7 @@ def test_an_application_that_uses_all_threads_keeps_no_program_alive() -> None:
             await trio.testing.wait_all_tasks_blocked()
             async with open_supervisor(SupervisorSpec("app", [ChildSpec("c", process(FOREVER))])):
                 pass
+            assert children_of(os.getpid()) <= before
             over.set()
 
     try:

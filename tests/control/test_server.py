@@ -593,7 +593,11 @@ def test_a_stale_socket_does_not_block_the_start(tmp_path: Path) -> None:
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(path)
     dead.close()
-    SocketFile(path).close()
+    held = SocketFile(path)
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(path)
+    held.close()
+    assert not Path(path).exists()
 
 
 def test_a_socket_of_another_program_is_left_alone(tmp_path: Path) -> None:

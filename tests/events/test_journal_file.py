@@ -417,6 +417,7 @@ def test_where_there_are_no_locks_there_is_a_journal(
 ) -> None:
     monkeypatch.setitem(sys.modules, "fcntl", None)
     journal_file._Disk(JournalFile(tmp_path / "x")).close()
+    assert (tmp_path / "x").exists()
 
 
 def test_a_tree_without_a_log_can_have_a_journal(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import math
 import weakref
@@ -1299,6 +1300,10 @@ def test_a_broken_handler_on_a_full_disk_does_not_end_the_tree(
     monkeypatch.setattr("sys.stderr", stream)
     broken.crash()
     broken.crash()
+    with pytest.MonkeyPatch.context() as repaired:
+        repaired.setattr("sys.stderr", found := io.StringIO())
+        broken.write(ev.ChildStopped, FEED, "it goes on")
+    assert "it goes on" in found.getvalue()
     broken.finish()
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from . import (
     in_brain,
     in_commands,
+    in_edges,
     in_endings,
     in_order,
     in_outside,
@@ -27,6 +28,7 @@ PARTS: Final = (
     in_endings,
     in_shell,
     in_outside,
+    in_edges,
 )
 MUTANTS: Final[dict[str, Mutant]] = {
     mutant.name: mutant for part in PARTS for mutant in part.MUTANTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     stories_done,
+    stories_edges,
     stories_end,
     stories_exit,
     stories_order,
@@ -17,6 +18,7 @@ __all__ = ["STORIES", "tell", "tell_all"]
 
 for _each in (
     stories_done,
+    stories_edges,
     stories_end,
     stories_exit,
     stories_order,

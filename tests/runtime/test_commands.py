@@ -303,7 +303,8 @@ async def test_a_restart_that_was_ready_for_a_moment_has_happened() -> None:
     spec = ChildSpec("a", body, readiness="explicit", decide=lambda report: ShutdownTree())
     async with open_supervisor(SupervisorSpec("app", [spec])) as supervisor:
         await supervisor.restart_child("a")
-        await supervisor.wait_finished()
+        report = await supervisor.wait_finished()
+        assert (report.cause, report.child("a").attempt) == ("shutdown", 2)
 
 
 @scenario

@@ -280,9 +280,16 @@ def test_a_reader_that_waits_hears_of_the_end() -> None:
     async def main() -> None:
         tree = Tree()
         async with tree.subscribe() as events, trio.open_nursery() as nursery:
-            nursery.start_soon(rest_of, events)
+            read: list[Any] = []
+
+            async def reader() -> None:
+                read.append(await rest_of(events))
+
+            nursery.start_soon(reader)
             await trio.testing.wait_all_tasks_blocked()
+            assert not read
             events._end()
+        assert read == [[]]
 
     run_virtual(main)
 

@@ -1,0 +1,121 @@
+"""Stories of the edges: objects that misbehave, other threads, what is kept of the past."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from functools import reduce
+from typing import TYPE_CHECKING, Any, cast
+
+import trio
+from helpers import hostile
+
+from trio_supervisor import (
+    BackoffPolicy,
+    ChildExited,
+    ChildSpec,
+    SpecError,
+    SupervisorError,
+    SupervisorSpec,
+    fold,
+    open_supervisor,
+)
+from trio_supervisor.testing import Behaviour, SimulatedCrash
+
+from .story import child, raises, settle, story, tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_supervisor import Event, Supervisor
+
+
+def is_refused(declare: Callable[[], object]) -> bool:
+    try:
+        declare()
+    except SpecError:
+        return True
+    except hostile.Boom:
+        return False
+    return False
+
+
+@story()
+async def what_a_hostile_argument_raises_does_not_come_out() -> None:
+    assert is_refused(lambda: SupervisorSpec("app", cast("Any", hostile.Object())))
+    assert is_refused(lambda: SupervisorSpec("app", cast("Any", hostile.Class)))
+    assert is_refused(lambda: SupervisorSpec("app", hostile.List([1])))
+    assert is_refused(lambda: BackoffPolicy(initial=cast("Any", hostile.Object())))
+    assert is_refused(lambda: BackoffPolicy(initial=hostile.Float(-1)))
+    assert str.__str__(ChildSpec(hostile.Text("a"), Behaviour()).name) == "a"
+
+
+@story()
+async def who_looks_from_another_thread_is_refused() -> None:
+    told: list[str] = []
+
+    def look(call: Callable[[], object]) -> None:
+        try:
+            call()
+        except SupervisorError as error:
+            told.append(str(error))
+
+    async with open_supervisor(tree(child("a"))) as app:
+        handle = app.child("a")
+        for call in (app.state, app.count_children, lambda: handle.reports):
+            thread = threading.Thread(target=look, args=(call,))
+            thread.start()
+            thread.join()
+        assert len(told) == 3
+
+
+@story()
+async def who_subscribes_is_given_the_exceptions() -> None:
+    seen: list[Event] = []
+    inner = SupervisorSpec("inner", [child("b", run=Behaviour(ends_at=1))], strategy="one_for_all")
+    async with open_supervisor(tree(inner)) as app, app.subscribe() as events:
+        with trio.move_on_after(1.5):
+            async for event in events:
+                seen.append(event)  # noqa: PERF401 - until the time is over
+    exits = [event for event in seen if isinstance(event, ChildExited)]
+    assert [type(event.error) for event in exits] == [SimulatedCrash]
+
+
+@story()
+async def a_nested_supervisor_keeps_the_end_of_its_run_before() -> None:
+    deepest = SupervisorSpec("deepest", [child("c")])
+    branch = SupervisorSpec("branch", [deepest, child("b", run=Behaviour(ends_at=5))])
+    async with open_supervisor(tree(branch)) as app:
+        for run in range(3):
+            await trio.sleep(7)
+            await app.restart_child("branch")
+            await settle()
+            state = app.state()
+            before = state.child("branch").previous
+            assert before is not None
+            assert before.child("b").restarts == 1, run
+            assert before.child("deepest").previous is before.child("deepest").supervisor is None
+            assert reduce(fold, app.journal.events, app.journal.base) == state
+
+
+@story()
+async def a_block_that_another_task_leaves_ends_with_an_error() -> None:
+    async def leave() -> None:
+        told.append("asked")
+        with raises(SupervisorError):
+            await block.__aexit__(None, None, None)
+        told.append("refused")
+
+    told: list[str] = []
+    block = open_supervisor(tree(child("a")))
+    app: Supervisor = await block.__aenter__()
+    with trio.CancelScope(shield=True), suppress(SupervisorError):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leave)
+            with trio.move_on_after(60) as scope:
+                await app.wait_finished()
+            nursery.cancel_scope.cancel()
+    assert told == ["asked", "refused"]
+    assert not scope.cancelled_caught
+    with raises(SupervisorError):
+        await block.__aexit__(None, None, None)
