@@ -9,6 +9,7 @@ whole tree, with the interpreter's own interrupts held back.
 from __future__ import annotations
 
 from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 if TYPE_CHECKING:
@@ -115,6 +116,24 @@ def quoted(text: object) -> str:
     """Return ``text`` in quotes, on one line; of another object than a `str`, its `repr`."""
     text = plain_str(text) if issubclass(type(text), str) else short_repr(text)  # type: ignore[arg-type]
     return '"' + one_line(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration as short as it can be read: ``0.4s``, ``41s``, ``12m``, ``3h05m``, ``4d``.
+
+    `None`, as JSON writes it, and infinity are ``for ever``.
+    """
+    if seconds is None or seconds == inf:
+        return "for ever"
+    if seconds < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
+    if seconds < 100:
+        return f"{seconds:.0f}s"
+    minutes = int(seconds // 60)
+    if minutes < 100:
+        return f"{minutes}m"
+    hours = minutes // 60
+    return f"{hours}h{minutes % 60:02d}m" if hours < 48 else f"{hours // 24}d"
 
 
 def seconds_text(seconds: float) -> str:

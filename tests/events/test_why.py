@@ -30,8 +30,8 @@ from trio_supervisor import (
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.fold import SnapshotBuilder, raw_of
 from trio_supervisor._events.snapshot import BLANK
-from trio_supervisor._events.why_words import seconds
 from trio_supervisor._runtime.operator import on_behalf_of
+from trio_supervisor._text import duration
 from trio_supervisor.testing import commands, exercise, simulate, supervisor_specs
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def check(
     assert told[0].kind == "state"
     (where,) = of_kind(told, "state", path)
     assert where.startswith(path + WORDS[child.state])
-    assert f"(for {seconds(max(0.0, now - child.since))})" in where
+    assert f"(for {duration(max(0.0, now - child.since))})" in where
     if child.reason and child.state in {"stopped", "quarantined", "not_ready"}:
         assert where.endswith(f": {' '.join(child.reason.split())}.")
     for each in told:
@@ -98,7 +98,7 @@ def check_exits(child: ChildSnapshot, told: list[str], own: list[ev.Event]) -> N
     for text in told:
         if found := re.match(r"Attempt (\d+) ", text):
             event = exits[int(found[1])]
-            assert f"after {seconds(event.seconds)}" in text
+            assert f"after {duration(event.seconds)}" in text
             detail = " ".join(event.detail.split()).partition(": ")[2]
             assert detail in text
         else:
@@ -113,7 +113,7 @@ def check_next(child: ChildSnapshot, told: list[str], now: float) -> None:
     stopping = "supervisor is stopping" in text or "when its turn comes" in text
     if child.state == "backing_off" and not stopping:
         assert child.until is not None
-        assert f"(in {seconds(max(0.0, child.until - now))})" in text
+        assert f"(in {duration(max(0.0, child.until - now))})" in text
     elif child.state in {"stopped", "quarantined"} and not stopping:
         assert text == "It stays down until an operator starts it."
     elif child.state in {"ready", "starting", "not_ready"} and not stopping:
@@ -409,7 +409,7 @@ def test_every_state_has_a_word() -> None:
      (float("inf"), "for ever")],
 )  # fmt: skip
 def test_durations_are_short(value: float, text: str) -> None:
-    assert seconds(value) == text
+    assert duration(value) == text
 
 
 def a_child(**changes: Any) -> ChildSnapshot:

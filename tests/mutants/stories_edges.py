@@ -27,7 +27,7 @@ from .story import child, raises, settle, story, tree
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_supervisor import Event, Supervisor
+    from trio_supervisor import Event, EventGap, Supervisor
 
 
 def is_refused(declare: Callable[[], object]) -> bool:
@@ -71,7 +71,7 @@ async def who_looks_from_another_thread_is_refused() -> None:
 
 @story()
 async def who_subscribes_is_given_the_exceptions() -> None:
-    seen: list[Event] = []
+    seen: list[Event | EventGap] = []
     inner = SupervisorSpec("inner", [child("b", run=Behaviour(ends_at=1))], strategy="one_for_all")
     async with open_supervisor(tree(inner)) as app, app.subscribe() as events:
         with trio.move_on_after(1.5):

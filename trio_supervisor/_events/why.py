@@ -34,11 +34,10 @@ from trio_supervisor._events.why_words import (
     decided,
     ended,
     names,
-    seconds,
 )
 from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
-from trio_supervisor._text import last_name, one_line, parent_of
+from trio_supervisor._text import duration, last_name, one_line, parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -146,7 +145,7 @@ class _Story:
 
     def since(self, time: float) -> str:
         """``since 12:03:04 (for 3.2s)``."""
-        return f"since {self.at(time)} (for {seconds(max(0.0, self.now - time))})"
+        return f"since {self.at(time)} (for {duration(max(0.0, self.now - time))})"
 
     # ------------------------------------------------------------ where it is
 
@@ -230,7 +229,7 @@ class _Story:
                         yield self._say("cancelled", f"{text}: its grace was over.")
                 case ev.ChildUnresponsive():
                     where = f"; it hangs at {names(event.stack)}" if event.stack else ""
-                    late = f"had not ended {seconds(event.seconds)} after its cancel"
+                    late = f"had not ended {duration(event.seconds)} after its cancel"
                     yield self._say("unresponsive", f"Attempt {event.attempt} {late}{where}.")
                 case ev.ChildExited():
                     yield self._say("exit", ended(event, self.at(event.time)))
@@ -299,7 +298,7 @@ class _Story:
             return
         match child.state:
             case ChildState.BACKING_OFF if child.until is not None:
-                left = seconds(max(0.0, child.until - self.now))
+                left = duration(max(0.0, child.until - self.now))
                 yield self._say("next", f"It starts again at {self.at(child.until)} (in {left}).")
             case ChildState.WAITING:
                 yield from self._waiting(child)
@@ -318,11 +317,11 @@ class _Story:
         if request is None or request.attempt != child.attempt:
             return
         if cancelled is not None and cancelled.attempt == child.attempt:
-            waited = seconds(max(0.0, self.now - cancelled.time))
+            waited = duration(max(0.0, self.now - cancelled.time))
             yield self._say("next", f"It was cancelled {waited} ago; its end is waited for.")
         elif request.grace < inf:
             until = request.time + request.grace
-            left = seconds(max(0.0, until - self.now))
+            left = duration(max(0.0, until - self.now))
             yield self._say("next", f"If it has not ended by {self.at(until)} (in {left}), it is"
                             " cancelled.")  # fmt: skip
         else:
@@ -380,7 +379,7 @@ class _Story:
                 )
             elif isinstance(event, ev.SupervisorFinished):
                 hung = f", {event.unresponsive} unresponsive" if event.unresponsive else ""
-                yield say("note", f"Its stop ({event.cause}) took {seconds(event.seconds)}{hung}.")
+                yield say("note", f"Its stop ({event.cause}) took {duration(event.seconds)}{hung}.")
         if supervisor.state in {SupervisorState.STARTING, SupervisorState.RUNNING}:
             for child in missing[:5]:
                 story = _Story(child.path, self.state, self.events)

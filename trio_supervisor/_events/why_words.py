@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from trio_supervisor._text import one_line
+from trio_supervisor._text import duration, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,21 +13,6 @@ if TYPE_CHECKING:
     from trio_supervisor._events import events as ev
 
 _MOST_NAMES = 8
-
-
-def seconds(value: float) -> str:
-    """A duration: ``0.4s``, ``41s``, ``12m``, ``3h05m``, ``4d``."""
-    if value == inf:
-        return "for ever"
-    if value < 10:
-        return f"{value:.1f}".removesuffix(".0") + "s"
-    if value < 100:
-        return f"{value:.0f}s"
-    minutes = int(value // 60)
-    if minutes < 100:
-        return f"{minutes}m"
-    hours = minutes // 60
-    return f"{hours}h{minutes % 60:02d}m" if hours < 48 else f"{hours // 24}d"
 
 
 def names(given: Sequence[str]) -> str:
@@ -66,7 +51,7 @@ def ended(event: ev.ChildExited, when: str) -> str:
     detail = one_line(event.detail).removeprefix(kind).removeprefix(":").strip()
     how = _ENDS.get(event.kind, f"ended ({kind})")
     tail = f": {detail}" if detail else ""
-    return f"Attempt {event.attempt} {how} at {when}, after {seconds(event.seconds)}{tail}."
+    return f"Attempt {event.attempt} {how} at {when}, after {duration(event.seconds)}{tail}."
 
 
 _ENDS = {
@@ -90,14 +75,14 @@ def asked(event: ev.ChildStopRequested, when: str, by_command: bool) -> str:
     elif event.grace == inf:
         how = "with all the time that it needs"
     else:
-        how = f"with {seconds(event.grace)} to end by itself"
+        how = f"with {duration(event.grace)} to end by itself"
     return f"Attempt {event.attempt} was asked to stop at {when}, {how}{why}."
 
 
 def decided(event: ev.ExitJudged) -> str:
     """The decision about an exit: by what, and what share of the limit is used."""
     if event.source == "limit":
-        within = "" if event.within == inf else f" in {seconds(event.within)}"
+        within = "" if event.within == inf else f" in {duration(event.within)}"
         most = f"{event.limit} restart{'' if event.limit == 1 else 's'}{within}"
         then = _LIMITS.get(event.action, event.action)
         return f"Its restart limit of {most} was used up, so {then}."
@@ -107,9 +92,9 @@ def decided(event: ev.ExitJudged) -> str:
     }.get(event.source, "Its restart policy")
     text = f"{judge} {_ACTIONS.get(event.action, event.action)}"
     if event.action == "restart":
-        text += f" after {seconds(event.delay)}" if event.delay > 0 else " at once"
+        text += f" after {duration(event.delay)}" if event.delay > 0 else " at once"
         if event.limit is not None:
-            within = "" if event.within == inf else f" in {seconds(event.within)}"
+            within = "" if event.within == inf else f" in {duration(event.within)}"
             text += f" (restart {event.used} of {event.limit}{within})"
         if event.also:
             text += f", together with {names(event.also)}"

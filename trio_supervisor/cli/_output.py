@@ -106,18 +106,3 @@ class Style:
     def strong(self, text: str) -> str:
         """``text`` in bold."""
         return f"\x1b[1m{text}\x1b[0m" if self.colour else text
-
-
-def duration(seconds: float | None) -> str:
-    """A duration as short as it can be read: ``0.4s``, ``41s``, ``12m``, ``3h05m``, ``4d``."""
-    if seconds is None:
-        return "for ever"
-    if seconds < 10:
-        return f"{seconds:.1f}".removesuffix(".0") + "s"
-    if seconds < 100:
-        return f"{seconds:.0f}s"
-    minutes = int(seconds // 60)
-    if minutes < 100:
-        return f"{minutes}m"
-    hours = minutes // 60
-    return f"{hours}h{minutes % 60:02d}m" if hours < 48 else f"{hours // 24}d"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from trio_supervisor._lazy import TYPE_CHECKING
-from trio_supervisor.cli._output import Style, clean, connect, duration, print_json
+from trio_supervisor._text import duration
+from trio_supervisor.cli._output import Style, clean, connect, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
