@@ -138,24 +138,29 @@ class Scene:
             async with open_supervisor(self.spec(), wait_ready=False) as supervisor:
                 self.follow(supervisor)
                 await supervisor.wait_ready()
-                await supervisor.restart_child("z")
-                with trio.move_on_after(TICK):
-                    async with supervisor.subscribe() as events:
-                        await anext(events)
-                with trio.move_on_after(TICK):
-                    await supervisor.start_child(self.child("late", 5))
-                await supervisor.start_child(self.child("late", 0, TICK, backoff=AT_ONCE))
-                await supervisor.stop_child("nest")
-                await supervisor.restart_child("nest")
-                await trio.sleep(TICK)
+                await self.busy(supervisor)
         finally:
-            root = trio.lowlevel.current_root_task()
-            main = trio.lowlevel.current_task()
-            assert root is not None
-            system = {task for nursery in root.child_nurseries for task in nursery.child_tasks}
-            self.tasks_left = [
-                task.name for task in all_tasks() if task not in (root, main, *system)
-            ]
+            self.count_tasks()
+
+    async def busy(self, supervisor: Supervisor) -> None:
+        await supervisor.restart_child("z")
+        with trio.move_on_after(TICK):
+            async with supervisor.subscribe() as events:
+                await anext(events)
+        with trio.move_on_after(TICK):
+            await supervisor.start_child(self.child("late", 5))
+        await supervisor.start_child(self.child("late", 0, TICK, backoff=AT_ONCE))
+        await supervisor.stop_child("nest")
+        await supervisor.restart_child("nest")
+        await trio.sleep(TICK)
+
+    @trio.lowlevel.enable_ki_protection
+    def count_tasks(self) -> None:
+        root = trio.lowlevel.current_root_task()
+        main = trio.lowlevel.current_task()
+        assert root is not None
+        system = {task for nursery in root.child_nurseries for task in nursery.child_tasks}
+        self.tasks_left = [task.name for task in all_tasks() if task not in (root, main, *system)]
 
     # ---- what must be so in the end
 
@@ -261,8 +266,8 @@ class Alarm:
                     sys.setprofile(self)  # what a profile function raises takes it off
 
 
-def run_with(alarm: Alarm) -> tuple[Scene, BaseException | None]:
-    scene = Scene()
+def run_with(alarm: Alarm, scene: Scene | None = None) -> tuple[Scene, BaseException | None]:
+    scene = scene or Scene()
 
     async def main() -> None:
         sys.setprofile(alarm)
@@ -433,3 +438,51 @@ def test_ctrl_c_while_everything_is_idle() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         trio.run(main)
+
+
+class FailingBranch(Scene):
+    """Children that open a supervisor of their own and fail in its block; two attempts of each."""
+
+    def spec(self) -> SupervisorSpec:
+        options: dict[str, Any] = {"backoff": AT_ONCE, "grace": 3 * TICK}
+        return SupervisorSpec(
+            "app",
+            [self.child("a"), ChildSpec("owner", self.owner, **options), self.child("z")],
+            restart_limit=None,
+        )
+
+    async def owner(self, child: ChildContext) -> None:
+        with Alive(self.live, child.path):
+            inner = SupervisorSpec("inner", [self.child("x", 0, TICK), self.child("y")])
+            async with child.open_supervisor(inner):
+                await trio.sleep(TICK)
+                if child.attempt < 3:
+                    raise Boom
+                await child.wait_stop_requested()
+
+    async def busy(self, supervisor: Supervisor) -> None:
+        await supervisor.child("owner").wait_ready(after=2)
+        await trio.sleep(2 * TICK)
+
+
+def test_ctrl_c_while_a_failing_block_of_a_child_is_left_ends_the_tree_with_nothing_left() -> None:
+    files = ("block.py", "closing.py", "nested.py", "ended_shell.py")
+    counting = Alarm(files=files)
+    scene, error = run_with(counting, FailingBranch())
+    assert error is None
+    scene.check()
+    assert counting.count > 100
+    places: Counter[str] = Counter()
+    for moment in range(1, counting.count, max(1, counting.count // 100)):
+        alarm = Alarm(moment, files=files)
+        scene, error = run_with(alarm, FailingBranch())
+        try:
+            scene.check()
+            if alarm.where:
+                places[alarm.where[0]] += 1
+                assert error is not None
+                assert any(isinstance(one, KeyboardInterrupt) for one in leaves(error)), error
+        except AssertionError as failed:
+            failed.add_note(f"moment {moment} of {counting.count}: {alarm.where}")
+            raise
+    assert len(places) > 25
