@@ -247,6 +247,24 @@ def test_a_stop_shows_the_child_that_hangs_and_where(browser: Browser) -> None:
         expect(page.locator("#status")).to_contain_text("finished")
 
 
+def test_details_follow_the_child_however_often_it_changes(browser: Browser) -> None:
+    gate = threading.Event()
+
+    async def feed(child: ChildContext) -> None:
+        child.ready()
+        while not gate.is_set():  # noqa: ASYNC110 - set in another thread
+            await trio.sleep(0.05)
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    spec = ChildSpec("feed", feed, readiness="explicit", backoff=BackoffPolicy.delays(600))
+    with shown(browser, SupervisorSpec("app", [spec])) as (page, _):
+        row(page, "feed").click()
+        expect(page.locator("#dbody")).to_contain_text("is ready since")
+        page.evaluate("asked = performance.now(); refreshDetail(); setTimeout(refreshDetail, 200)")
+        gate.set()
+        expect(page.locator("#dbody .s-backing_off")).to_be_visible()
+
+
 def test_many_children_that_wait_take_one_line_below_what_has_failed(browser: Browser) -> None:
     async def never(child: ChildContext) -> None:
         await child.wait_stop_requested()
