@@ -186,7 +186,7 @@ def check_bool(owner: str, field: str, value: object) -> bool:
 
 def check_name(owner: str, value: object) -> str:
     """Return ``value`` as a plain `str`, if it can be one part of a path and of a log line."""
-    if is_a(value, str):
+    if type(value) is str or is_a(value, str):
         name = plain_str(value)
         if name and "/" not in name and name.isprintable():
             return name
@@ -195,7 +195,8 @@ def check_name(owner: str, value: object) -> str:
 
 def check_choice(owner: str, field: str, value: object, enum: type[E]) -> E:
     """``value`` as a member of ``enum``, given as the member or as its string."""
-    # The string of a member of a StrEnum is its value, so that one table serves both.
+    if type(value) is enum:  # the usual case, as it is the default
+        return value
     text = plain_str(value) if is_a(value, str) else ""
     found: E | None = _choices(enum).get(text)
     if found is not None:

@@ -240,7 +240,7 @@ class ChildSpec(Declared, Generic[T_co]):
         put(self, "_stands_for", None)
         put(self, "requires", ())
         put(self, "significant", significant)
-        body = run if is_a(run, Body) else None
+        body: Body[Any] | None = run if issubclass(type(run), Body) else None  # type: ignore[assignment]
         if (
             (body is None and decide is None and readiness is None and start_timeout is None)
             and (grace is None and backoff is None and on_limit is None and requires is _NO_NAMES)
