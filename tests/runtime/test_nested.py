@@ -54,6 +54,7 @@ from trio_supervisor import (
     fold,
     open_supervisor,
 )
+from trio_supervisor._runtime.views import attempts_with_grace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -837,3 +838,24 @@ async def test_a_supervisor_that_a_dropped_generator_holds_ends_and_says_so(
         assert isinstance(report.exit, Crashed)
     assert "app/a/own: open_supervisor() was left in another task" in caplog.text
     assert "contextlib.aclosing(generator)" in caplog.text
+
+
+@scenario
+async def test_the_attempts_that_a_second_signal_would_take_the_grace_from() -> None:
+    async def hears(child: ChildContext) -> None:
+        await child.wait_stop_requested()
+
+    inner = SupervisorSpec("in", [ChildSpec("hears", hears), ChildSpec("deaf", forever)])
+    children = [
+        inner,
+        ChildSpec("none", hears, grace=0),
+        ChildSpec("some", forever, grace=3),
+        ChildSpec("down", forever, grace=3),
+    ]
+    async with open_supervisor(SupervisorSpec("app", children)) as supervisor:
+        await until_blocked()
+        await supervisor.stop_child("down")
+        found = attempts_with_grace(supervisor._shell)
+        assert sorted(attempt.path for attempt in found) == ["app/in/hears", "app/some"]
+        found[0].cancel("enough")
+        assert attempts_with_grace(supervisor._shell) == found[1:]
