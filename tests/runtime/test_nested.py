@@ -846,7 +846,7 @@ async def test_the_attempts_that_a_second_signal_would_take_the_grace_from() -> 
         await child.wait_stop_requested()
 
     inner = SupervisorSpec("in", [ChildSpec("hears", hears), ChildSpec("deaf", forever)])
-    children = [
+    children: list[ChildSpec[Any] | SupervisorSpec] = [
         inner,
         ChildSpec("none", hears, grace=0),
         ChildSpec("some", forever, grace=3),

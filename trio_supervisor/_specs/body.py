@@ -67,7 +67,7 @@ def label_of(run: object) -> str:
         return run.label
     try:
         return _name_of(run)
-    except Exception:  # an object of the user's that does not like to be asked
+    except BaseException:  # an object that does not like to be asked; see `text_of`
         return type_name(run)
 
 
