@@ -195,8 +195,9 @@ class _Run:
                 buffer += data
                 while (message := unpack(buffer)) is not None:
                     if message[0] == "ask":
-                        scope = self._asked[message[1]] = trio.CancelScope()
-                        answers.start_soon(self._answer, scope, *message[1:])
+                        _, number, name, wait = message
+                        scope = self._asked[number] = trio.CancelScope()
+                        answers.start_soon(self._answer, scope, number, name, wait)
                     elif message[0] == "forget":
                         self._forget(*message[1:])
                     else:
