@@ -94,4 +94,51 @@ MUTANTS: Final = (
         "self._shell.shut_down(o.Shutdown(reason, grace=False, kind=o.OutcomeKind.BROKEN))",
         "",
     ),
+    # ---------------------------------------------------------------- the log
+    Mutant(
+        "the log keeps the reason of a stop to itself",
+        "_logging.lines",
+        "because",
+        'f" reason={quoted(reason)}" if reason else ""',
+        '""',
+    ),
+    Mutant(
+        "the log says infs where there is no limit",
+        "_logging.lines",
+        "seconds",
+        """
+        if value == inf:
+            return "no limit"
+        """,
+        "",
+    ),
+    # ---------------------------------------------------------------- costs, the kit, the events
+    Mutant(
+        "a snapshot names all that stop, for each one that waits for them",
+        "_brain.ordering",
+        "ChildOrdering.names_of_stop_set",
+        "islice(found, MOST_STOPPING)",
+        "found",
+    ),
+    Mutant(
+        "a snapshot names all of a round that stop, for each one that waits",
+        "_brain.ordering",
+        "ChildOrdering.waits_for",
+        "islice(group.stopping, MOST_STOPPING)",
+        "group.stopping",
+    ),
+    Mutant(
+        "commands that a test forgets to await are no error",
+        "testing._drive.rig",
+        "Rig.check_awaited",
+        'raise NeverAwaited(f"Rig.apply({call}) was never awaited")',
+        "pass",
+    ),
+    Mutant(
+        "the reason of an addition is forgotten",
+        "_brain.on_command",
+        "add_child",
+        "command.reason",
+        '""',
+    ),
 )

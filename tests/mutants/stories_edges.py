@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import reduce
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 import trio
@@ -12,6 +14,7 @@ from helpers import hostile
 
 from trio_supervisor import (
     BackoffPolicy,
+    ChildAdded,
     ChildExited,
     ChildSpec,
     SpecError,
@@ -20,12 +23,19 @@ from trio_supervisor import (
     fold,
     open_supervisor,
 )
-from trio_supervisor.testing import Behaviour, SimulatedCrash
+from trio_supervisor.testing import (
+    Behaviour,
+    Crash,
+    NeverAwaited,
+    SimulatedCrash,
+    by_attempt,
+    open_rig,
+)
 
-from .story import child, raises, settle, story, tree
+from .story import child, raises, settle, story, tree, unwatched_story
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from trio_supervisor import Event, EventGap, Supervisor
 
@@ -119,3 +129,70 @@ async def a_block_that_another_task_leaves_ends_with_an_error() -> None:
     assert not scope.cancelled_caught
     with raises(SupervisorError):
         await block.__aexit__(None, None, None)
+
+
+@contextmanager
+def lines_of_log() -> Iterator[list[str]]:
+    """The lines that the library logs meanwhile."""
+    found: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    logger, handler = logging.getLogger("trio_supervisor"), Keep()
+    level, disabled = logger.level, logging.root.manager.disable
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logging.disable(logging.NOTSET)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logging.disable(disabled)
+
+
+@unwatched_story  # `simulate` keeps records until its end
+async def the_log_tells_the_reason_of_a_stop_and_no_number_that_is_none() -> None:
+    silent = Behaviour(beat_every=1, silent_at=3, stop_takes=2)
+    with lines_of_log() as lines:
+        spec = tree(child("a"), child("b", run=silent, stale_after=2, grace=inf))
+        async with open_supervisor(spec) as app:
+            await trio.sleep(6)
+            await app.stop_child("a", reason="the disk is changed")
+    assert any("grace no limit" in line for line in lines), lines
+    assert any("the disk is changed" in line for line in lines)
+    assert not any("infs" in line for line in lines)
+
+
+@story()
+async def a_snapshot_names_a_few_of_those_that_delay_a_group() -> None:
+    for strategy in ("one_for_all", "rest_for_one"):
+        slow = [child(f"c{each}", run=Behaviour(stop_takes=5), grace=9) for each in range(20)]
+        spec = tree(
+            child("c0", run=by_attempt(Behaviour(ends_at=1), Behaviour())),
+            *[one.replace(requires=["c0"]) for one in slow[1:]],
+            strategy=strategy,
+            ordering="graph",
+        )
+        async with open_supervisor(spec) as app:
+            began = trio.current_time()
+            await trio.sleep_until(began + 2)
+            assert len(app.child("c0").waiting_for) == 8
+
+
+@story()
+async def commands_to_a_rig_that_are_not_awaited_are_an_error() -> None:
+    with raises(NeverAwaited):
+        async with open_rig(tree(child("a"))) as rig:
+            forgotten = rig.apply(Crash("a"))
+    forgotten.close()
+
+
+@story()
+async def the_reason_of_an_addition_is_in_its_event() -> None:
+    async with open_supervisor(tree()) as app:
+        await app.start_child(child("a"), reason="a user came")
+        added = [event for event in app.journal.events if isinstance(event, ChildAdded)]
+        assert [event.reason for event in added] == ["a user came"]
