@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,6 +48,7 @@ from trio_supervisor import (
     SupervisorFinished,
     SupervisorSpec,
     SupervisorStopping,
+    fold,
     open_supervisor,
     run_supervisor,
 )
@@ -1111,6 +1113,31 @@ async def test_a_bug_in_a_nested_supervisor_is_its_crash() -> None:
             assert (handle.attempt, handle.state) == (2, "ready")
             assert handle.last_report is not None
             assert handle.last_report.exit.has(Bug)
+
+
+@scenario
+async def test_a_nested_supervisor_with_a_bug_before_its_first_event_leaves_no_run_behind() -> None:
+    unwatched()
+    start = SupervisionMachine.start
+
+    def flawed(machine: SupervisionMachine, now: float) -> Any:
+        if machine.path == "app/nest" and broken:
+            raise broken.pop()
+        return start(machine, now)
+
+    nest = SupervisorSpec("nest", [ChildSpec("x", forever)])
+    broken = [Bug("before the first event")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SupervisionMachine, "start", flawed)
+        async with open_supervisor(
+            SupervisorSpec("app", [nest.as_child(backoff=AT_ONCE, retry_first_start=True)])
+        ) as supervisor:
+            handle = supervisor.child("nest")
+            assert (handle.attempt, handle.state) == (2, "ready")
+            assert handle.reports[0].exit.has(Bug)
+            snapshot = supervisor.state()
+            assert snapshot.child("nest").previous is None
+            assert reduce(fold, supervisor.journal.events, supervisor.journal.base) == snapshot
 
 
 @scenario

@@ -91,6 +91,7 @@ class Shell:
         bug: What the supervisor itself failed with, which is not supposed to happen.
         has_failed: Whether the block has raised ``error`` or ``bug``, which are forgotten then.
         report: How it ended, once it has.
+        is_visible: Whether the first event is recorded; snapshots show the supervisor from then on.
         children_listed: Set when the children can be found, started or not.
         first_start_over: Set when the first start is complete, or has failed.
         finished: Set when no task of the supervisor is left but the tasks of the block.
@@ -124,6 +125,7 @@ class Shell:
         self.later_failures: list[ChildRunReport] = []
         self.has_failed = False
         self.report: ShutdownReport | None = None
+        self.is_visible = False
         self.children_listed = trio.Event()
         self.first_start_over = trio.Event()
         self.finished = trio.Event()
@@ -158,11 +160,6 @@ class Shell:
     def opened_in(self) -> Attempt | None:
         """The attempt that has opened this supervisor, if one has."""
         return self._context.get(current_attempt)
-
-    @property
-    def is_visible(self) -> bool:
-        """Whether the first event is recorded, from which on snapshots show the supervisor."""
-        return self.children_listed.is_set()
 
     @property
     def is_over(self) -> bool:
@@ -376,6 +373,7 @@ class Shell:
             self.slots[name] = Slot(self, life, self._context)
             if life.spec.log_level is not None:
                 log.levels[life.path] = life.spec.log_level
+        self.is_visible = True
         self.children_listed.set()
         self._record(order, now)
 
