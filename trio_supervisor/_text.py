@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from itertools import islice
 from math import inf
-from typing import TYPE_CHECKING, TypeGuard, TypeVar
+
+from trio_supervisor._lazy import TYPE_CHECKING  # not from `typing`: see there
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from typing import TypeGuard, TypeVar
 
-T = TypeVar("T")
+    T = TypeVar("T")
 _LONGEST_VALUE = 80
 _LONGEST_LINE = 500
 _LONGEST_REASON = 1_000
