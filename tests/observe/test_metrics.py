@@ -20,6 +20,7 @@ from trio_supervisor import (
     open_supervisor,
 )
 from trio_supervisor.observe import open_metrics
+from trio_supervisor.observe._tally import Tally
 
 if TYPE_CHECKING:
     from trio_supervisor import Supervisor
@@ -317,3 +318,29 @@ def test_the_gauges_are_those_of_the_state_while_threads_scrape_and_the_tree_res
         assert found["events_dropped_total"] == 0
 
     trio.run(main)
+
+
+def test_a_fault_in_the_counting_is_logged_and_counted_and_leaves_the_tree_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(tally: Tally, raws: object) -> None:
+        raise LookupError("a bug of ours")
+
+    async def main() -> None:
+        registry = CollectorRegistry()
+        # So short a journal that events are counted in the middle of recording others.
+        async with (
+            open_supervisor(SupervisorSpec("app", [ChildSpec("web", idle)]), journal=2) as tree,
+            open_metrics(tree, registry=registry),
+        ):
+            monkeypatch.setattr(Tally, "extend", broken)
+            for _ in range(5):
+                await tree.restart_child("web")
+            assert tree.child("web").state == "ready"
+            monkeypatch.undo()
+            assert read(registry)["events_dropped_total"] > 0
+
+    run_virtual(main)
+    lines = [record for record in caplog.records if "could not be counted" in record.getMessage()]
+    assert lines
+    assert all(line.exc_info and line.exc_info[0] is LookupError for line in lines)

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("trio_supervisor.daemon")
 MOST_FRAMES: Final = 12
 DOUBLE: Final = 0.1
-"""Seconds after the first signal before which a second one has no effect: no operator has seen yet
-what the first one did, while a terminal and a wrapper script often send one each."""
+"""Seconds after the first signal before which a second one does not take effect: no operator has
+seen yet what the first one did, while a terminal and a wrapper script often send one each."""
 
 
 @public

@@ -161,7 +161,7 @@ class _Families:
         self.give_ups = counter("child_give_ups", "Restart limits reached.", "child")
         self.quarantines = counter("child_quarantines", "Quarantines.", "child")
         self.commands = counter("commands", "Commands accepted.", "child", "command")
-        self.dropped = counter("events_dropped", "Events older than the metrics, not counted.")
+        self.dropped = counter("events_dropped", "Events that were not counted.")
         self.state = gauge("child_state", "1 for the child's state.", "child", "state")
         self.since = gauge(
             "child_state_since_timestamp_seconds", "When the state was entered.", "child"

@@ -8,6 +8,7 @@ asks, the loop counts whenever the journal is about to forget events.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ import trio
 from trio_supervisor import SpecError, Supervisor
 from trio_supervisor._events.fold import SnapshotBuilder
 from trio_supervisor._events.journal import RawFeed
+from trio_supervisor._logging.safe import say
 from trio_supervisor.observe._tally import Histogram, Tally
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from trio_supervisor import SupervisorSnapshot
     from trio_supervisor._events.fold import RawEvent
 
+_log: Final = logging.getLogger("trio_supervisor.observe")
 SNAPSHOT_TIMEOUT: Final = 2.0
 """Seconds that an exporter waits for a blocked event loop before it uses the previous snapshot."""
 LAG_INTERVAL: Final = 0.25
@@ -129,9 +132,15 @@ class TreeReading:
         any_yet = False
         while self._waiting:
             raws = self._waiting.popleft()
-            self.tally.extend(raws)
-            if self._is_root:
-                self._builder.extend(raws)
+            try:
+                self.tally.extend(raws)
+                if self._is_root:
+                    self._builder.extend(raws)
+            except Exception as error:  # a bug of ours, perhaps while the tree records
+                self.tally.dropped += len(raws)
+                info = (type(error), error, error.__traceback__)
+                text = "%s: %d events could not be counted; the metrics are too low"
+                say(_log, logging.ERROR, text, self.path, len(raws), exc_info=info)
             any_yet = True
         return any_yet
 
