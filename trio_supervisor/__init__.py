@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from trio_supervisor._errors import ChildStartError as ChildStartError
     from trio_supervisor._errors import CommandRefused as CommandRefused
     from trio_supervisor._errors import PastError as PastError
+    from trio_supervisor._errors import QuarantineError as QuarantineError
     from trio_supervisor._errors import RestartLimitExceeded as RestartLimitExceeded
     from trio_supervisor._errors import SpecError as SpecError
     from trio_supervisor._errors import SupervisorClosed as SupervisorClosed

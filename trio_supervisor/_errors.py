@@ -188,6 +188,22 @@ class ChildEscalated(TreeError):
 
 @public
 @final
+class QuarantineError(TreeError):
+    """All children are done, but policy had quarantined one: ``auto_shutdown`` ends as a failure.
+
+    Raised with ``auto_shutdown="all_done"`` alone, for otherwise a quarantined child keeps its
+    supervisor open.
+
+    Attributes:
+        path: The child; of several, the first in the order of their declaration.
+        reports: The reports of the newest attempts of all quarantined children.
+        exceptions: The exceptions in the reports. ``__cause__`` is the last one of each child, in a
+            group if there are several.
+    """
+
+
+@public
+@final
 class SupervisorClosed(SupervisorError):
     """The supervisor has ended or is about to: it takes no more commands, and waiting is over."""
 
@@ -261,4 +277,6 @@ def _step_up(error: TreeError) -> str:
         return f"{error.path} gave up"
     if isinstance(error, ChildEscalated):
         return f"{error.path} escalated" + (f": {error.reason}" if error.reason else "")
+    if isinstance(error, QuarantineError):
+        return f"{error.path} was quarantined"
     return f"{error.path} failed to start"

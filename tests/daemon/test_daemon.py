@@ -164,8 +164,22 @@ def test_a_tree_that_fails_says_why_in_one_line_with_traceback(start: Start) -> 
     """)
     assert program.ended() == ExitCode.FAILED
     assert "app failed: RestartLimitExceeded: " in program.err
-    assert "Traceback" in program.err
+    assert program.err.count("Traceback (most recent call last)") == 1
+    assert "_attempts" not in program.err
     assert "disk on fire" in program.err
+
+
+@pytest.mark.parametrize("level", ["ERROR", "CRITICAL"])
+def test_a_tree_whose_warnings_are_not_logged_still_says_where_it_failed(
+    start: Start, level: str
+) -> None:
+    program = start(f"""
+        spec = ChildSpec("a", crash, OSError("disk on fire"), 0.01, backoff=HASTY)
+        limit = RestartLimit(2, within=60)
+        run(SupervisorSpec("app", [spec], child_restart_limit=limit), log_level="{level}")
+    """)
+    assert program.ended() == ExitCode.FAILED
+    assert "in crash" in program.err
 
 
 def test_a_signal_while_the_tree_fails_does_not_hide_the_failure(start: Start) -> None:
@@ -192,7 +206,7 @@ def test_a_first_start_that_fails_has_its_own_code(start: Start) -> None:
     assert program.ended() == ExitCode.START_FAILED
     assert "app could not be started: ChildStartError: " in program.err
     assert "no disk" in program.err
-    assert "Traceback" in program.err
+    assert program.err.count("Traceback (most recent call last)") == 1
     assert program.out == "z runs\nz stopped True\n"
 
 

@@ -366,6 +366,68 @@ def test_a_failure_has_one_traceback_however_far_it_comes_up(lines: Lines) -> No
     assert traced[0].startswith("app/shard/pool/db ")
 
 
+def test_a_quarantine_that_ends_a_supervisor_has_one_traceback(lines: Lines) -> None:
+    limit = RestartLimit(0, within=60)
+    child = ChildSpec("db", failing(99, 0.1), readiness="explicit", on_limit="quarantine")
+    pool = SupervisorSpec(
+        "pool", [child], auto_shutdown="all_done", child_restart_limit=limit
+    ).as_child(restart_limit=limit)
+
+    async def main() -> None:
+        async with open_supervisor(SupervisorSpec("app", [pool])):
+            await trio.sleep_forever()
+
+    with pytest.raises(Exception, match="app/pool/db was quarantined"):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    traced = [r.getMessage() for _, r in lines.records if r.exc_info or r.exc_text]
+    assert len(traced) == 1, traced
+    assert traced[0].startswith("app/pool/db ")
+
+
+def test_the_traceback_comes_with_the_first_line_that_is_loud_enough(lines: Lines) -> None:
+    """A pool of connections is quiet about each restart, and says where it gave up."""
+    limit = RestartLimit(2, within=60)
+    child = ChildSpec("db", failing(99, 0.1), readiness="explicit", log_level="ERROR")
+
+    async def main() -> None:
+        async with open_supervisor(SupervisorSpec("app", [child], child_restart_limit=limit)):
+            await trio.sleep_forever()
+
+    with pytest.raises(Exception, match="gave up"):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    _, record = lines.one("app/db gave up", "escalating")
+    assert "in body" in logging.Formatter().format(record)
+
+
+@pytest.mark.parametrize("way", ["cause", "context", "group"])
+def test_the_traceback_of_what_lies_behind_a_failure_is_trimmed_too(lines: Lines, way: str) -> None:
+    async def opens(child: ChildContext) -> None:
+        try:
+            async with child.open_supervisor(SupervisorSpec("in", [bad])):
+                pass
+        except Exception as error:
+            if way == "cause":
+                raise KeyError("outer") from error
+            if way == "context":
+                raise KeyError("outer")  # noqa: B904 - what is tried here
+            raise ExceptionGroup("outer", [error, KeyError()]) from None
+
+    async def use(supervisor: Supervisor) -> None:
+        await trio.sleep(1)
+        _, record = lines.one("app/feed crashed")
+        text = logging.Formatter().format(record)
+        assert "in opens" in text
+        assert "in body" in text
+        assert "_attempts" not in text
+        assert record.exc_info[1].args  # handlers have the exception itself
+
+    async def body(child: ChildContext) -> None:
+        raise OSError("no luck")
+
+    bad = ChildSpec("bad", body, readiness="explicit")
+    run(SupervisorSpec("app", [ChildSpec("feed", opens, restart="temporary")]), use)
+
+
 def test_a_traceback_begins_in_the_users_code(lines: Lines) -> None:
     async def use(supervisor: Supervisor) -> None:
         await trio.sleep(2)

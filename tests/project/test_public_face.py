@@ -153,6 +153,7 @@ VALUES: list[Any] = [
     trio_supervisor.ChildStartError("no", path="app/a", reports=[REPORT]),
     trio_supervisor.RestartLimitExceeded("no", path="app/a", limit=LIMIT, reports=[REPORT]),
     trio_supervisor.ChildEscalated("no", path="app/a", reason="r", reports=[REPORT]),
+    trio_supervisor.QuarantineError("no", path="app/a", reports=[REPORT]),
     trio_supervisor.ChildNotFound("no"),
     trio_supervisor.SupervisorClosed("no"),
     trio_supervisor.TaskFailure("no", category="c"),

@@ -17,6 +17,7 @@ from trio_supervisor import (
     ChildSpec,
     ChildStartError,
     Escalate,
+    QuarantineError,
     RestartLimit,
     RestartLimitExceeded,
     ShutdownReport,
@@ -139,8 +140,23 @@ async def test_all_done_with_a_child_in_quarantine_raises_why_it_is_there() -> N
     with pytest.raises(SupervisorError, match="app: app/bad was quarantined: ") as caught:
         async with open_supervisor(SupervisorSpec("app", [bad], auto_shutdown="all_done")):
             await trio.sleep_forever()
-    assert type(caught.value) is SupervisorError
+    assert type(caught.value) is QuarantineError
+    assert caught.value.path == "app/bad"
+    assert [str(one) for one in caught.value.exceptions] == ["bad"]
     assert messages_of(caught.value) == {"bad"}
+
+
+@scenario
+async def test_all_children_in_quarantine_are_in_what_is_raised() -> None:
+    limit = RestartLimit(0, within=1)
+    children = [
+        ChildSpec(name, fail, name, restart_limit=limit, on_limit="quarantine") for name in "abc"
+    ]
+    with pytest.raises(QuarantineError, match="app/a was quarantined: .*app/c was") as caught:
+        async with open_supervisor(SupervisorSpec("app", children, auto_shutdown="all_done")):
+            await trio.sleep_forever()
+    assert {report.path for report in caught.value.reports} == {"app/a", "app/b", "app/c"}
+    assert messages_of(caught.value) == {"a", "b", "c"}
 
 
 # ---------------------------------------------------------------- cut off is not stopped

@@ -40,11 +40,42 @@ def trimmed(error: BaseException) -> TracebackType | None:
     whole: TracebackType | None = traceback_of(error)
     here = whole
     while here is not None:
-        name = here.tb_frame.f_code.co_filename
-        if not name.startswith(_HOME) or name.startswith(_KIT):
+        if not _is_ours(here.tb_frame.f_code.co_filename):
             return here
         here = here.tb_next
     return whole
+
+
+def trimmed_text(error: BaseException) -> str | None:
+    """Return the traceback as text, with causes and groups trimmed like the exception itself.
+
+    `None` if `trimmed` is enough, for there are none. The exception has to be tame.
+    """
+    groups = issubclass(type(error), BaseExceptionGroup)
+    if not groups and all(link.__get__(error) is None for link in _LINKS):
+        return None
+    whole = traceback.TracebackException(type(error), error, traceback_of(error))
+    pending, seen = [whole], {id(whole)}
+    while pending:
+        found = pending.pop()
+        _trim(found.stack)
+        below = [found.__cause__, found.__context__, *(found.exceptions or ())]
+        for one in below:
+            if one is not None and id(one) not in seen:
+                seen.add(id(one))
+                pending.append(one)
+    return "".join(whole.format())
+
+
+def _trim(stack: traceback.StackSummary) -> None:
+    for index, frame in enumerate(stack):
+        if not _is_ours(frame.filename):
+            del stack[:index]
+            return
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(_HOME) and not filename.startswith(_KIT)
 
 
 def is_tame(error: BaseException) -> bool:
@@ -74,8 +105,10 @@ def traceback_text(error: BaseException) -> str:
     remark = "more exceptions than can be shown"
     try:
         if is_tame(error):
-            lines = traceback.format_exception(type(error), error, where)
-            return _end_of("".join(lines))
+            text = trimmed_text(error)
+            if text is None:
+                text = "".join(traceback.format_exception(type(error), error, where))
+            return _end_of(text)
     except BaseException as broken:  # what the author of the exception wrote has failed
         remark = f"formatting it failed: {type(broken).__name__}"
     try:

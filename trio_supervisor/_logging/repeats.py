@@ -86,12 +86,15 @@ class Folding:
         error: BaseException | None,
         decide_error: str | None,
         also: tuple[str, ...],
+        *,
+        written: bool,
     ) -> FailureStreak:
         _, _, now, _, _, path, _, _ = exited
         child = self._child_at(path)
         if len(child.failures) == _MOST_KINDS:
             self._close(child.failures[-1:], now)
         failure = FailureStreak(child, exited, error, decide_error, also)
+        failure.traced = failure.traced and written
         child.failures.insert(0, failure)
         self._open[failure] = None
         self.due = min(self.due, failure.began + WINDOW)
@@ -279,15 +282,16 @@ class Folding:
         error: BaseException | None = None,
         at: float | None = None,
         **more: object,
-    ) -> None:
+    ) -> bool:
         """Log ``line`` about ``path`` with time and fields of the events in ``raws``.
 
-        Without an event, ``at`` is the time of the line on Trio's clock.
+        Without an event, ``at`` is the time of the line on Trio's clock. Returns whether the level
+        is one that is logged of ``path``.
         """
         if not self._logger.isEnabledFor(level):
-            return
+            return False
         if self.levels and level < self._level_of(path):
-            return
+            return False
         if error is not None and not deserves_traceback(error):
             error = None
         _, _, time, created, *_ = raws[-1] if raws else self._newest
@@ -295,6 +299,7 @@ class Folding:
             created += at - time
         fields = {"path": path, **fields_of(*raws), **more}
         write(self._logger, level, path, line, created=created, fields=fields, error=error)
+        return True
 
     def _level_of(self, path: str) -> int:
         """The lowest level that is logged of ``path``: its own, or else that of what is above."""

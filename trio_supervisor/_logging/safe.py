@@ -12,7 +12,7 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from trio_supervisor._events.tracebacks import is_tame, traceback_text, trimmed
+from trio_supervisor._events.tracebacks import is_tame, traceback_text, trimmed, trimmed_text
 from trio_supervisor._text import short_repr
 
 if TYPE_CHECKING:
@@ -78,11 +78,13 @@ def _add_traceback(record: logging.LogRecord, error: BaseException) -> None:
     if is_tame(error):
         info = (type(error), error, trimmed(error))
         try:
-            logging.Formatter().formatException(info).encode()
+            text = trimmed_text(error) or logging.Formatter().formatException(info)
+            text.encode()
         except BaseException:  # its author's code has failed, or it holds half a character
             record.exc_text = traceback_text(error)
         else:
             record.exc_info = info
+            record.exc_text = text.removesuffix("\n")  # what a formatter would make once for all
     else:
         record.exc_text = traceback_text(error)
 

@@ -189,8 +189,8 @@ class TreeLog(Waits):
             return
         failure = None if child is None else child.find(kind, error, None)
         if failure is None:
-            self._say(WARNING, path, lines.unjudged_line(exited), exited, error=error)
-            self._remember(exited, error, None, ())
+            written = self._say(WARNING, path, lines.unjudged_line(exited), exited, error=error)
+            self._remember(exited, error, None, (), written=written)
         else:
             self._count(failure, now)
 
@@ -227,10 +227,11 @@ class TreeLog(Waits):
                 self._pause(child.failures, now)
             elif action != "restart":
                 self._close(child.failures, now)
-        # Of a known failure, the traceback was logged a moment ago.
-        self._say_verdict(exited, None if known is not None else error, judged, child)
+        # Of a known failure, the traceback was logged a moment ago, unless the level was too low.
+        shown = None if known is not None and known.traced else error
+        written = self._say_verdict(exited, shown, judged, child)
         if action == "restart" or (gives_up and known is None):
-            known = self._remember(exited, error, decide_type, also)
+            known = self._remember(exited, error, decide_type, also, written=written)
         if gives_up and known is not None:
             known.gave_up = True
 
@@ -240,7 +241,7 @@ class TreeLog(Waits):
         error: BaseException | None,
         judged: RawEvent,
         child: ChildMemory | None,
-    ) -> None:
+    ) -> bool:
         _, _, _, _, _, path, _, (action, source, _, _, _, _, _, decide_error) = judged
         if decide_error:
             line = f"decide() raised {one_line(decide_error)}; the restart policy decides"
@@ -250,13 +251,15 @@ class TreeLog(Waits):
         returned = restarts and kind == "succeeded" and source == "table"
         warn = returned and (child is None or not child.returned)
         level = lines.verdict_level(exited, judged, warn_returned=warn)
+        written = False
         if self._logger.isEnabledFor(level):
             line = lines.verdict_line(exited, judged, warn_returned=warn)
-            self._say(level, path, line, exited, judged, error=error)
+            written = self._say(level, path, line, exited, judged, error=error)
         if warn:
             self._child_at(path).returned = True
         elif not restarts:
             self._supervisor_of(path).verdict_logged.add(path)
+        return written
 
     # ------------------------------------------------------------ the lines
 

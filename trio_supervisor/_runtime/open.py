@@ -69,6 +69,7 @@ def open_supervisor(
         RestartLimitExceeded: The tree gave up. The block is cancelled, all children are stopped in
             order, then this is raised, bare; if the block raised as well, a group of both.
         ChildEscalated: A child's ``decide`` asked for it.
+        QuarantineError: All children are done, and policy had quarantined one of them.
         BaseException: A `KeyboardInterrupt`, `SystemExit` or other fatal exception of a child.
 
     Cancellation from outside stops the children in order without grace, waits for their end, and

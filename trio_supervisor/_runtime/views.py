@@ -9,14 +9,17 @@ import trio
 
 from trio_supervisor._attempts.stacks import stacks_of
 from trio_supervisor._brain import messages as o
+from trio_supervisor._brain.lifecycle import DesiredState
 from trio_supervisor._errors import (
     ChildEscalated,
     ChildNotFound,
     ChildNotReady,
     ChildStartError,
+    QuarantineError,
     RestartLimitExceeded,
     SupervisorClosed,
     SupervisorError,
+    TreeError,
 )
 from trio_supervisor._events.exits import leaves
 from trio_supervisor._events.snapshot import ChildSnapshot, ChildState, SupervisorSnapshot
@@ -95,8 +98,8 @@ def error_of(shell: Shell, outcome: o.Outcome) -> SupervisorError:
             error.__cause__ = ExceptionGroup(f"the failures of {path}, oldest first", causes)
         return error
     if outcome.kind is o.OutcomeKind.QUARANTINED:
-        error = SupervisorError(f"{shell.path}: {outcome.reason}")
-    elif outcome.kind is o.OutcomeKind.START_FAILED:
+        return _quarantine_error(shell, outcome, path)
+    if outcome.kind is o.OutcomeKind.START_FAILED:
         error = ChildStartError(outcome.reason, path=path, reports=reports)
     else:
         given, message = outcome.given_reason, outcome.reason
@@ -108,12 +111,25 @@ def error_of(shell: Shell, outcome: o.Outcome) -> SupervisorError:
     return error
 
 
+def _quarantine_error(shell: Shell, outcome: o.Outcome, path: str) -> QuarantineError:
+    failed = [s for s in shell.slots.values() if s.life.desired is DesiredState.QUARANTINED]
+    reports = [report for slot in failed for report in slot.reports]
+    error = QuarantineError(f"{shell.path}: {outcome.reason}", path=path, reports=reports)
+    found = [slot.exit.error for slot in failed if slot.exit is not None]
+    causes = [cause for cause in found if isinstance(cause, Exception)]
+    if len(causes) > 1:
+        error.__cause__ = ExceptionGroup("the failures of the quarantined children", causes)
+    elif causes:
+        error.__cause__ = causes[0]
+    return error
+
+
 def add_failures(error: SupervisorError, reports: Sequence[ChildRunReport]) -> None:
     """Add the failures of children that came between the decision to end and the end.
 
     They are in the error's ``reports``, if it has any, and in the group that is its cause.
     """
-    if isinstance(error, (RestartLimitExceeded, ChildStartError, ChildEscalated)):
+    if isinstance(error, TreeError):
         error.reports = (*error.reports, *reports)
     before = [] if error.__cause__ is None else list(leaves(error.__cause__))
     found = [*before, *(report.exit.error for report in reports)]

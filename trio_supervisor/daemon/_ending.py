@@ -6,7 +6,7 @@ import logging
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, final
 
-from trio_supervisor._errors import TaskFailure
+from trio_supervisor._errors import TreeError
 from trio_supervisor._events.events import ChildCancelled, ChildStopRequested, SupervisorStopping
 from trio_supervisor._events.exits import leaves
 from trio_supervisor._lazy import public
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trio_supervisor._events.shutdown import ShutdownReport
 
 _log = logging.getLogger("trio_supervisor.daemon")
+_tree_log = logging.getLogger("trio_supervisor")
 MOST_NAMES: Final = 8
 
 
@@ -99,8 +100,8 @@ class Ending:
     def _conclude_error(self, error: Exception) -> ExitCode:
         code = ExitCode.FAILED if self.was_ready else ExitCode.START_FAILED
         what = "failed" if self.was_ready else "could not be started"
-        # A child that fails on purpose has said all there is to say: no traceback.
-        on_purpose = isinstance(error.__cause__, TaskFailure)
+        # The tree has logged each failure behind its error when it happened, with its traceback.
+        is_told = isinstance(error, TreeError) and _tree_log.isEnabledFor(logging.ERROR)
         say(
             _log,
             logging.CRITICAL,
@@ -110,7 +111,7 @@ class Ending:
             type(error).__name__,
             one_line(str(error)),
             code,
-            exc_info=None if on_purpose else (type(error), error, error.__traceback__),
+            exc_info=None if is_told else (type(error), error, error.__traceback__),
         )
         return code
 
