@@ -68,5 +68,6 @@ ODD = SupervisorSpec(
     ],
     shutdown_deadline=8,
 )
-ENDLESS = SupervisorSpec("endless", [ChildSpec("a", passes_it_on, grace=float("inf"))])
+PATIENT = ChildSpec("b", hears, start_timeout=float("inf"), readiness="explicit")
+ENDLESS = SupervisorSpec("endless", [ChildSpec("a", passes_it_on, grace=float("inf")), PATIENT])
 BROKEN = 3

@@ -427,6 +427,19 @@ def test_a_manifest_has_the_numbers_of_the_tree() -> None:
     assert startup["failureThreshold"] * startup["periodSeconds"] >= 30
 
 
+def test_a_manifest_says_which_times_fit_into_none() -> None:
+    assert command("manifest", "cli.shop:ODD", "--image", "odd:1").err == ""
+    told = command("manifest", "cli.shop:ENDLESS", "--image", "odd:1")
+    assert told.code == 0
+    pod = yaml.safe_load(told.out)["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == 3600
+    stop, start = told.err.splitlines()
+    assert "endless: a stop may take for ever, but the process is killed after 3600s" in stop
+    assert "endless: the first start may take for ever" in start
+    probe = pod["containers"][0]["startupProbe"]
+    assert probe["failureThreshold"] * probe["periodSeconds"] >= 3600
+
+
 def test_the_schema_is_the_one_that_is_shipped() -> None:
     schema = command("schema").json
     assert "ChildExited" in schema["$defs"]

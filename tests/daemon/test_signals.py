@@ -60,6 +60,9 @@ def test_a_request_to_show_the_tree_during_the_import_is_no_reason_to_end(start:
     program.wait_for("importing")
     program.signal(SIGUSR1)
     program.signal(SIGHUP)
+    # Both are answered as soon as there is a tree.
+    program.wait_for("app SIGUSR1:")
+    program.wait_for("app SIGHUP ignored: a new declaration cannot be loaded")
     program.wait_for("app is up")
     program.signal(SIGTERM)
     assert program.ended() == 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import array
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from helpers.processes import Program, wait_until
+from helpers.service_manager import Manager
 
 from trio_supervisor import SpecError, SupervisorSpec, open_supervisor
 from trio_supervisor.daemon import listener
@@ -28,45 +29,6 @@ if TYPE_CHECKING:
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="systemd is for Linux only")
 pytestmark = linux
-
-
-class Manager:
-    """A service manager's end: collects datagrams, and the files that come with them."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self.socket.setblocking(False)
-        self.datagrams: list[list[str]] = []
-        self.files: list[int] = []
-
-    def collect(self) -> list[list[str]]:
-        while True:
-            try:
-                data, ancillary, _, _ = self.socket.recvmsg(8192, 4096)
-            except BlockingIOError:
-                return self.datagrams
-            self.datagrams.append(data.decode().split("\n"))
-            for _, _, raw in ancillary:
-                found = array.array("i")
-                found.frombytes(raw)
-                self.files += found
-
-    @property
-    def fields(self) -> list[str]:
-        return [field for datagram in self.collect() for field in datagram]
-
-    def wait_for(self, field: str) -> None:
-        wait_until(
-            lambda: any(each.startswith(field) for each in self.fields),
-            lambda: f"no {field} in {self.datagrams}",
-        )
-
-    def close(self) -> None:
-        self.socket.close()
-        for file in self.files:
-            os.close(file)
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -114,8 +76,9 @@ def test_the_status_says_what_is_wrong(start: Start, manager: Manager) -> None:
     """,
         NOTIFY_SOCKET=manager.address,
     )
-    manager.wait_for("STATUS=2 of 2 ready; pool/bad backing off ")
-    assert any("no … route" in field for field in manager.fields)
+    manager.wait_for("STATUS=1 of 2 ready; pool/bad backing off ")
+    told = next(field for field in manager.fields if "backing off" in field)
+    assert re.search(r"backing off \d+s \(1/10\): .*no … route", told), told
 
 
 def test_the_watchdog_is_fed_at_half_its_interval_and_no_more(
@@ -312,35 +275,61 @@ SERVE = """
 """
 
 
-def test_a_socket_that_was_handed_over_is_a_value_for_children(tmp_path: Path) -> None:
+def start_with(listening: socket.socket, tmp_path: Path) -> Program:
+    """Start the server as a service manager does that hands a listening socket over."""
+    from textwrap import dedent
+
     from helpers.daemons import PREAMBLE
 
+    script = tmp_path / "script.py"
+    # The number of the first is 3 by definition.
+    setup = "import os\nos.dup2(int(os.environ['THE_SOCKET']), 3)\n"
+    script.write_text(setup + PREAMBLE + dedent(SERVE.format(more="")))
+    environment = {
+        "LISTEN_FDS": "1",
+        "LISTEN_FDNAMES": "http",
+        "THE_SOCKET": str(listening.fileno()),
+    }
+    descriptors = (listening.fileno(),)
+    return Program(
+        tmp_path, str(script), cwd=tmp_path, environment=environment, descriptors=descriptors
+    )
+
+
+def test_a_socket_that_was_handed_over_is_a_value_for_children(tmp_path: Path) -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        script = tmp_path / "script.py"
-        from textwrap import dedent
-
-        # The number of the first is 3 by definition.
-        setup = "import os\nos.dup2(int(os.environ['THE_SOCKET']), 3)\n"
-        script.write_text(setup + PREAMBLE + dedent(SERVE.format(more="")))
-        environment = {
-            "LISTEN_FDS": "1",
-            "LISTEN_FDNAMES": "http",
-            "THE_SOCKET": str(listening.fileno()),
-        }
-        with Program(
-            tmp_path,
-            str(script),
-            cwd=tmp_path,
-            environment=environment,
-            descriptors=(listening.fileno(),),
-        ) as program:
+        with start_with(listening, tmp_path) as program:
             program.wait_for("listens 1")
             with socket.create_connection(listening.getsockname(), timeout=10) as client:
                 assert client.recv(10) == b"1"
             program.signal(SIGTERM)
             assert program.ended() == 0
+
+
+def test_no_client_is_refused_between_two_processes(
+    start: Start, manager: Manager, tmp_path: Path
+) -> None:
+    first = start(
+        SERVE.format(more=", host='127.0.0.1', port=0, keep=True"),
+        NOTIFY_SOCKET=manager.address,
+        FDSTORE="8",
+    )
+    first.wait_for("listens 1")
+    manager.wait_for("FDSTORE=1")
+    with socket.socket(fileno=manager.files.pop()) as kept:
+        first.signal(SIGTERM)
+        assert first.ended() == 0
+        # No process serves now: each of these connections waits for the next one.
+        clients = [socket.create_connection(kept.getsockname(), timeout=10) for _ in range(20)]
+        (tmp_path / "second").mkdir()
+        with start_with(kept, tmp_path / "second") as second:
+            for client in clients:
+                assert client.recv(10) == b"1"
+                client.close()
+            second.signal(SIGTERM)
+            assert second.ended() == 0
 
 
 def test_without_a_socket_and_a_port_the_child_fails_with_a_sentence(start: Start) -> None:

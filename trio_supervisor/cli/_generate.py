@@ -18,6 +18,8 @@ _MARGIN = 5
 """Seconds that a process needs beside its children's graces."""
 _WATCHDOG = 30
 """Seconds of silence after which systemd ends the process."""
+_LONGEST = 3600
+"""Seconds that a manifest allows where the tree allows any time."""
 _PROBE = 10
 """Seconds between two probes."""
 
@@ -37,8 +39,29 @@ def run(verb: str, args: Any) -> int:
         spec = load(args.spec)
     except SpecError as error:
         raise Failure(1, str(error), kind="bad_spec") from None
-    print(unit(spec, args) if verb == "unit" else manifest(spec, args))
+    if verb == "unit":
+        print(unit(spec, args))
+        return 0
+    print(manifest(spec, args))
+    for line in misfits(spec):
+        print(f"trio-supervisor: {line}", file=sys.stderr)
     return 0
+
+
+def misfits(spec: SupervisorSpec) -> Iterator[str]:
+    """Say which times of the tree fit into no manifest: Kubernetes knows no time without end."""
+    from trio_supervisor import lint
+    from trio_supervisor._specs.numbers import start_seconds
+    from trio_supervisor.cli._output import clean
+
+    for each in lint(spec, stop_timeout=_LONGEST):
+        if each.code == "stop-without-end":
+            yield f"{clean(each.path)}: {clean(each.message)}"
+    if start_seconds(spec) == inf:
+        yield (
+            f"{clean(spec.name)}: the first start may take for ever, but the container is restarted"
+            f" after {_LONGEST:g}s: give each child a start_timeout and a restart_limit"
+        )
 
 
 def unit(spec: SupervisorSpec, args: Any) -> str:
@@ -156,8 +179,8 @@ def manifest(spec: SupervisorSpec, args: Any) -> str:
     name = file_name_of(spec.name).removesuffix(".sock").lower().replace("_", "-").strip("-")
     command = ["trio-supervisor", *_run_command(args)]
     port = _port_of(args.http)
-    grace = 3600 if stop == inf else ceil(stop + _MARGIN)
-    patience = 3600.0 if start == inf else max(start, 30.0)
+    grace = _LONGEST if stop == inf else ceil(stop + _MARGIN)
+    patience = _LONGEST if start == inf else max(start, 30.0)
     pod = {
         "terminationGracePeriodSeconds": grace,
         "containers": [

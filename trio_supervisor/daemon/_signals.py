@@ -89,7 +89,11 @@ class SignalDesk:
         atexit.register(_ignore, heard)
 
     def declared(self) -> None:
-        """Queue signals from now on, until the tree is there to be stopped."""
+        """Queue every signal from now on, until the tree is there to obey it.
+
+        Before, a stop ends the declaration, and the others are queued: SIGUSR1 shows the tree, and
+        SIGHUP is answered, as soon as there is a tree.
+        """
         self._phase = _Phase.RUNNING
 
     def close(self) -> None:
@@ -102,10 +106,8 @@ class SignalDesk:
         if self._phase is _Phase.OVER:
             return
         stops = received is not SHOW and (received is not HANGUP or self.hangup_stops)
-        if self._phase is _Phase.DECLARING:
-            if stops:
-                raise StoppedEarly(received)
-            return
+        if self._phase is _Phase.DECLARING and stops:
+            raise StoppedEarly(received)
         self._stops += stops
         if stops and self._stops >= MOST_STOPS:
             self._end_now(received, frame)

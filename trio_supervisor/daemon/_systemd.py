@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import trio
 
-from trio_supervisor._errors import SupervisorClosed
+from trio_supervisor._errors import ChildNotFound, SupervisorClosed
 from trio_supervisor._events.events import (
     ChildExited,
     ChildReady,
@@ -72,9 +72,14 @@ class Informer:
             self._notifier.send("STOPPING=1", f"STATUS=stopping: {one_line(reason)}"[:LONGEST])
 
     def reload_refused(self, why: str) -> None:
-        """Answer an operator's request to reload, so that the operator does not wait for it."""
-        self._notifier.reloading()
-        self._notifier.send("READY=1")
+        """Answer an operator's request to reload, so that the operator does not wait for it.
+
+        Before the tree is ready, and once its stop is decided, the manager waits for no answer, and
+        a ``READY=1`` would claim what is not so.
+        """
+        if self._ready_said and not self._stopping_said:
+            self._notifier.reloading()
+            self._notifier.send("READY=1")
         self.note_change(f"not reloaded: {why}; ")
 
     async def follow(self, supervisor: Supervisor) -> None:
@@ -118,7 +123,7 @@ class Informer:
             if half < inf and now - fed >= half * 0.99:
                 fed = now
                 self._feed(snapshot)
-            self._say_status(snapshot, now)
+            self._say_status(supervisor, snapshot, now)
             self._changed = trio.Event()
             await trio.sleep(min(EVERY, half))
             healthy = inf if self._ready_since is None else self._ready_since + self._reset_after
@@ -137,9 +142,9 @@ class Informer:
             self._triggered = False
             self._notifier.send("WATCHDOG=1")
 
-    def _say_status(self, snapshot: SupervisorSnapshot, now: float) -> None:
+    def _say_status(self, supervisor: Supervisor, snapshot: SupervisorSnapshot, now: float) -> None:
         fields: list[str] = []
-        status = f"STATUS={self.note}{status_of(snapshot, now)}"[:LONGEST]
+        status = f"STATUS={self.note}{status_of(supervisor, snapshot, now)}"[:LONGEST]
         if status != self._status:
             fields.append(status)
         if self._progress and (not self._ready_said or self._stopping_said):
@@ -160,27 +165,46 @@ class Informer:
             self._status = status
 
 
-def status_of(snapshot: SupervisorSnapshot, now: float) -> str:
-    """One line: ``4 of 5 ready; feed backing off 8s: ConnectionResetError``."""
-    children = [child for child in snapshot.children if child.state is not ChildState.REMOVED]
-    ready = sum(child.state is ChildState.READY for child in children)
-    parts = [f"{ready} of {len(children)} ready"]
-    if snapshot.state is not SupervisorState.RUNNING:
-        parts.insert(0, f"{snapshot.state}")
-    worst = [
+def status_of(supervisor: Supervisor, snapshot: SupervisorSnapshot, now: float) -> str:
+    """One line: ``4 of 5 ready; feed backing off 8s (3/10): ConnectionResetError``.
+
+    Nested supervisors are not counted, their children are. A child that is done is not counted: no
+    reader should look for what is missing.
+    """
+    children = [
         child
         for child in _all(snapshot)
-        if child.supervisor is None and child.state not in {ChildState.READY, ChildState.DONE}
+        if child.supervisor is None and child.state not in _NOT_COUNTED
     ]
-    for child in worst[:3]:
+    worst = [child for child in children if child.state is not ChildState.READY]
+    parts = [f"{len(children) - len(worst)} of {len(children)} ready"]
+    if snapshot.state is not SupervisorState.RUNNING:
+        parts.insert(0, f"{snapshot.state}")
+    for child in worst[:_MOST_NAMED]:
         name = child.path.removeprefix(f"{snapshot.path}/")
-        parts.append(_remark(name, child, now))
-    if len(worst) > 3:
-        parts.append(f"and {len(worst) - 3} more")
+        parts.append(_remark(name, child, _charged(supervisor, child, now), now))
+    if len(worst) > _MOST_NAMED:
+        parts.append(f"and {len(worst) - _MOST_NAMED} more")
     return "; ".join(parts)
 
 
-def _remark(name: str, child: ChildSnapshot, now: float) -> str:
+_NOT_COUNTED: Final = frozenset({ChildState.DONE, ChildState.REMOVED})
+_MOST_NAMED: Final = 3
+
+
+def _charged(supervisor: Supervisor, child: ChildSnapshot, now: float) -> str:
+    """Return how much of its restart limit a child has used, such as `` (3/10)``."""
+    try:
+        slot = supervisor._find(child.path)
+    except ChildNotFound:  # opened in the body of a child, or removed
+        return ""
+    window = slot.life.window or slot.shell.machine.window
+    if window is None or not window.used(now):
+        return ""
+    return f" ({window.used(now)}/{window.limit.max_restarts})"
+
+
+def _remark(name: str, child: ChildSnapshot, charged: str, now: float) -> str:
     text = f"{name} {str(child.state).replace('_', ' ')}"
     if child.unresponsive:
         text = f"{name} unresponsive"
@@ -188,7 +212,8 @@ def _remark(name: str, child: ChildSnapshot, now: float) -> str:
         text += f" {child.until - now:.0f}s"
     if child.state in {ChildState.WAITING, ChildState.STARTING} and child.waiting_for:
         text += f" for {', '.join(child.waiting_for)}"
-    elif child.state is ChildState.BACKING_OFF or child.state is ChildState.QUARANTINED:
+    text += charged
+    if child.state is ChildState.BACKING_OFF or child.state is ChildState.QUARANTINED:
         text += f": {one_line(child.last_exit or child.reason)}"
     return text
 
