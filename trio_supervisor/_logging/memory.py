@@ -193,6 +193,16 @@ class ChildMemory:
         self.held_back = None
         return True
 
+    def holds_back(self, readiness: RawEvent) -> bool:
+        """Hold back an event about readiness if a timer looks after that already; return whether.
+
+        A shortcut like `fails_again`.
+        """
+        if not self.suppressed_by or self.budget or not self.watched:
+            return False
+        self.held_back = readiness
+        return True
+
 
 @final
 class SupervisorMemory:

@@ -37,6 +37,7 @@ __all__ = ["WINDOW", "TreeLog"]
 
 # What ends a supervisor. A nested one may be started again, and then end in the same way.
 _GIVES_UP: Final = frozenset({"escalate", "start_failed"})
+_COMES_TO_REST: Final = frozenset({"done", "remove"})
 
 
 @final
@@ -54,6 +55,7 @@ class TreeLog(Waits):
     def __init__(self, logger: logging.Logger | None = None) -> None:
         super().__init__(logging.getLogger("trio_supervisor") if logger is None else logger)
         self.pending: list[tuple[RawEvent, BaseException | None]] = []
+        self._calm: RawEvent | None = None  # an exit of which there is nothing to say so far
         self._exited: RawEvent | None = None  # waits for its decision, or for none to come
         self._error: BaseException | None = None
 
@@ -61,10 +63,13 @@ class TreeLog(Waits):
         """Collect the next event of the tree, with the exception behind it; see `on_event`."""
         # Of most events there is nothing to say or to note: each kind has a rule that says when.
         is_idle = _IDLE.get(raw[0])
-        if is_idle is not None and raw[2] < self.due and is_idle(self, raw):
+        if is_idle is not None and error is None and raw[2] < self.due and is_idle(self, raw):
             self._newest = raw
-        else:
-            self.pending.append((raw, error))
+            return
+        calm, self._calm = self._calm, None
+        if calm is not None and calm[1] + 1 == raw[1]:  # the exit that this event follows from
+            self.pending.append((calm, None))
+        self.pending.append((raw, error))
 
     def on_event(self, raw: RawEvent, error: BaseException | None = None) -> None:
         """Write what there is to say of the next event of the tree.
@@ -111,8 +116,12 @@ class TreeLog(Waits):
         return not self._logger.isEnabledFor(DEBUG)
 
     def _is_idle_about_readiness(self, raw: RawEvent) -> bool:
-        known = raw[5] in self._children or self._suppressed or self._held_back
-        return not known and not self._logger.isEnabledFor(INFO) and self._is_idle(raw)
+        if self.pending:
+            return False
+        child = self._children.get(raw[5])
+        if child is not None:
+            return child.holds_back(raw)
+        return not (self._suppressed or self._held_back or self._logger.isEnabledFor(INFO))
 
     def _is_idle_about_stop(self, raw: RawEvent) -> bool:
         reason, grace = raw[7]
@@ -126,6 +135,47 @@ class TreeLog(Waits):
             self._child_added(raw)
             return True
         return False
+
+    def _is_idle_about_exit(self, raw: RawEvent) -> bool:
+        if raw[7][0] in lines.CALM and self._is_idle_about(raw[5]):
+            self._calm = raw
+            return True
+        return False
+
+    def _is_idle_about_decision(self, raw: RawEvent) -> bool:
+        calm, (action, _, _, _, _, _, _, decide_error) = self._calm, raw[7]
+        if calm is not None and calm[1] + 1 == raw[1]:
+            return action in _COMES_TO_REST and not decide_error
+        if len(self.pending) != 1 or self._stops or self._held_back:
+            return False
+        ((exited, error),) = self.pending
+        child = self._children.get(raw[5])
+        if child is None or exited[1] + 1 != raw[1] or not child.fails_again(exited, error, raw[7]):
+            return False
+        self.pending.clear()
+        return True
+
+    def _is_idle_about_rest(self, raw: RawEvent) -> bool:
+        path = raw[5]
+        supervisor = self._supervisor_of(path)
+        if path in supervisor.verdict_logged or not self._is_idle_about(path):
+            return False
+        if raw[0] is ev.ChildRemoved:
+            supervisor.size -= 1
+            if self.levels:
+                self.levels.pop(path, None)
+        return True
+
+    def _is_idle_about(self, path: str) -> bool:
+        """Whether nothing is remembered of a child of which only lines of level INFO could come."""
+        return not (
+            self.pending
+            or path in self._children
+            or path in self._supervisors
+            or self._stops
+            or self._held_back
+            or self._logger.isEnabledFor(INFO)
+        )
 
     def flush(self) -> None:
         """Write what `take` has collected. No decision follows the last exit any more."""
@@ -418,6 +468,9 @@ _IDLE: Final[dict[type[ev.Event], Callable[[TreeLog, RawEvent], bool]]] = {
     ev.ChildReady: TreeLog._is_idle_about_readiness,
     ev.ChildStopRequested: TreeLog._is_idle_about_stop,
     ev.ChildCancelled: TreeLog._is_idle_about_cancel,
+    ChildExited: TreeLog._is_idle_about_exit,
+    ExitJudged: TreeLog._is_idle_about_decision,
+    **dict.fromkeys(_AT_REST, TreeLog._is_idle_about_rest),
 }
 """Whether an event that was just recorded gives nothing to say, and nothing to remember.
 
