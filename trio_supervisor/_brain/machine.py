@@ -82,6 +82,9 @@ class SupervisionMachine:
         nested: Whether this supervisor is a child of another one.
         hears_stop: Whether a child's attempt can notice a stop request, for children without a
             ``grace`` of their own; it is asked when the stop is requested. By default none can.
+
+    Attributes:
+        accepts: Whether children may still be started: the supervisor starts or runs.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class SupervisionMachine:
         self.nested = nested
         self.hears_stop = _hears_nothing if hears_stop is None else hears_stop
         self.state = SupervisorState.STARTING
+        self.accepts = True
         self.since = 0.0
         self.reason = ""
         self.outcome: o.Outcome | None = None
@@ -163,11 +167,6 @@ class SupervisionMachine:
         The time is never too late. It may be too early if a deadline has been disarmed.
         """
         return self.timers.earliest
-
-    @property
-    def accepts(self) -> bool:
-        """Whether children may still be started."""
-        return self.state is SupervisorState.STARTING or self.state is SupervisorState.RUNNING
 
     @property
     def had_children(self) -> bool:
@@ -369,7 +368,8 @@ class SupervisionMachine:
 
     def place(self, child: ChildLife) -> None:
         """Tell the ordering about a new child. Its requirements exist now."""
-        self.ordering.add(child, tuple(self.children[name] for name in child.spec.requires))
+        requires = child.spec.requires
+        self.ordering.add(child, tuple([self.children[name] for name in requires]))
 
     def mark_for_stopping(
         self,
@@ -495,6 +495,7 @@ class SupervisionMachine:
 
     def _enter(self, state: SupervisorState, now: float, reason: str = "") -> None:
         self.state = state
+        self.accepts = state is SupervisorState.RUNNING
         self.since = now
         self.reason = reason
 

@@ -167,6 +167,8 @@ def reason_to_refuse(machine: SupervisionMachine, spec: ChildSpec[Any]) -> Excep
         return TooManyChildren(
             f"{machine.path} is full: max_children={most}; cannot start {spec.name}"
         )
+    if not spec.requires and not spec._given and not spec.significant and spec.supervisor is None:
+        return None  # it depends on no sibling and on no option of the supervisor
     required = {}
     for name in spec.requires:
         if name in machine.children:

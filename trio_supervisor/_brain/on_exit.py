@@ -14,7 +14,6 @@ from trio_supervisor._brain.lifecycle import ChildLife, DesiredState, StopCause
 from trio_supervisor._brain.windows import REMOVE, TABLE, SharedBackoff, Window, set_backoff
 from trio_supervisor._events import events as ev
 from trio_supervisor._specs.decisions import (
-    DoNotRestart,
     Escalate,
     Quarantine,
     Restart,
@@ -42,12 +41,11 @@ def apply_policy(
     else:
         succeeded = how.is_success and not signal.decide_error
         decision, source = TABLE[child.spec.restart, succeeded], "table"
-    if isinstance(decision, Restart):
+    if decision is REMOVE:
+        _come_to_rest(machine, child, signal, how, now, source)
+    elif isinstance(decision, Restart):
         _restart(machine, child, signal, now, decision.delay, source)
-        return
-    if isinstance(decision, DoNotRestart) and child.spec.restart is RestartPolicy.TEMPORARY:
-        decision = REMOVE
-    if isinstance(decision, Escalate):
+    elif isinstance(decision, Escalate):
         _emit_decision(machine, child, "escalate", source, signal)
         reason = decision.reason or f"{child.path} {signal.detail}"
         machine.begin_shutdown(
@@ -62,12 +60,23 @@ def apply_policy(
         machine.take_down(child, DesiredState.QUARANTINED, decision.reason or signal.detail, now)
         child_at_rest(machine, child, now, counts=False)
     else:
-        removed = decision == REMOVE
-        _emit_decision(machine, child, "remove" if removed else "done", source, signal)
-        child.done_by_success = how.is_success
-        desired = DesiredState.REMOVED if removed else DesiredState.DONE
-        machine.take_down(child, desired, "", now)
-        child_at_rest(machine, child, now, counts=True)
+        _come_to_rest(machine, child, signal, how, now, source)
+
+
+def _come_to_rest(
+    machine: SupervisionMachine,
+    child: ChildLife,
+    signal: o.Exited,
+    how: TaskExit,
+    now: float,
+    source: str,
+) -> None:
+    """Do not restart ``child``; a temporary one is forgotten."""
+    removed = child.spec.restart is RestartPolicy.TEMPORARY
+    _emit_decision(machine, child, "remove" if removed else "done", source, signal)
+    child.done_by_success = how.is_success
+    machine.take_down(child, DesiredState.REMOVED if removed else DesiredState.DONE, "", now)
+    child_at_rest(machine, child, now, counts=True)
 
 
 def _shut_down_tree(machine: SupervisionMachine, child: ChildLife, reason: str, now: float) -> None:

@@ -35,11 +35,11 @@ class Outbox:
 
     def emit(self, child: ChildLife, event: type[ev.Event], *fields: object) -> None:
         """Record an event about ``child``."""
-        self.orders.append(o.Emit(event, child.path, child.attempt, fields))
+        self.orders.append((event, child.path, child.attempt, fields))
 
     def emit_own(self, event: type[ev.Event], *fields: object) -> None:
         """Record an event about the supervisor."""
-        self.orders.append(o.Emit(event, self.path, 0, fields))
+        self.orders.append((event, self.path, 0, fields))
 
     def begin_first_start(self, children: tuple[str, ...]) -> None:
         """Record the beginning of the first start, with these children."""

@@ -94,7 +94,8 @@ class TaskExit(Record):
         At most 200 characters together with the kind. Never raises, whatever the error's ``str``
         does. The text stays the same when the exception itself is no longer kept.
         """
-        return one_line(self._detail(), _LONGEST_LINE - len(self.kind) - 2)
+        text = self._detail()
+        return one_line(text, _LONGEST_LINE - len(self.kind) - 2) if text else ""
 
     def describe(self) -> str:
         """Return this exit as one line of at most 200 characters: its kind, then its `detail`."""
