@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from brain.book import need
 from trio_supervisor._brain import messages as o
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from brain.oracle import Oracle
     from trio_supervisor._brain.machine import SupervisionMachine
     from trio_supervisor._events.fold import RawEvent
+
+
+class Recorded(NamedTuple):
+    """The order to record an event."""
+
+    event: type[ev.Event]
+    path: str
+    attempt: int
+    fields: tuple[Any, ...]
+
 
 PATH = "top"
 HEAD = len(PATH) + 1
@@ -99,19 +109,10 @@ class Referee:
         raws: list[RawEvent] = []
         self._settle_requirement_down()
         for order in orders:
-            if isinstance(order, o.Emit):
-                raw = (
-                    order.event,
-                    0,
-                    self.now,
-                    0.0,
-                    1,
-                    order.path,
-                    order.attempt,
-                    order.fields,
-                )
-                raws.append(raw)
-                self._event(order)
+            if isinstance(order, tuple):
+                event, path, attempt, fields = order
+                raws.append((event, 0, self.now, 0.0, 1, path, attempt, fields))
+                self._event(Recorded(*order))
             else:
                 raws += self._order(order)
         self._end()
@@ -119,8 +120,7 @@ class Referee:
 
     # ------------------------------------------------------------ one after the other
 
-    def _event(self, order: o.Emit) -> None:
-        need(type(order) is _ACTING.get(order.event, o.Emit), "what the shell is to do", order)
+    def _event(self, order: Recorded) -> None:
         rule = _RULES.get(order.event)
         if rule is not None:
             rule(self, order)
@@ -129,22 +129,22 @@ class Referee:
         need(order.event in _CAUSES, "an event that nobody knows", order)
         need(not kid.live, "said of a live child", order)
 
-    def _kid(self, order: o.Emit) -> Kid:
+    def _kid(self, order: Recorded) -> Kid:
         kid = self.oracle.kids.get(order.path[HEAD:])
         need(kid is not None, "an event about nobody", order)
         assert kid is not None
         need(order.attempt == kid.attempt or order.event is ev.ChildStarted, "attempt", order)
         return kid
 
-    def _on_supervisor_started(self, order: o.Emit) -> None:
+    def _on_supervisor_started(self, order: Recorded) -> None:
         need(order.fields == (tuple(self.oracle.kids),), "who was declared", order)
 
-    def _on_added(self, order: o.Emit) -> None:
+    def _on_added(self, order: Recorded) -> None:
         kid = self._kid(order)
         need(self.oracle.wants.added == kid.name, "added", order)
         self.oracle.wants.added = None
 
-    def _on_started(self, order: o.Emit) -> None:
+    def _on_started(self, order: Recorded) -> None:
         kid, oracle = self._kid(order), self.oracle
         need(not kid.live, "I1 a second attempt", order)
         if oracle.why_not(kid):
@@ -156,7 +156,7 @@ class Referee:
         need(order.fields == (kid.generation,), "the generation", order)
         self.starting.append((kid.name, kid.attempt, kid.generation))
 
-    def _on_ready(self, order: o.Emit) -> None:
+    def _on_ready(self, order: Recorded) -> None:
         kid, oracle = self._kid(order), self.oracle
         if oracle.wants.ready == kid.name:
             oracle.wants.ready = None
@@ -169,13 +169,13 @@ class Referee:
         if kid.stop_cause is None:
             oracle.settle(kid.name)
 
-    def _on_not_ready(self, order: o.Emit) -> None:
+    def _on_not_ready(self, order: Recorded) -> None:
         kid, oracle = self._kid(order), self.oracle
         need(oracle.wants.lost == kid.name, "nobody said that it is not ready", order)
         oracle.wants.lost = None
         oracle.lost_readiness(kid, self.now)
 
-    def _on_stop_requested(self, order: o.Emit) -> None:
+    def _on_stop_requested(self, order: Recorded) -> None:
         kid, oracle = self._kid(order), self.oracle
         reason, grace = order.fields
         need(kid.live and kid.stage == 0, "asked twice, or nobody there", order)
@@ -198,7 +198,7 @@ class Referee:
         oracle = self.oracle
         return self.woken and oracle.phase == "stopping" and oracle.deadline <= self.now
 
-    def _on_cancelled(self, order: o.Emit) -> None:
+    def _on_cancelled(self, order: Recorded) -> None:
         kid, oracle = self._kid(order), self.oracle
         need(kid.live and kid.stage == 1, "cancelled without being asked", order)
         due = kid.step_due <= self.now  # also at once, if the grace is 0
@@ -207,12 +207,12 @@ class Referee:
         kid.step_due = self.now + oracle.spec.report_after
         self.cancelling.append((kid.name, kid.attempt, order.fields[0]))
 
-    def _on_exited(self, order: o.Emit) -> None:
+    def _on_exited(self, order: Recorded) -> None:
         kid, oracle = self._kid(order), self.oracle
         need(oracle.wants.exit == (kid.name, order.attempt), "I9 nobody exited", order)
         oracle.wants.exit = None
 
-    def _on_judged(self, order: o.Emit) -> None:
+    def _on_judged(self, order: Recorded) -> None:
         kid, oracle = self._kid(order), self.oracle
         action, source, delay, used, limit, within, also, _ = order.fields
         wants = oracle.wants.verdict
@@ -235,12 +235,12 @@ class Referee:
             need((used, limit, within) == truth, "limit", order, truth)
             need(used <= asked.max_restarts, "I5", order)
 
-    def _on_accepted(self, order: o.Emit) -> None:
+    def _on_accepted(self, order: Recorded) -> None:
         kid, wants = self._kid(order), self.oracle.wants
         need(wants.accept == (order.fields[0], kid.name), "I11 which command", order)
         wants.accept = None
 
-    def _on_supervisor_ready(self, order: o.Emit) -> None:
+    def _on_supervisor_ready(self, order: Recorded) -> None:
         oracle = self.oracle
         need(oracle.phase == "starting", "ready twice", order)
         self._settle_requirement_down()
@@ -256,18 +256,18 @@ class Referee:
             oracle.settle(name)
         oracle.phase = "running"
 
-    def _on_idle(self, order: o.Emit) -> None:
+    def _on_idle(self, order: Recorded) -> None:
         need(self.oracle.wants.idle, "not idle", order)
         self.oracle.wants.idle = False
 
-    def _on_stopping(self, order: o.Emit) -> None:
+    def _on_stopping(self, order: Recorded) -> None:
         wants = self.oracle.wants
         if order.fields[0] in ("auto_shutdown", "quarantined") and wants.stop is None:
             need(self.oracle.all_done() == order.fields[0], "not all are done", order)
             self.oracle.close(order.fields[0], self.now)
         need(order.fields[0] == wants.stop, "stopping", order, wants.stop)
 
-    def _on_finished(self, order: o.Emit) -> None:
+    def _on_finished(self, order: Recorded) -> None:
         need(self.oracle.phase == "stopping" and not self.finished, "I2 finished", order)
         need(not any(kid.live for kid in self.oracle.kids.values()), "I2 somebody is alive", order)
         self.finished = order.fields[0]
@@ -481,12 +481,6 @@ def _difference(one: SupervisorSnapshot, other: SupervisorSnapshot) -> list[Any]
     return found or [one, other]
 
 
-_ACTING: dict[type[ev.Event], type[o.Emit]] = {
-    ev.SupervisorStarted: o.BeginFirstStart,
-    ev.SupervisorReady: o.CompleteFirstStart,
-    ev.ChildExited: o.EndAttempt,
-    ev.ChildRemoved: o.ForgetChild,
-}
 _RULES: dict[type[ev.Event], Any] = {
     ev.SupervisorStarted: Referee._on_supervisor_started,
     ev.SupervisorReady: Referee._on_supervisor_ready,

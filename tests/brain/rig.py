@@ -72,9 +72,9 @@ class Rig(State):
     def events(self, kind: type[ev.Event]) -> list[tuple[Any, ...]]:
         """The fields of all events of ``kind`` since `done` was last called, names first."""
         return [
-            (order.path.rpartition("/")[2], *order.fields)
+            (order[1].rpartition("/")[2], *order[3])
             for order in self.told
-            if isinstance(order, o.Emit) and order.event is kind
+            if isinstance(order, tuple) and order[0] is kind
         ]
 
     @property

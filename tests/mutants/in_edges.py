@@ -49,8 +49,8 @@ MUTANTS: Final = (
         "a subscriber is not given the exception",
         "_runtime.shell",
         "Shell._end_attempt",
-        "self._record(order, now, error)",
-        "self._record(order, now)",
+        "return None if slot.exit is None else slot.exit.error",
+        "return None",
     ),
     Mutant(
         "the run before of a nested supervisor is forgotten",

@@ -130,7 +130,8 @@ class SupervisionMachine:
     def start(self, now: float) -> list[o.Order]:
         """Begin the first start."""
         self.since = now
-        self.outbox.begin_first_start(tuple(spec.name for spec in self.spec.children))
+        children = tuple([spec.name for spec in self.spec.children])
+        self.outbox.emit_own(ev.SupervisorStarted, children)
         first = o.FirstStart.FAILS_TREE
         declared = [
             self.create_child(spec, first, now, dynamic=False) for spec in self.spec.children
@@ -205,7 +206,7 @@ class SupervisionMachine:
             if self.state is SupervisorState.STARTING and not self.ordering.has_unsettled_static():
                 self.is_started = True
                 self._enter(SupervisorState.RUNNING, now)
-                self.outbox.complete_first_start()
+                self.outbox.emit_own(ev.SupervisorReady)
             if self.live or not self._nothing_is_alive(now):
                 return self.outbox.take()
 

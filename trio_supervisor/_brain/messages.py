@@ -165,6 +165,13 @@ Signal = (
 
 # ---------------------------------------------------------------- orders
 
+Emit = tuple["type[Event]", str, int, tuple[Any, ...]]
+"""Record an event: its class, path, attempt and further fields. A tuple, since these are many.
+
+With some events the shell has more to do: list the children of a supervisor that starts, end the
+wait for its first start, account for an attempt that is over, forget a child that was removed.
+"""
+
 
 class OutcomeKind(StrEnum):
     """The reason for which a supervisor ended."""
@@ -273,31 +280,6 @@ class Refuse(MutableRecord):
     error: Exception
 
 
-class Emit(MutableRecord):
-    """Record an event."""
-
-    event: type[Event]
-    path: str
-    attempt: int
-    fields: tuple[Any, ...]
-
-
-class BeginFirstStart(Emit):
-    """Record `SupervisorStarted`; the declared children can be asked for from now on."""
-
-
-class CompleteFirstStart(Emit):
-    """Record `SupervisorReady`; the wait for the first start is over."""
-
-
-class EndAttempt(Emit):
-    """Record `ChildExited`, with its exception, and account for the attempt, which is over."""
-
-
-class ForgetChild(Emit):
-    """Record `ChildRemoved`, and forget the child: its name is free again."""
-
-
 class Stopping(MutableRecord):
     """The orderly stop begins."""
 
@@ -321,10 +303,6 @@ Order = (
     | StopTree
     | Refuse
     | Emit
-    | BeginFirstStart
-    | CompleteFirstStart
-    | EndAttempt
-    | ForgetChild
     | Stopping
     | Finish
 )

@@ -92,9 +92,8 @@ def exited(machine: SupervisionMachine, signal: o.Exited, now: float) -> None:
     if signal.exit is not None and signal.exit.is_failure and not child.restart_pending:
         child.failures_in_row += 1
     kind = "fatal" if signal.exit is None else signal.exit.kind
-    machine.outbox.end_attempt(
-        child, kind, signal.detail, now - child.started_at, signal.stop_reason
-    )
+    seconds = now - child.started_at
+    machine.outbox.emit(child, ev.ChildExited, kind, signal.detail, seconds, signal.stop_reason)
     machine.attempt_ended(child, now, signal.detail)
     if signal.exit is None:
         outcome = o.Outcome(

@@ -41,21 +41,6 @@ class Outbox:
         """Record an event about the supervisor."""
         self.orders.append((event, self.path, 0, fields))
 
-    def begin_first_start(self, children: tuple[str, ...]) -> None:
-        """Record the beginning of the first start, with these children."""
-        self.orders.append(o.BeginFirstStart(ev.SupervisorStarted, self.path, 0, (children,)))
-
-    def complete_first_start(self) -> None:
-        """Record that the first start is complete."""
-        self.orders.append(o.CompleteFirstStart(ev.SupervisorReady, self.path, 0, ()))
-
-    def end_attempt(
-        self, child: ChildLife, kind: str, detail: str, seconds: float, reason: str | None
-    ) -> None:
-        """Record how the attempt of ``child`` ended, after ``seconds``."""
-        fields = (kind, detail, seconds, reason)
-        self.orders.append(o.EndAttempt(ev.ChildExited, child.path, child.attempt, fields))
-
     def command_accepted(
         self,
         child: ChildLife,
@@ -109,7 +94,7 @@ class Outbox:
         if until is not None:
             self.emit(child, ev.ChildBackingOff, until)
         elif state is ChildState.REMOVED:
-            self.orders.append(o.ForgetChild(ev.ChildRemoved, child.path, child.attempt, ()))
+            self.emit(child, ev.ChildRemoved)
         elif state in _STATE_EVENTS_WITH_REASON:
             self.emit(child, _STATE_EVENTS_WITH_REASON[state], reason)
         else:

@@ -344,9 +344,11 @@ class Shell:
     def carry_out(self, orders: list[o.Order], now: float) -> None:
         """Carry out ``orders``, one after the other, then let waiting tasks look again."""
         for order in orders:
-            if type(order) is tuple:  # as `_record` does; a call for each costs a restart 1 %
+            if type(order) is tuple:
                 event, path, attempt, fields = order
-                self._append(event, now, self.run, path, attempt, fields)
+                act = _ACT_WITH.get(event)
+                error = None if act is None else act(self, path, attempt, fields, now)
+                self._append(event, now, self.run, path, attempt, fields, error)
                 if path in self.watched:
                     self._changed[self.watched[path]] = None
             else:
@@ -358,46 +360,36 @@ class Shell:
             for slot in changed:
                 slot.refresh()
 
-    def _record(self, order: o.Emit, now: float, error: BaseException | None = None) -> None:
-        path = order.path
-        self._append(order.event, now, self.run, path, order.attempt, order.fields, error)
-        if path in self.watched:
-            self._changed[self.watched[path]] = None
-
-    def _begin_first_start(self, order: o.BeginFirstStart, now: float) -> None:
+    def _begin_first_start(self, path: str, *_: object) -> None:
         log = self.tree.log
-        log.looks[self.path] = self.snapshot
+        log.looks[path] = self.snapshot
         if self.link is None and self.spec.log_level is not None:
-            log.levels[self.path] = self.spec.log_level
+            log.levels[path] = self.spec.log_level
         for name, life in self.machine.children.items():
             self.slots[name] = Slot(self, life, self._context)
             if life.spec.log_level is not None:
                 log.levels[life.path] = life.spec.log_level
         self.is_visible = True
         self.children_listed.set()
-        self._record(order, now)
 
-    def _complete_first_start(self, order: o.CompleteFirstStart, now: float) -> None:
+    def _complete_first_start(self, *_: object) -> None:
         self.first_start_over.set()
-        self._record(order, now)
 
-    def _forget_child(self, order: o.ForgetChild, now: float) -> None:
-        slot = self.slots.pop(order.path[len(self.path) + 1 :])
-        slot.forget_handle()
-        self._record(order, now)
+    def _forget_child(self, path: str, *_: object) -> None:
+        self.slots.pop(path[len(self.path) + 1 :]).forget_handle()
 
-    def _end_attempt(self, order: o.EndAttempt, now: float) -> None:
-        path = order.path
+    def _end_attempt(
+        self, path: str, attempt: int, fields: tuple[Any, ...], now: float
+    ) -> BaseException | None:
+        """Account for an attempt that is over, and return the exception behind its exit."""
         slot = self.slots[path[len(self.path) + 1 :]]
         slot.attempt = None
-        kind, detail, _, _ = order.fields
+        kind, detail, _, _ = fields
         below = slot.detach_below()
-        self._shutdown_account.note_exit(path, order.attempt, kind, detail, now, below)
+        self._shutdown_account.note_exit(path, attempt, kind, detail, now, below)
         if kind == "fatal":
-            error: BaseException | None = self.fatal[-1]
-        else:
-            error = None if slot.exit is None else slot.exit.error
-        self._record(order, now, error)
+            return self.fatal[-1]
+        return None if slot.exit is None else slot.exit.error
 
     def _start_attempt(self, order: o.StartAttempt, now: float) -> None:
         slot = self.slots[order.name]
@@ -434,18 +426,16 @@ class Shell:
             attempt.request_stop(order.reason, order.deadline, order.fault)
 
     def _stop_at_once(self, order: o.StopAtOnce, now: float) -> None:
-        self._request_stop(order, now)
-        self._cancel_attempt(order, now)
+        attempt = self._attempt_of(order.name, order.attempt)
+        if attempt is not None:
+            attempt.request_stop(order.reason, order.deadline, order.fault)
+            self.collector.cancel(attempt, order.reason)
 
     def _cut_off(self, order: o.CancelAttempt, now: float) -> None:
         attempt = self._attempt_of(order.name, order.attempt)
-        if attempt is not None and not (attempt.returned or attempt.ended_at is not None):
-            self._shutdown_account.note_cut_off(attempt.path)
-        self._cancel_attempt(order, now)
-
-    def _cancel_attempt(self, order: o.CancelAttempt | o.StopAtOnce, now: float) -> None:
-        attempt = self._attempt_of(order.name, order.attempt)
         if attempt is not None:
+            if not (attempt.returned or attempt.ended_at is not None):
+                self._shutdown_account.note_cut_off(attempt.path)
             self.collector.cancel(attempt, order.reason)
 
     def _report_unresponsive(self, order: o.ReportUnresponsive, now: float) -> None:
@@ -570,10 +560,6 @@ _HANDLERS: dict[type, Callable[[Shell, Any, float], None]] = {
     NurseryCancelled: Shell._take_nursery_cancelled,
 }
 _CARRY_OUT: dict[type, Callable[[Any, Any, float], None]] = {
-    o.BeginFirstStart: Shell._begin_first_start,
-    o.CompleteFirstStart: Shell._complete_first_start,
-    o.EndAttempt: Shell._end_attempt,
-    o.ForgetChild: Shell._forget_child,
     o.StartAttempt: Shell._start_attempt,
     o.RequestStop: Shell._request_stop,
     o.StopAtOnce: Shell._stop_at_once,
@@ -586,3 +572,10 @@ _CARRY_OUT: dict[type, Callable[[Any, Any, float], None]] = {
     o.Stopping: Shell._begin_stop,
     o.Finish: Shell._finish,
 }
+_ACT_WITH: dict[type[ev.Event], Callable[..., BaseException | None]] = {
+    ev.SupervisorStarted: Shell._begin_first_start,
+    ev.SupervisorReady: Shell._complete_first_start,
+    ev.ChildExited: Shell._end_attempt,
+    ev.ChildRemoved: Shell._forget_child,
+}
+"""What the shell does before it records an event; it returns the exception behind the event."""
