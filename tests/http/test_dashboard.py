@@ -289,6 +289,82 @@ def test_many_children_that_wait_take_one_line_below_what_has_failed(browser: Br
         expect(row(page, "pool")).to_have_attribute("aria-expanded", "false")
 
 
+def test_thousands_of_children_that_are_stopped_at_once_take_one_line(browser: Browser) -> None:
+    release = threading.Event()
+
+    async def serve(child: ChildContext) -> None:
+        child.ready()
+        await child.wait_stop_requested()
+        while not release.is_set():  # noqa: ASYNC110 - set in another thread
+            await trio.sleep(0.2)
+
+    workers = [
+        ChildSpec(f"w-{number}", serve, readiness="explicit", grace=60) for number in range(2000)
+    ]
+    pool = SupervisorSpec("pool", workers, ordering="graph")
+    with shown(browser, SupervisorSpec("app", [child("store"), pool])) as (page, tree):
+        expect(page.locator("#summary")).to_contain_text("2,002 children: 2,002 ready")
+        tree.do(lambda app: app.request_shutdown("SIGTERM"))
+        line = page.locator("#problems li")
+        expect(line).to_contain_text("2,001 children")  # the pool is the one more
+        expect(line).to_contain_text("are being stopped · reason: SIGTERM")
+        expect(line).to_contain_text("longest for ")
+        expect(page.locator("#problems")).to_have_class("good")
+        expect(page.locator("#problems .none")).to_have_text("✓ No failure. The tree is stopping:")
+        assert page.locator("*").count() < 5000
+        assert page.title().startswith("app"), "a stop is no failure"
+        release.set()
+        expect(page.locator("#status")).to_contain_text("finished")
+        expect(line).to_have_count(0)
+
+
+WATCH = """() => { seen = []; setInterval(() => {
+  const line = document.querySelector("#problems li"), node = nodes.get("app/feed");
+  seen.push({
+    frame: document.querySelector("#problems").className, title: document.title.slice(0, 3),
+    badge: line ? line.children[0].textContent.trim() : "",
+    text: line ? line.children[2].textContent : "", state: node.state,
+    settled: now() >= (node.settles ?? Infinity),
+  });
+}, 20); }"""
+
+
+def test_a_crash_loop_is_shown_steadily_until_the_child_has_recovered(browser: Browser) -> None:
+    recovers = threading.Event()
+
+    async def feed(child: ChildContext) -> None:
+        child.ready()
+        await trio.sleep(0.3)
+        if not recovers.is_set():
+            raise ConnectionResetError(104, "Connection reset by peer")
+        await child.wait_stop_requested()
+
+    lasting = BackoffPolicy.delays(0.3, reset_after=1)
+    spec = ChildSpec("feed", feed, readiness="explicit", restart_limit=None, backoff=lasting)
+    with shown(browser, SupervisorSpec("app", [child("store"), spec])) as (page, _):
+        line = page.locator("#problems li")
+        expect(line).to_contain_text("2 failures in a row, the first at ")
+        page.evaluate(WATCH)
+        expect(line).to_contain_text("4 failures in a row, the first at ")
+        recovers.set()
+        expect(page.locator("#problems")).to_have_class("good")
+        seen = page.evaluate("seen")
+    looping = [each for each in seen if each["frame"] != "good"]
+    assert {each["state"] for each in looping} >= {"ready", "backing_off"}, "it came and went"
+    assert {(each["frame"], each["title"]) for each in looping} == {("bad", "(1)")}
+    assert {each["badge"] for each in looping} == {"↻ crash loop"}
+    said = re.compile(
+        r"crashed: ConnectionResetError: \[Errno 104\] Connection reset by peer · "
+        r"(\d) failures in a row, the first at (\d\d:\d\d:\d\d) · "
+    )
+    found = [said.match(each["text"]) for each in looping]
+    assert all(found), {each["text"] for each in looping}
+    assert len({each[2] for each in found if each}) == 1
+    # Good again once the supervisor itself forgets the failures, and not before.
+    assert len(looping) < len(seen)
+    assert all(each["settled"] for each in seen if each["frame"] == "good")
+
+
 def test_it_can_be_used_with_the_keyboard(browser: Browser) -> None:
     spec = SupervisorSpec("app", [child("a"), SupervisorSpec("inner", [child("b")])])
     with shown(browser, spec) as (page, _):

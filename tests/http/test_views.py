@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import trio
 from helpers.http_client import child, connect, get, open_both
-from helpers.support import run_real
+from helpers.support import run_real, run_virtual
 
-from trio_supervisor import BackoffPolicy, ChildContext, ChildSpec, SupervisorSpec, plain
+from trio_supervisor import (
+    BackoffPolicy,
+    ChildContext,
+    ChildSpec,
+    SupervisorSpec,
+    open_supervisor,
+    plain,
+)
 from trio_supervisor.children import accepting
 from trio_supervisor.http._stream import MOST_EVENTS
-from trio_supervisor.http._views import MOST_SHOWN, overview
+from trio_supervisor.http._views import MOST_SHOWN, children_page, overview
 
 if TYPE_CHECKING:
     from trio_supervisor.http import HttpServer
@@ -109,6 +117,51 @@ def test_a_burst_is_cut_and_the_page_is_told_how_much_is_missing() -> None:
                 assert total >= 400
 
     run_real(scenario)
+
+
+def test_failures_are_told_until_the_supervisor_forgets_them() -> None:
+    gate = trio.Event()
+
+    async def feed(child: ChildContext) -> None:
+        child.ready()
+        if child.attempt <= 2:
+            await trio.sleep(0.01)
+            raise OSError("no route")
+        if child.attempt == 3:
+            await gate.wait()
+        else:
+            await trio.sleep_forever()
+
+    hasty = BackoffPolicy.delays(0, reset_after=60)
+    specs = [ChildSpec(f"c-{number}", plain(trio.sleep_forever)) for number in range(150)]
+    spec = ChildSpec("feed", feed, readiness="explicit", backoff=hasty)
+
+    async def scenario() -> None:
+        async with open_supervisor(SupervisorSpec("app", [])) as app:
+            for each in [*specs, spec]:
+                await app.start_child(each)
+            began = trio.current_time()
+            await trio.sleep(0.1)
+            assert app.child("feed").attempt == 3
+            # It is ready, and listed all the same although the pool is large.
+            node = overview(app)["app/feed"]
+            assert (node["state"], node["failures"], node["again"]) == ("ready", 2, 2)
+            assert node["failing"] == pytest.approx(began + 0.01, abs=0.005)
+            assert node["settles"] == app.child("feed")._slot.life.ready_at + 60
+            await trio.sleep(59)
+            assert overview(app)["app/feed"]["failures"] == 2
+            await trio.sleep(2)
+            node = children_page(app, {"q": "feed"})["children"][0]
+            assert not {"failures", "failing", "again", "settles"} & set(node)
+            gate.set()  # ends, and is started again: no failure
+            await trio.sleep(0.1)
+            assert app.child("feed").attempt == 4
+            node = overview(app)["app/feed"]
+            assert node["again"] == 1
+            assert "failures" not in node
+            app.request_shutdown("that was all")
+
+    run_virtual(scenario)
 
 
 def test_a_large_pool_is_sent_as_counts_with_those_that_are_not_well() -> None:

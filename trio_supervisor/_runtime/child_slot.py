@@ -76,6 +76,7 @@ class Slot:
         opened: The shells of supervisors that this attempt has opened, by name.
         ended: The newest attempt that has ended.
         exit: How that attempt ended; `None` as well if that was fatal.
+        failing_since: When the first of the failures in a row that still count ended its attempt.
         previous: The end of the newest nested supervisor that has ended.
     """
 
@@ -90,6 +91,7 @@ class Slot:
         "context",
         "ended",
         "exit",
+        "failing_since",
         "life",
         "nested",
         "opened",
@@ -108,6 +110,7 @@ class Slot:
         self.opened: dict[str, Shell] | None = None
         self.ended: Attempt | None = None
         self.exit: TaskExit | None = None
+        self.failing_since = 0.0
         self.previous: SupervisorSnapshot | None = None
         self._addition = addition
         self._detail = ""
@@ -245,6 +248,8 @@ class Slot:
             self._older.append((self.ended, _without_objects(self.exit, self._detail)))
         attempt.ready_value = None
         attempt.failures_in_row = self.life.count_failures(now, failed=how.is_failure)
+        if attempt.failures_in_row <= 1 and how.is_failure:
+            self.failing_since = now
         self.ended = attempt
         self.exit = how
         self._detail = detail

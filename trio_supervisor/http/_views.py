@@ -22,6 +22,7 @@ from trio_supervisor._text import text_of
 from trio_supervisor.control._names import shells_in
 
 if TYPE_CHECKING:
+    from trio_supervisor._brain.lifecycle import ChildLife
     from trio_supervisor._events.events import Event
     from trio_supervisor._events.exits import ChildRunReport
     from trio_supervisor._events.snapshot import SupervisorSnapshot
@@ -35,7 +36,6 @@ _MOST_TROUBLED: Final = 50
 _MOST_PAGE: Final = 200
 _MOST_TEXT: Final = 2_000
 _MOST_TRACEBACK: Final = 20_000
-_WELL: Final = frozenset({ChildState.READY, ChildState.DONE})
 
 Node = dict[str, Any]
 
@@ -67,15 +67,23 @@ def _shown(shell: Shell) -> list[tuple[int, Slot]]:
         return list(slots)
     found: list[tuple[int, Slot]] = []
     troubled = 0
+    now = trio.current_time()
     for index, slot in slots:
         life = slot.life
         if not life.dynamic or shells_in(slot):
             if len(found) < MOST_SHOWN or not life.dynamic:
                 found.append((index, slot))
-        elif life.reported not in _WELL and troubled < _MOST_TROUBLED:
+        elif troubled < _MOST_TROUBLED and _is_troubled(life, now):
             troubled += 1
             found.append((index, slot))
     return found
+
+
+def _is_troubled(life: ChildLife, now: float) -> bool:
+    """Whether the child is not well now, or works between two failures."""
+    if life.reported is not ChildState.READY:
+        return life.reported is not ChildState.DONE
+    return bool(life.failures_in_row or life.consecutive_failures) and not life.is_stable(now)
 
 
 def _supervisor(shell: Shell, shown: int) -> Node:
@@ -122,14 +130,32 @@ def child_node(slot: Slot, index: int) -> Node:
         "unresponsive": life.is_unresponsive,
         "waits": list(slot.shell.machine.ordering.waits_for(life)) if waits else None,
         "dynamic": life.dynamic,
-        "failures": life.consecutive_failures,
     }
     node |= {name: value for name, value in optional.items() if value}
+    if life.failures_in_row or life.consecutive_failures:
+        node |= _streak(slot)
     if window is not None and window.times:
         node["used"] = window.used(trio.current_time())
         node["limit"] = window.limit.max_restarts
         node["within"] = _finite(window.limit.within)
     return node
+
+
+def _streak(slot: Slot) -> Node:
+    """Return what the supervisor still holds against a child, by its own rule of recovery.
+
+    Past failures count until an attempt has been ready for ``reset_after``; the page is told when
+    that will be.
+    """
+    life = slot.life
+    if life.is_stable(trio.current_time()):
+        return {}
+    found: Node = {"again": life.consecutive_failures}
+    if life.failures_in_row:
+        found |= {"failures": life.failures_in_row, "failing": slot.failing_since}
+    if life.ready:
+        found["settles"] = _finite(life.ready_at + life.spec.backoff.reset_after)
+    return found
 
 
 def children_page(supervisor: Supervisor, query: Any) -> Node:
@@ -167,7 +193,7 @@ def children_page(supervisor: Supervisor, query: Any) -> Node:
 def _fits(slot: Slot, state: str, wanted: str) -> bool:
     reported = slot.life.reported
     if state == "troubled":
-        if reported in _WELL and not slot.life.is_unresponsive:
+        if not (slot.life.is_unresponsive or _is_troubled(slot.life, trio.current_time())):
             return False
     elif state and reported.value != state:
         return False
