@@ -155,8 +155,18 @@ def test_a_crash_appears_on_the_page_while_it_happens_with_its_cause(browser: Br
         expect(page).to_have_title(re.compile(r"^\(1\) app"))
         expect(page.locator("#rows tr.fail")).to_contain_text("crashed")
         row(page, "feed").click()
-        expect(page.locator("#dbody")).to_contain_text("Traceback")
-        expect(page.locator("#dbody")).to_contain_text("in feed")
+        pane = page.locator("#dbody")
+        expect(pane).to_contain_text("Traceback")
+        expect(pane).to_contain_text("in feed")
+        expect(pane).to_contain_text("It starts again at ")
+        expect(pane).to_contain_text(re.compile(r"starts again in[12]\d s"))
+        expect(pane.get_by_label("1 of 10 restarts used")).to_be_visible()
+        expect(pane.get_by_role("row")).to_have_count(2)  # the head, and the one attempt
+        expect(pane.get_by_role("row").last).to_contain_text("✕ crashed: ConnectionResetError")
+        timeline = page.get_by_label(re.compile(r"^Timeline of the last .*: app/feed 1 failures$"))
+        expect(timeline).to_be_visible()
+        row(page, "store").click()
+        expect(pane).to_contain_text("in serve() [app/store#1]")
 
 
 def test_names_reasons_and_messages_stay_text(browser: Browser) -> None:

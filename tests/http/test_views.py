@@ -19,6 +19,7 @@ from trio_supervisor import (
     plain,
 )
 from trio_supervisor.children import accepting
+from trio_supervisor.http import _stream
 from trio_supervisor.http._stream import MOST_EVENTS
 from trio_supervisor.http._views import MOST_SHOWN, children_page, overview
 
@@ -115,6 +116,23 @@ def test_a_burst_is_cut_and_the_page_is_told_how_much_is_missing() -> None:
                     assert message["sequence"] == seen + len(message["events"]) + message["lost"]
                     seen = message["sequence"]
                 assert total >= 400
+
+    run_real(scenario)
+
+
+def test_the_stop_of_a_tree_that_is_seldom_looked_at_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_stream, "SHARE", 1e-9)  # as if looking at the tree took for ever
+
+    async def scenario() -> None:
+        async with open_both(SupervisorSpec("app", [child("a")])) as (server, app):
+            stream, messages = await watch(server)
+            async with stream:
+                await messages.next()
+                app.request_shutdown("SIGTERM")
+                told = await messages.next()
+                assert told["set"][0]["sup"]["state"] in {"stopping", "finished"}
 
     run_real(scenario)
 

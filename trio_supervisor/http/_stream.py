@@ -82,7 +82,17 @@ async def stream(  # noqa: ASYNC900
             spoken = now
             nothing = b": still here\n\n" if supervisor is None else _as_message({}, now, seen)
             yield nothing  # noqa: ASYNC911
-        await trio.sleep(pause)
+        state = _state_of(probes)
+        until = trio.current_time() + pause
+        await trio.sleep(PERIOD)
+        # That the whole tree stops is told at once, however large the tree is: it happens once.
+        while trio.current_time() < until and _state_of(probes) == state:
+            await trio.sleep(PERIOD)
+
+
+def _state_of(probes: Probes) -> object:
+    supervisor = probes.supervisor
+    return None if supervisor is None else supervisor._shell.machine.state
 
 
 def _about(supervisor: Supervisor) -> Node:
