@@ -86,7 +86,7 @@ async def stream(  # noqa: ASYNC900
         until = trio.current_time() + pause
         await trio.sleep(PERIOD)
         # That the whole tree stops is told at once, however large the tree is: it happens once.
-        while trio.current_time() < until and _state_of(probes) == state:
+        while trio.current_time() < until and _state_of(probes) == state:  # noqa: ASYNC110 - see above
             await trio.sleep(PERIOD)
 
 
