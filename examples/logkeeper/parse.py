@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import attrs
+
+from . import times
 
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical")
 
@@ -18,8 +20,13 @@ _SPELLINGS: Final = {
     **{level: level for level in LEVELS},
     "trace": "debug",
     "verbose": "debug",
+    "fine": "debug",
+    "finer": "debug",
+    "finest": "debug",
     "information": "info",
+    "system": "info",
     "log": "info",
+    "note": "notice",
     "warn": "warning",
     "err": "error",
     "severe": "error",
@@ -29,91 +36,137 @@ _SPELLINGS: Final = {
     "emerg": "critical",
     "emergency": "critical",
     "panic": "critical",
+    # Three letters, as Serilog writes them.
+    "dbg": "debug",
+    "vrb": "debug",
+    "inf": "info",
+    "wrn": "warning",
+    "ftl": "critical",
+}
+_LETTERS: Final = {
+    "V": "debug",
+    "D": "debug",
+    "I": "info",
+    "N": "notice",
+    "W": "warning",
+    "E": "error",
+    "C": "critical",
+    "F": "critical",
 }
 # Severities 0 to 7 of syslog, from the priority in angle brackets.
 _SEVERITIES: Final = ("critical",) * 3 + ("error", "warning", "notice", "info", "debug")
 
-_ISO = (
-    r"(?P<at>\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?"
-    r"(?:Z| ?[+-]\d\d(?::?\d\d)?\b| (?:UTC|GMT)\b)?)"
-)
-_TAG = r"(?P<program>[^\s\[\]:]+)(?:\[\d+\])?:"
-_PRI = r"(?:<(?P<pri>\d{1,3})>(?:1 )?)?"
-_WORDS = "|".join(sorted(_SPELLINGS, key=len, reverse=True))
-_LEVEL = rf"(?P<level>{_WORDS})"
-_MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"
+_WORDS: Final = "|".join(sorted(_SPELLINGS, key=len, reverse=True))
+_LEVEL: Final = rf"(?P<level>{_WORDS})"
+_NAME: Final = r"[A-Za-z_][\w.-]{0,100}"
+_STRING: Final = r'"(?:[^"\\]|\\.)*"'
 
+# What may stand before a time: a priority, a level (Ruby, Jupyter, Cassandra), brackets.
+_PREFIX: Final = re.compile(
+    r"\s{0,9}(?:<(?P<pri>\d{1,3})>(?P<version>1 )?)?"
+    rf"(?:\[?(?:(?P<letter>[A-Z]),? (?=[\[\d])|{_LEVEL}:?\s{{1,9}}(?=[\[\d]))"
+    r"(?:\[[\w.:/ -]{1,60}\] (?=\d))?)?"
+    r"\[?",
+    re.IGNORECASE,
+)
+
+# ---- what may follow a time
+
+_TAG: Final = r"(?P<program>[^\s\[\]:]+)(?:\[\d+\])?(?: \([^()]{1,200}\)(?:\[\d+\])?)?:(?!\d)"
+_HOST_TAG: Final = re.compile(rf" (?:\S*[^\s:,] )?{_TAG} ?(?P<message>.*)", re.DOTALL)
 _DPKG: Final = re.compile(
-    rf"{_ISO} (?P<message>(?P<action>startup|status|install|upgrade|configure|trigproc|disappear"
+    r" (?P<message>(?P<action>startup|status|install|upgrade|configure|trigproc|disappear"
     r"|remove|purge|conffile)\b(?: (?P<state>\S+))?.*)",
     re.DOTALL,
 )
-_SYSLOG: Final = re.compile(
-    rf"{_PRI}(?P<at>[A-Z][a-z]{{2}} [ \d]\d \d\d:\d\d:\d\d) (?:\S+ )?{_TAG} ?(?P<message>.*)",
-    re.DOTALL,
-)
-_SYSLOG_ISO: Final = re.compile(rf"{_PRI}{_ISO} \S+ {_TAG} ?(?P<message>.*)", re.DOTALL)
 # RFC 5424: program, process, message id, structured data.
 _SYSLOG_5424: Final = re.compile(
-    rf"<(?P<pri>\d{{1,3}})>1 {_ISO} \S+ (?P<program>\S+) \S+ \S+ (?:-|(?:\[[^\]]*\])+) ?"
-    r"(?P<message>.*)",
+    r" ?\S+ (?P<program>\S+) \S+ \S+ "
+    rf"(?:-|(?:\[(?:{_STRING}|[^\]\"])*\])+) ?(?P<message>.*)",
     re.DOTALL,
 )
-_TAG_FIRST: Final = re.compile(rf"(?P<program>[\w.-]+) {_ISO}: ?(?P<message>.*)", re.DOTALL)
-# What stands between time and level: a process, a thread, a number; gunicorn, log4j, MySQL, nginx.
-_BETWEEN = r"[\s:,|-]*(?:(?:\[[\w:.# -]*\]|\d+|UTC)[\s:|-]+)?"
-_ISO_LEVEL: Final = re.compile(
-    rf"\[?{_ISO}\]?{_BETWEEN}[\[(<]?{_LEVEL}\b\s*[\])>]?[\s:|-]*"
-    r"(?:(?P<program>[A-Za-z][\w.-]*): )?(?P<message>.*)",
-    re.DOTALL | re.IGNORECASE,
-)
-# Python's usual `time - name - LEVEL - message`, and `time name LEVEL message`.
-_ISO_NAME_LEVEL: Final = re.compile(
-    rf"\[?{_ISO}\]?[\s-]+(?P<program>[A-Za-z_][\w.-]*)[\s-]+\[?{_LEVEL}\b\]?[\s:-]+(?P<message>.*)",
-    re.DOTALL | re.IGNORECASE,
-)
-_ISO_ONLY: Final = re.compile(rf"\[?{_ISO}\]?[\s:-]*(?P<message>.*)", re.DOTALL)
 # What a container runtime writes around each line.
-_CONTAINER: Final = re.compile(rf"{_ISO} (?:stdout|stderr) [FP] (?P<message>.*)", re.DOTALL)
+_CONTAINER: Final = re.compile(r" (?:stdout|stderr) [FP] (?P<message>.*)", re.DOTALL)
+# Between time and level: a process, a thread, a number; gunicorn, log4j, MySQL, nginx, Postgres.
+_BETWEEN: Final = (
+    r"[\s:,|-]{0,60}(?:::?[^\s:]{0,200}(?::[^\s:]{0,200})?:)?"
+    r"(?:(?:\[[\w:.=@# -]*\]|#?\d+\]?|UTC)[\s:|-]+)?(?:\w{1,64}@\w{0,64} )?"
+)
+_LEVEL_NEXT: Final = re.compile(
+    rf"\]?{_BETWEEN}[\[(<]?{_LEVEL}\b(?:/[\w-]{{1,64}})?\s*[\])>]?[\s:|-]*"
+    rf"(?:(?P<program>{_NAME}): |(?P<crate>[A-Za-z_][\w:]*)\] )?(?P<message>.*)",
+    re.DOTALL | re.IGNORECASE,
+)
+# Python's usual `time - name - LEVEL - message`, `time name LEVEL message`; BIND.
+_NAME_LEVEL: Final = re.compile(
+    rf"\]?[\s-]+(?P<program>{_NAME})(?::\s|[\s-])[\s-]{{0,20}}\[?{_LEVEL}\b\]?[\s:-]+(?P<message>.*)",
+    re.DOTALL | re.IGNORECASE,
+)
+_RUBY: Final = re.compile(
+    rf" #\d+\]\s+{_LEVEL} -- (?P<program>[^:]{{0,200}}): (?P<message>.*)", re.DOTALL | re.IGNORECASE
+)
+_ANDROID: Final = re.compile(
+    r"\s+\d+\s+\d+ (?P<letter>[VDIWEF]) (?P<program>[^:]{1,200}?)\s*: (?P<message>.*)", re.DOTALL
+)
+_PLACE: Final = re.compile(r"\]?[\s:-]*(?P<message>.*)", re.DOTALL)
+# Lines of Postgres that belong to the one before.
+_POSTGRES: Final = re.compile(r".{0,200}?\b(?:DETAIL|HINT|STATEMENT|CONTEXT|QUERY):  ", re.DOTALL)
+
+# ---- lines with a form of their own
+
+_TAG_FIRST: Final = re.compile(r"(?P<program>[\w.-]+) (?=\d{4}-)")
+_NO_TIME_5424: Final = re.compile(r"<(?P<pri>\d{1,3})>1 -")
 _LEVEL_FIRST: Final = re.compile(
-    r"(?P<level>TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)"
-    r":(?:(?P<program>[A-Za-z_][\w.-]*):)?\s*(?P<message>.*)",
-    re.DOTALL,
+    rf"\[?(?:{_LEVEL})\]?:(?:(?P<program>{_NAME}):)?\s*(?P<message>.*)", re.DOTALL | re.IGNORECASE
 )
 # glog and Kubernetes: severity, month and day, time, thread, place.
 _GLOG: Final = re.compile(
-    r"(?P<level>[IWEF])(?P<month>\d\d)(?P<day>\d\d) (?P<time>\d\d:\d\d:\d\d)(?:\.\d+)?\s+\d+ "
+    r"(?P<letter>[IWEF])(?P<year>\d{4})?(?P<month>\d\d)(?P<day>\d\d) "
+    r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?P<fraction>\.\d+)?\s+\d+ "
     r"[^\s\]]+\] ?(?P<message>.*)",
     re.DOTALL,
 )
-_REDIS: Final = re.compile(
-    r"\d+:[XCSM] (?P<at>\d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d)(?:\.\d+)? (?P<level>[.*#-]) "
-    r"(?P<message>.*)",
-    re.DOTALL,
-)
+_REDIS: Final = re.compile(r"\d+:[XCSM] (?=\d\d )")
+_REDIS_LEVEL: Final = re.compile(r" (?P<level>[.*#-]) (?P<message>.*)", re.DOTALL)
+_REDIS_SIGNAL: Final = re.compile(r"\d+:signal-handler \((?=\d)")
 _ACCESS: Final = re.compile(
-    r"\S+ \S+ \S+ \[(?P<at>\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
-    r'"(?:[^"\\]|\\.)*" (?P<status>\d{3}) ',
-    re.DOTALL,
+    r"(?:[^\[\]\"{]{3,300} )?\[(?=\d\d/)(?P<at>[^\]\"]{20,40})\] "
+    rf"{_STRING} (?P<status>\d{{3}})\b"
 )
-_APACHE_ERROR: Final = re.compile(
-    r"\[[A-Z][a-z]{2} (?P<at>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)? \d{4})\] "
-    rf"\[(?:[\w.-]*:)?{_LEVEL}\d?\] (?P<message>.*)",
-    re.DOTALL,
+_APACHE_LEVEL: Final = re.compile(
+    rf"\] \[(?:[\w.-]*:)?{_LEVEL}\d?\] (?P<message>.*)", re.DOTALL | re.IGNORECASE
 )
-_LOGFMT: Final = re.compile(r'([\w.@-]+)=("(?:[^"\\]|\\.)*"|\S*)')
+_AUDIT: Final = re.compile(r"(?:node=\S+ )?type=\w+ msg=audit\((?=\d)")
+_ERLANG: Final = re.compile(rf"={_LEVEL} REPORT==== (?=\d)", re.IGNORECASE)
+
+_LOGFMT: Final = re.compile(rf"([\w.@-]+)=({_STRING}|[^\s\"]\S*|(?=\s|$))")
 _LEVEL_WORD: Final = re.compile(
-    r"\b(?:(?P<critical>panic|fatal|critical|emergency)|(?P<error>errors?|fail(?:ed|ure)?)"
-    r"|(?P<warning>warn(?:ing)?|deprecated)|(?P<debug>debug))\b(?!\s*[=:]\s*(?:0|none|null|false)\b)"
-    r"(?!-free\b)",
+    r"\b(?:(?P<critical>panic|fatal|critical|emergency)|(?P<error>errors?|fail(?:ed|ure)?|severe)"
+    r"|(?P<warning>warn(?:ing)?|deprecated)|(?P<notice>NOTICE)|(?P<debug>debug))\b"
+    r"(?!\s*[=:]\s*(?:0|none|null|false)\b)(?![- ]free\b)",
     re.IGNORECASE,
 )
 _DENIED: Final = re.compile(r"(?:\b(?:0|no|zero|without|not|never)\s+|=)$", re.IGNORECASE)
+_CISCO: Final = re.compile(r"\s*%[A-Z][\w-]*-(?P<severity>[0-7])-\w+:")
+_TELLING: Final = 2048
+# Colours, and what else a program says to a terminal.
+_ESCAPE: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
-_TIMES: Final = ("time", "timestamp", "ts", "@timestamp", "at", "date", "t", "datetime")
-_LEVELS: Final = ("level", "severity", "lvl", "levelname", "log.level", "loglevel", "priority")
-_MESSAGES: Final = ("msg", "message", "event", "log", "text")
-_PROGRAMS: Final = ("logger", "program", "app", "service", "component", "name", "module")
+_TIMES: Final = (
+    *("time", "timestamp", "ts", "@timestamp", "at", "date", "t", "@t", "datetime", "asctime"),
+    "__realtime_timestamp",
+)
+_LEVELS: Final = (
+    *("level", "severity", "lvl", "levelname", "log.level", "loglevel", "@level", "@l"),
+    *("severitytext", "priority", "s"),
+)
+_MESSAGES: Final = (
+    *("msg", "message", "@message", "event", "short_message", "log", "text", "@m", "@mt", "body"),
+)
+_PROGRAMS: Final = (
+    *("logger", "program", "app", "service", "component", "syslog_identifier", "_comm"),
+    *("name", "module", "@module", "c"),
+)
 # Numbers that bunyan and pino use for levels.
 _NUMBERS: Final = {10: "debug", 20: "debug", 30: "info", 40: "warning", 50: "error", 60: "critical"}
 
@@ -137,83 +190,190 @@ def parse(line: str, *, default_program: str, now: datetime | None = None) -> En
         now: For time stamps without a year; the latest year that does not put them in the future.
     """
     now = now or datetime.now()  # noqa: DTZ005 - logs are local
-    for attempt in (_structured, _with_own_time, _with_iso_time):
-        if (entry := attempt(line, default_program, now)) is not None:
+    entry = _parsed(line, default_program, now)
+    # Half a character can be written in JSON, and in no database.
+    return Entry(
+        *(text.encode("utf-8", "backslashreplace").decode() for text in attrs.astuple(entry))
+    )
+
+
+def _parsed(line: str, default: str, now: datetime) -> Entry:
+    if (entry := _structured(line, default, now)) is not None:
+        return entry
+    # What tells stands at the beginning; patterns would take long for a line of a megabyte.
+    begin, rest = line[:_TELLING], line[_TELLING:]
+    entry = _unstructured(begin, default, now)
+    return attrs.evolve(entry, message=entry.message + rest) if rest else entry
+
+
+def _unstructured(line: str, default: str, now: datetime) -> Entry:
+    plain = _ESCAPE.sub("", line) if "\x1b" in line else line
+    plain = plain.removeprefix("\ufeff")
+    for attempt in (_with_own_form, _with_time):
+        if (entry := attempt(plain, default, now)) is not None:
             return entry
-    if match := _LEVEL_FIRST.match(line):
-        level = _SPELLINGS[match["level"].lower()]
-        return Entry("", match["program"] or default_program, level, match["message"])
-    return Entry("", default_program, _guessed_level(line), line)
+    if match := _LEVEL_FIRST.match(plain):
+        message = match["message"] if match["level"].isupper() else line
+        return Entry("", match["program"] or default, _spelt(match), message)
+    if match := _NO_TIME_5424.match(plain):
+        rest = _SYSLOG_5424.match(plain, match.end())
+        if rest is not None:
+            return Entry("", _named(rest, default), _severity(match["pri"]), rest["message"])
+    return Entry("", default, _guessed_level(plain), line)
 
 
-def _with_iso_time(line: str, default: str, now: datetime) -> Entry | None:
-    if match := _DPKG.match(line):
-        return Entry(_iso(match["at"]), "dpkg", _dpkg_level(match), match["message"])
-    if match := _CONTAINER.match(line):
-        inner = parse(match["message"], default_program=default, now=now)
-        return attrs.evolve(inner, at=inner.at or _iso(match["at"]))
-    if match := _SYSLOG_5424.match(line):
-        program = default if match["program"] == "-" else match["program"]
+# ---- lines that begin with a time
+
+
+def _with_time(line: str, default: str, now: datetime) -> Entry | None:
+    before = _PREFIX.match(line)
+    assert before is not None  # it may be empty
+    found = times.read(line, before.end(), now)
+    if found is None and (tag := _TAG_FIRST.match(line)) is not None:
+        if (found := times.read(line, tag.end(), now)) is None or line[found[1] :][:1] != ":":
+            return None
+        message = line[found[1] + 1 :].removeprefix(" ")
+        return Entry(found[0], tag["program"], _guessed_level(message), message)
+    if found is None:
+        return None
+    at, end = found
+    if before["version"] and (match := _SYSLOG_5424.match(line, end)):
         message = match["message"].removeprefix("\ufeff")
-        return Entry(_iso(match["at"]), program, _syslog_level(match), message)
-    if match := _ISO_LEVEL.match(line) or _ISO_NAME_LEVEL.match(line):
-        program = match["program"] or default
-        level = _SPELLINGS[match["level"].lower()]
-        return Entry(_iso(match["at"]), program, level, match["message"])
-    if match := _SYSLOG_ISO.match(line):
-        return Entry(_iso(match["at"]), match["program"], _syslog_level(match), match["message"])
-    for pattern in (_TAG_FIRST, _ISO_ONLY):
-        if match := pattern.match(line):
-            message = match["message"]
-            program = match.groupdict().get("program") or default
-            return Entry(_iso(match["at"]), program, _guessed_level(message), message)
-    return None
+        return Entry(at, _named(match, default), _severity(before["pri"]), message)
+    if match := _CONTAINER.match(line, end):
+        inner = _parsed(match["message"], default, now)
+        return attrs.evolve(inner, at=inner.at or at)
+    if match := _DPKG.match(line, end):
+        return Entry(at, "dpkg", _dpkg_level(match), match["message"])
+    entry = _told(at, line, end, default)
+    if before["pri"]:
+        return attrs.evolve(entry, level=_severity(before["pri"]))
+    if before["level"] or before["letter"]:
+        return attrs.evolve(entry, level=_spelt(before))
+    return entry
 
 
-def _with_own_time(line: str, default: str, now: datetime) -> Entry | None:
-    if match := _SYSLOG.match(line):
-        at = _with_year(match["at"], now)
-        return Entry(at, match["program"], _syslog_level(match), match["message"])
+def _told(at: str, line: str, end: int, default: str) -> Entry:
+    """What the line tells after its time."""
+    for form in (_RUBY, _ANDROID, _LEVEL_NEXT, _NAME_LEVEL):
+        if match := form.match(line, end):
+            return Entry(at, _named(match, default), _spelt(match), match["message"])
+    of_postgres = _POSTGRES.match(line, end) is not None
+    if not of_postgres and (match := _HOST_TAG.match(line, end)):
+        return Entry(at, match["program"], _guessed_level(match["message"]), match["message"])
+    match = _PLACE.match(line, end)
+    assert match is not None  # it fits everything
+    level = "info" if of_postgres else _guessed_level(match["message"])
+    return Entry(at, default, level, match["message"])
+
+
+def _named(match: re.Match[str], default: str) -> str:
+    found = match.groupdict()
+    program = found.get("program") or found.get("crate") or ""
+    return default if program.strip() in {"", "-"} else program.strip()
+
+
+def _spelt(match: re.Match[str]) -> str:
+    found = match.groupdict()
+    if word := found.get("level"):
+        return _SPELLINGS[word.lower()]
+    return _LETTERS.get((found.get("letter") or "").upper(), "info")
+
+
+# ---- lines with a form of their own
+
+
+def _with_own_form(line: str, default: str, now: datetime) -> Entry | None:
     if match := _GLOG.match(line):
-        month = _MONTHS[3 * int(match["month"]) - 3 : 3 * int(match["month"])]
-        at = _with_year(f"{month} {match['day']} {match['time']}", now)
-        level = {"I": "info", "W": "warning", "E": "error", "F": "critical"}[match["level"]]
-        return Entry(at, default, level, match["message"])
-    if match := _REDIS.match(line):
-        level = {".": "debug", "-": "info", "*": "notice", "#": "warning"}[match["level"]]
-        return Entry(_at(match["at"], "%d %b %Y %H:%M:%S"), default, level, match["message"])
+        return Entry(times.glog(match.groupdict(), now), default, _spelt(match), match["message"])
     if match := _ACCESS.match(line):
+        found = times.read(match["at"], 0, now)
         status = int(match["status"])
         level = "error" if status >= 500 else "warning" if status >= 400 else "info"
-        return Entry(_at(match["at"], "%d/%b/%Y:%H:%M:%S %z"), default, level, line)
-    if match := _APACHE_ERROR.match(line):
-        at = _at(match["at"], "%b %d %H:%M:%S.%f %Y") or _at(match["at"], "%b %d %H:%M:%S %Y")
-        return Entry(at, default, _SPELLINGS[match["level"].lower()], match["message"])
+        return Entry(found[0] if found else "", default, level, line)
+    for form in (_REDIS, _REDIS_SIGNAL, _AUDIT, _ERLANG):
+        if (match := form.match(line)) and (found := times.read(line, match.end(), now)):
+            return _after_own_form(form, match, line, found, default)
+    if line.startswith("[") and (found := times.read(line, 1, now)):
+        match = _APACHE_LEVEL.match(line, found[1])
+        if match is not None:
+            return Entry(found[0], default, _spelt(match), match["message"])
     return None
 
 
-def _structured(line: str, default: str, _: datetime) -> Entry | None:
-    fields: dict[str, Any] = {}
+def _after_own_form(
+    form: re.Pattern[str], match: re.Match[str], line: str, found: tuple[str, int], default: str
+) -> Entry:
+    at, end = found
+    if form is _AUDIT:
+        return Entry(at, default, "info", line)
+    if form is _ERLANG:
+        return Entry(at, default, _spelt(match), line)
+    if form is _REDIS_SIGNAL:
+        return Entry(at, default, "info", line[end:].removeprefix(")").strip())
+    rest = _REDIS_LEVEL.match(line, end)
+    if rest is None:
+        return Entry(at, default, _guessed_level(line[end:]), line[end:].strip())
+    level = {".": "debug", "-": "info", "*": "notice", "#": "warning"}[rest["level"]]
+    return Entry(at, default, level, rest["message"])
+
+
+# ---- lines with named fields
+
+
+def _structured(line: str, default: str, now: datetime) -> Entry | None:
+    fields = _fields(line)
+    if fields is None:
+        return None
+    moments = (times.moment(_number(fields.get(key)), now) for key in _TIMES)
+    at = next(filter(None, moments), "")
+    if isinstance(inner := fields.get("log"), str) and "stream" in fields:  # Docker
+        entry = _parsed(inner.rstrip("\n"), default, now)
+        return attrs.evolve(entry, at=entry.at or at)
+    if isinstance(inner, dict):  # Elastic's common schema, not flattened
+        fields.setdefault("log.level", inner.get("level"))
+    level = next((fields[key] for key in _LEVELS if _is_plain(fields.get(key))), None)
+    messages = (_text(fields.get(key)) for key in _MESSAGES)
+    message = next((text for text in messages if text is not None), None)
+    if level is None and message is None:
+        return None
+    shown = line if message is None else message.rstrip("\n")
+    program = next((fields[key] for key in _PROGRAMS if isinstance(fields.get(key), str)), "")
+    is_syslog = "__realtime_timestamp" in fields or "short_message" in fields
+    return Entry(at, program or default, _named_level(level, shown, is_syslog=is_syslog), shown)
+
+
+def _fields(line: str) -> dict[str, Any] | None:
+    """The fields of an object in JSON, or of ``key=value`` pairs; their names in lower case."""
     if line.startswith("{"):
         try:
             found = json.loads(line)
         except (ValueError, RecursionError):
             return None
-        fields = found if isinstance(found, dict) else {}
-    elif _LOGFMT.match(line):
-        fields = {key: _unquoted(value) for key, value in _LOGFMT.findall(line)}
-    level = next((fields[key] for key in _LEVELS if _is_plain(fields.get(key))), None)
-    message = next((fields[key] for key in _MESSAGES if isinstance(fields.get(key), str)), None)
-    if level is None and message is None:
-        return None
-    text = line if message is None else message.rstrip("\n")
-    program = next((fields[key] for key in _PROGRAMS if isinstance(fields.get(key), str)), "")
-    at = next((fields[key] for key in _TIMES if _is_plain(fields.get(key))), "")
-    return Entry(_moment(at), program or default, _named_level(level, text), text)
+        return {key.lower(): value for key, value in found.items()}
+    if _LOGFMT.match(line) and not _AUDIT.match(line):
+        return {key.lower(): _unquoted(value) for key, value in _LOGFMT.findall(line)}
+    return None
 
 
 def _is_plain(value: object) -> bool:
     return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _text(value: object) -> str | None:
+    """A message; the journal writes one that is no text as a list of bytes."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(type(x) is int and 0 <= x < 256 for x in value):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    return None
+
+
+def _number(value: object) -> object:
+    """A number since 1970 that is written as text."""
+    if isinstance(value, str) and re.fullmatch(r"\d{9,19}(?:\.\d{1,9})?", value):
+        return float(value) if "." in value else int(value)
+    return value
 
 
 def _unquoted(value: str) -> str:
@@ -225,48 +385,16 @@ def _unquoted(value: str) -> str:
         return value[1:-1]
 
 
-def _named_level(level: object, message: str) -> str:
+def _named_level(level: object, message: str, *, is_syslog: bool) -> str:
+    if is_syslog and str(level) in set("01234567"):
+        return _SEVERITIES[int(str(level))]
     if isinstance(level, int | float):
         return _NUMBERS.get(int(level) if abs(level) < 1000 else 0) or _guessed_level(message)
-    return _SPELLINGS.get(str(level).lower()) or _guessed_level(message)
+    word = str(level)
+    return _SPELLINGS.get(word.lower()) or _LETTERS.get(word) or _guessed_level(message)
 
 
-def _moment(value: object) -> str:
-    """A time as ISO 8601: given so, or as seconds or milliseconds since 1970."""
-    if isinstance(value, str):
-        match = re.fullmatch(_ISO, value.strip())
-        return _iso(match["at"]) if match else ""
-    seconds = float(value) if isinstance(value, int | float) else 0.0
-    seconds = seconds / 1000 if seconds > 1e11 else seconds
-    if not 1e8 < seconds < 1e11:
-        return ""
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
-def _at(stamp: str, form: str) -> str:
-    try:
-        return datetime.strptime(stamp, form).isoformat()  # noqa: DTZ007 - as far as it says
-    except ValueError:
-        return ""
-
-
-def _iso(stamp: str) -> str:
-    date, rest = stamp[:10].replace("/", "-"), stamp[11:].replace(",", ".", 1)
-    for name in (" UTC", " GMT"):
-        rest = rest.replace(name, "Z")
-    return f"{date}T{rest.replace(' ', '')}"
-
-
-def _with_year(stamp: str, now: datetime) -> str:
-    # The year is put in before parsing: without one, 29 February would be refused.
-    for year in (now.year, now.year - 1):
-        try:
-            at = datetime.strptime(f"{year} {stamp}", "%Y %b %d %H:%M:%S")  # noqa: DTZ007
-        except ValueError:
-            continue
-        if at <= now + timedelta(days=1):
-            return at.isoformat()
-    return ""
+# ---- levels
 
 
 def _dpkg_level(match: re.Match[str]) -> str:
@@ -278,13 +406,15 @@ def _dpkg_level(match: re.Match[str]) -> str:
     return "info"
 
 
-def _syslog_level(match: re.Match[str]) -> str:
-    if match["pri"] is not None:
-        return _SEVERITIES[int(match["pri"]) % 8]
-    return _guessed_level(match["message"])
+def _severity(priority: str) -> str:
+    return _SEVERITIES[int(priority) % 8]
 
 
 def _guessed_level(message: str) -> str:
+    if match := _CISCO.match(message):
+        return _SEVERITIES[int(match["severity"])]
+    if match := _LEVEL_FIRST.match(message):
+        return _spelt(match)
     for match in _LEVEL_WORD.finditer(message, 0, 200):
         # "no errors", "0 failed" say the opposite.
         if not _DENIED.search(message, max(match.start() - 10, 0), match.start()):

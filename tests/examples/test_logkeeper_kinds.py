@@ -346,7 +346,12 @@ def test_only_a_newline_ends_a_line(tmp_path: Path, log: Path) -> None:
             "svc",
             "error",
         ),
-        ("E0102 15:04:05.678901    12 file.go:12] x", "2026-01-02T15:04:05", "mine", "error"),
+        (
+            "E0102 15:04:05.678901    12 file.go:12] x",
+            "2026-01-02T15:04:05.678901",
+            "mine",
+            "error",
+        ),
         (
             "2026-01-01 00:00:00.000 UTC [123] FATAL:  no",
             "2026-01-01T00:00:00.000Z",
@@ -355,7 +360,7 @@ def test_only_a_newline_ends_a_line(tmp_path: Path, log: Path) -> None:
         ),
         ("2026-01-01 00:00:00.000 UTC [123] LOG:  x", None, "mine", "info"),
         ("2026-01-01T00:00:00.000000Z 0 [Warning] [MY-1] [Server] x", None, "mine", "warning"),
-        ("123:M 01 Jan 2026 00:00:00.000 # x", "2026-01-01T00:00:00", "mine", "warning"),
+        ("123:M 01 Jan 2026 00:00:00.000 # x", "2026-01-01T00:00:00.000", "mine", "warning"),
         ("2026-01-01 00:00:00,000 ERROR [main] com.x: msg", None, "mine", "error"),
         ("[2026-01-01T00:00:00,000][WARN ][o.e.n.Node] msg", None, "mine", "warning"),
         (
@@ -370,10 +375,10 @@ def test_only_a_newline_ends_a_line(tmp_path: Path, log: Path) -> None:
             "mine",
             "error",
         ),
-        ("[2026-01-01 00:00:00 +0000] [7] [INFO] x", "2026-01-01T00:00:00+0000", "mine", "info"),
+        ("[2026-01-01 00:00:00 +0000] [7] [INFO] x", "2026-01-01T00:00:00+00:00", "mine", "info"),
         (
             "2026-01-01 00:00:00+01 host installd[12]: x",
-            "2026-01-01T00:00:00+01",
+            "2026-01-01T00:00:00+01:00",
             "installd",
             "info",
         ),
