@@ -46,6 +46,7 @@ HEAD: Final = 1024
 TAIL: Final = 256
 CHUNK: Final = 256 * 1024
 LONGEST_LINE: Final = 1024 * 1024
+_MOST_LEFT: Final = 4
 
 
 @attrs.frozen
@@ -54,7 +55,8 @@ class Position:
 
     ``head`` is the beginning of the file, ``tail`` what lies right before ``offset``; neither
     reaches beyond it. ``changed`` is the file's time of modification, in nanoseconds. ``real`` is
-    where the file was found, without symbolic links, as `storable` writes it.
+    where the file was found, without symbolic links, as `storable` writes it. ``left`` is where
+    files were left to which the path, over a symbolic link, may lead again; newest last.
     """
 
     device: int
@@ -64,6 +66,7 @@ class Position:
     head: bytes = attrs.field(default=b"", repr=False)
     tail: bytes = attrs.field(default=b"", repr=False)
     real: str = attrs.field(default="", eq=False)
+    left: tuple[Position, ...] = attrs.field(default=(), repr=False, eq=False)
 
     @classmethod
     def start_of(cls, opened: _Opened) -> Position:
@@ -194,6 +197,10 @@ class LogReader:
             return self._take(data[: used or LONGEST_LINE])
         if not self._is_complete(len(data)):
             self._here = before  # a hole may still be filled
+            if self.position is None:  # from here on, this is the file to look for
+                assert before is not None
+                self.position = before
+                return Batch((), None, before)
             if self._here is not None and not self._here.offset and self.position is not None:
                 self._forget()
             return None
@@ -324,7 +331,7 @@ class LogReader:
             except (FileNotFoundError, IndexError):
                 same = False
             if same:
-                self._file, self._here = opened, Position.start_of(opened)
+                self._file, self._here = opened, _beginning(opened, old, self.path)
                 return True
             opened.close()
         return False
@@ -343,6 +350,20 @@ class LogReader:
                         f"{printable(file)} is passed over, its lines are lost: {error}"
                     )
         return None, len(files)
+
+
+def _beginning(opened: _Opened, old: Position, path: Path) -> Position:
+    """Where to begin in a file that comes after ``old``'s: further on if it was read before."""
+    if opened.real == storable(os.path.abspath(path)):  # noqa: PTH100 - links are to stay
+        return Position.start_of(opened)
+    others = [each for each in old.left if each.real not in (old.real, opened.real)]
+    if old.offset and old.real != opened.real:
+        others.append(attrs.evolve(old, left=()))
+    left = tuple(others[-_MOST_LEFT:])
+    for each in old.left:
+        if each.real == opened.real and each.is_in(opened.status) and _contains(opened.file, each):
+            return attrs.evolve(each, left=left)
+    return attrs.evolve(Position.start_of(opened), left=left)
 
 
 def storable(path: str | Path) -> str:
@@ -372,10 +393,11 @@ def rotated(path: Path) -> list[Path]:
     """
     numbers: list[tuple[int, Path]] = []
     dates: list[tuple[str, Path]] = []
-    for found in path.parent.glob(f"{_escape(path.name)}[.-]*"):
+    files = {found for found in path.parent.glob(f"{_escape(path.name)}[.-]*") if found.is_file()}
+    for found in files:
         suffix = found.name[len(path.name) :]
-        if not found.is_file():
-            continue
+        if found.suffix in _PACKED and found.with_suffix("") in files:
+            continue  # being packed just now: the same lines are in both
         if match := _NUMBER.fullmatch(suffix):
             numbers.append((-int(match[1]), found))
         elif match := _DATE.fullmatch(suffix):
@@ -397,6 +419,21 @@ def _places(path: Path, real: str) -> list[Path]:
     if led_to not in (path, leads_to) and storable(led_to) not in found and led_to.is_file():
         found = {storable(led_to): led_to, **found}
     return list(found.values())
+
+
+def _renamed(path: Path, position: Position) -> list[Path]:
+    """Where the file of ``position`` is if it got a name that no known rotation would give it."""
+    found: list[Path] = []
+    if not position.offset:
+        return found  # nothing would tell it from a file that has the inode now
+    led_to = Path(position.real) if position.real else path
+    for place in dict.fromkeys((led_to.parent, path.parent)):
+        try:
+            with os.scandir(place) as entries:
+                found += [Path(entry) for entry in entries if entry.inode() == position.inode]
+        except OSError:
+            pass  # it is gone, or may be searched and not be listed
+    return found
 
 
 def _successors(path: Path, old: Position) -> list[Path]:
@@ -433,7 +470,7 @@ def _open_at(position: Position, path: Path) -> _Opened | None:
     """
     same: _Opened | None = None
     copy: _Opened | None = None
-    for candidate in (path, *_places(path, position.real)):
+    for candidate in (path, *_places(path, position.real), *_renamed(path, position)):
         opened = _open(path) if candidate == path else _open_if_readable(candidate)
         if opened is None:
             continue

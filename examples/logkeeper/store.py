@@ -10,6 +10,7 @@ follower, this thread, or the whole process.
 
 from __future__ import annotations
 
+import json
 import queue
 import sqlite3
 import threading
@@ -55,19 +56,20 @@ CREATE TABLE IF NOT EXISTS sources (
     offset INTEGER NOT NULL,
     head BLOB NOT NULL,
     tail BLOB NOT NULL,
-    real TEXT NOT NULL DEFAULT ''
+    real TEXT NOT NULL DEFAULT '',
+    left_at TEXT NOT NULL DEFAULT '[]'
 );
 """
 _LOAD_POSITION: Final = (
-    "SELECT device, inode, changed, offset, head, tail, real FROM sources WHERE path = ?"
+    "SELECT device, inode, changed, offset, head, tail, real, left_at FROM sources WHERE path = ?"
 )
 _SAVE_POSITION: Final = """
-INSERT INTO sources (path, lines, device, inode, changed, offset, head, tail, real)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO sources (path, lines, device, inode, changed, offset, head, tail, real, left_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (path) DO UPDATE SET
     lines = lines + excluded.lines, device = excluded.device, inode = excluded.inode,
     changed = excluded.changed, offset = excluded.offset, head = excluded.head,
-    tail = excluded.tail, real = excluded.real
+    tail = excluded.tail, real = excluded.real, left_at = excluded.left_at
 """
 _IDLE: Final = 0.2  # seconds between two looks at the stop request, and between heartbeats
 _STEPS: Final = 100_000  # instructions of SQLite's machine between heartbeats in a long query
@@ -211,8 +213,11 @@ def connect(path: str | Path) -> sqlite3.Connection:
             for statement in _SCHEMA.split(";"):
                 connection.execute(statement)
             columns = {row[1] for row in connection.execute("PRAGMA table_info (sources)")}
-            if "real" not in columns:  # made by an earlier version
-                connection.execute("ALTER TABLE sources ADD COLUMN real TEXT NOT NULL DEFAULT ''")
+            for column, default in (("real", ""), ("left_at", "[]")):
+                if column not in columns:  # made by an earlier version
+                    connection.execute(
+                        f"ALTER TABLE sources ADD COLUMN {column} TEXT NOT NULL DEFAULT '{default}'"
+                    )
     except BaseException:
         connection.close()
         raise
@@ -225,7 +230,10 @@ def connect(path: str | Path) -> sqlite3.Connection:
 def load_position(connection: sqlite3.Connection, path: str) -> Position | None:
     """Where reading of the log file ``path`` has to go on."""
     row = connection.execute(_LOAD_POSITION, (path,)).fetchone()
-    return Position(*row) if row else None
+    if row is None:
+        return None
+    *fields, left = row
+    return attrs.evolve(Position(*fields), left=tuple(map(_from_plain, json.loads(left))))
 
 
 def save_batch(connection: sqlite3.Connection, path: str, batch: Batch, program: str) -> None:
@@ -253,8 +261,20 @@ def save_batch(connection: sqlite3.Connection, path: str, batch: Batch, program:
         )
         connection.execute(
             _SAVE_POSITION,
-            (path, len(entries), *attrs.astuple(batch.after)),
+            (
+                *(path, len(entries), *_plain(batch.after)),
+                json.dumps([_plain(each) for each in batch.after.left], default=bytes.hex),
+            ),
         )
+
+
+def _plain(position: Position) -> tuple[Any, ...]:
+    return attrs.astuple(position, recurse=False)[:7]
+
+
+def _from_plain(stored: list[Any]) -> Position:
+    device, inode, changed, offset, head, tail, real = stored
+    return Position(device, inode, changed, offset, bytes.fromhex(head), bytes.fromhex(tail), real)
 
 
 class _transaction:  # noqa: N801 - used as a function

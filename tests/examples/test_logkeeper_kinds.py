@@ -18,7 +18,7 @@ import trio
 from helpers.processes import Program, wait_until
 
 from examples.logkeeper import store as db
-from examples.logkeeper.follow import LONGEST_LINE, LogReader, printable, storable
+from examples.logkeeper.follow import LONGEST_LINE, Batch, LogReader, Position, printable, storable
 from examples.logkeeper.parse import parse
 from examples.logkeeper.sabotage import Saboteur
 from examples.logkeeper.tree import Options, declare, name_children
@@ -27,8 +27,6 @@ from trio_supervisor import ChildSpec, SupervisorSpec, in_thread, open_superviso
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from examples.logkeeper.follow import Position
 
 NOW = datetime(2026, 3, 1, 12, 0, 0)  # noqa: DTZ001 - logs are local
 
@@ -115,6 +113,30 @@ def test_a_link_that_is_moved_is_followed(
     assert following.notes == []
 
 
+@pytest.mark.parametrize("down", [False, True])
+def test_a_link_that_is_moved_back_is_not_read_twice(
+    tmp_path: Path, follow: Callable[[Path], Following], *, down: bool
+) -> None:
+    """Two deployments that take turns."""
+    blue, green = tmp_path / "blue.log", tmp_path / "green.log"
+    link = tmp_path / "link"
+    link.symlink_to(blue)
+    following = follow(link)
+    told: list[bytes] = []
+    for turn in range(6):
+        now = (blue, green)[turn % 2]
+        if down:
+            following.stop()
+        link.unlink()
+        link.symlink_to(now)
+        with now.open("ab") as file:
+            file.write(b"turn %d\n" % turn)
+        if down:
+            following.start()
+        told += following.read()
+    assert told == [b"turn %d" % turn for turn in range(6)]
+
+
 def test_the_target_of_a_link_is_rotated_where_it_is(
     tmp_path: Path, follow: Callable[[Path], Following]
 ) -> None:
@@ -162,6 +184,58 @@ def test_what_was_rotated_and_packed_is_read_on(
     between = [b"banner", b"between"] if rotations == 2 else []
     assert following.read() == [b"old, unread", *between, b"banner", b"new"]
     assert following.notes == []
+
+
+@pytest.mark.parametrize(
+    "name", ["app.log.old", "app-20261127.log", "app.1.log", "app.log.2026-11-27T10:00:00Z"]
+)
+def test_a_file_that_got_any_name_while_nobody_read_is_read_on(
+    log: Path, follow: Callable[[Path], Following], name: str
+) -> None:
+    log.write_bytes(b"1\n")
+    following = follow(log)
+    assert following.read() == [b"1"]
+    following.stop()
+    with log.open("ab") as file:
+        file.write(b"2\n")
+    log.rename(log.with_name(name))
+    log.write_bytes(b"3\n")
+    following.start()
+    assert following.read() == [b"2", b"3"]
+    assert following.notes == []
+
+
+def test_a_file_that_is_being_packed_is_not_read_twice(
+    log: Path, follow: Callable[[Path], Following]
+) -> None:
+    log.write_bytes(b"1\n")
+    following = follow(log)
+    assert following.read() == [b"1"]
+    following.stop()
+    old = log.with_name("app.log.1")
+    log.rename(old)
+    log.write_bytes(b"2\n")
+    with gzip.open(f"{old}.gz", "wb") as packed:
+        packed.write(old.read_bytes())
+    following.start()
+    assert following.read() == [b"2"]
+    old.unlink()
+    assert following.read() == []
+    assert following.notes == []
+
+
+def test_a_file_that_was_empty_when_it_was_seen_last_is_known(
+    log: Path, follow: Callable[[Path], Following]
+) -> None:
+    log.write_bytes(b"")
+    following = follow(log)
+    assert following.read() == []
+    following.stop()
+    log.write_bytes(b"1\n")
+    log.rename(log.with_name("app.log.1"))
+    log.write_bytes(b"2\n")
+    following.start()
+    assert following.read() == [b"1", b"2"]
 
 
 def test_a_packed_file_that_is_torn_is_passed_over_with_a_note(
@@ -418,6 +492,18 @@ def test_two_open_one_fresh_database_at_once(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert failed == []
+
+
+def test_where_files_were_left_is_stored(tmp_path: Path) -> None:
+    earlier = Position(1, 2, 3, 4, b"head\xff", b"tail\0", "/a")
+    after = Position(5, 6, 7, 8, b"h", b"t", "/b", (earlier, Position(1, 1, 1)))
+    with closing(db.connect(tmp_path / "lines.db")) as connection:
+        db.save_batch(connection, "a", Batch((b"x",), None, after), "p")
+        loaded = db.load_position(connection, "a")
+    assert loaded == after
+    assert loaded is not None
+    assert loaded.left == after.left
+    assert loaded.left[0].real == "/a"
 
 
 def test_a_database_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
