@@ -166,7 +166,7 @@ def test_a_crash_appears_on_the_page_while_it_happens_with_its_cause(browser: Br
         timeline = page.get_by_label(re.compile(r"^Timeline of the last .*: app/feed 1 failures$"))
         expect(timeline).to_be_visible()
         row(page, "store").click()
-        expect(pane).to_contain_text("[app/store#1]")
+        expect(pane).to_contain_text("in serve() [app/store#1]")
 
 
 def test_names_reasons_and_messages_stay_text(browser: Browser) -> None:

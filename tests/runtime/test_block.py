@@ -54,6 +54,7 @@ from trio_supervisor import (
 )
 from trio_supervisor._attempts.observer import TreeObserver, observing
 from trio_supervisor._attempts.stacks import stacks_of
+from trio_supervisor._runtime.views import stacks_below
 from trio_supervisor._brain.machine import SupervisionMachine
 
 if TYPE_CHECKING:
@@ -859,6 +860,18 @@ async def test_the_stack_of_every_task_inside_is_shown() -> None:
     assert "in body() [app/a#1]" in text
     assert "in background() [pump one]" in text
     assert "in background() [pump two]" in text
+
+
+@scenario
+async def test_a_stack_ends_where_the_users_code_waits_and_not_inside_of_this_library() -> None:
+    async def body(child: ChildContext) -> None:
+        await child.wait_stop_requested()
+
+    spec = SupervisorSpec("app", [ChildSpec("a", body, grace=5)])
+    async with open_supervisor(spec) as supervisor:
+        (place,) = stacks_below(supervisor._shell)
+    assert place.startswith("test_block.py:")
+    assert place.endswith(" in body() [app/a#1]")
 
 
 @scenario

@@ -53,11 +53,17 @@ def _tasks_inside(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
 
 
 def _innermost(task: trio.lowlevel.Task) -> str:
-    """Return the place of the innermost frame outside Trio, where a reader can change something."""
+    """Return the place of the innermost frame where a reader can change something.
+
+    That is the user's code. A task without such a frame is at the innermost one outside Trio.
+    """
     best = "before its first step"
+    rank = 0
     for frame, line in task.iter_await_frames():
-        if not frame.f_code.co_filename.startswith(_TRIO_HOME) or best == "before its first step":
-            best = _where(frame.f_code, line)
+        code = frame.f_code
+        found = 3 if _is_users(code) else 1 if code.co_filename.startswith(_TRIO_HOME) else 2
+        if found > 1 and found >= rank or not rank:
+            rank, best = found, _where(code, line)
     return best
 
 
