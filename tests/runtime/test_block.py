@@ -54,8 +54,8 @@ from trio_supervisor import (
 )
 from trio_supervisor._attempts.observer import TreeObserver, observing
 from trio_supervisor._attempts.stacks import stacks_of
-from trio_supervisor._runtime.views import stacks_below
 from trio_supervisor._brain.machine import SupervisionMachine
+from trio_supervisor._runtime.views import stacks_below
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -869,6 +869,7 @@ async def test_a_stack_ends_where_the_users_code_waits_and_not_inside_of_this_li
 
     spec = SupervisorSpec("app", [ChildSpec("a", body, grace=5)])
     async with open_supervisor(spec) as supervisor:
+        await trio.sleep(1)
         (place,) = stacks_below(supervisor._shell)
     assert place.startswith("test_block.py:")
     assert place.endswith(" in body() [app/a#1]")

@@ -62,7 +62,7 @@ def _innermost(task: trio.lowlevel.Task) -> str:
     for frame, line in task.iter_await_frames():
         code = frame.f_code
         found = 3 if _is_users(code) else 1 if code.co_filename.startswith(_TRIO_HOME) else 2
-        if found > 1 and found >= rank or not rank:
+        if (found > 1 and found >= rank) or not rank:
             rank, best = found, _where(code, line)
     return best
 
