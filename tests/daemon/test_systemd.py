@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from signal import SIGHUP, SIGTERM
 from typing import TYPE_CHECKING
 
@@ -212,6 +213,26 @@ def test_an_address_that_is_none_is_said_once(start: Start, tmp_path: Path) -> N
         program.signal(SIGTERM)
         assert program.ended() == 0
         assert program.err.count("the service manager cannot be reached") == 1
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_VSOCK"), reason="this Python knows no vsock")
+@pytest.mark.parametrize("kind", ["vsock-stream", "vsock-seqpacket", "vsock"])
+def test_a_vsock_address_is_connected_to(kind: str) -> None:
+    stream = socket.SOCK_STREAM if kind == "vsock-stream" else socket.SOCK_SEQPACKET
+    local = 1  # VMADDR_CID_LOCAL
+    with socket.socket(socket.AF_VSOCK, stream) as listening:
+        try:
+            listening.bind((local, socket.VMADDR_PORT_ANY))
+            listening.listen()
+        except OSError:  # no loopback for vsock here: the attempt to connect is all there is to see
+            with pytest.raises(OSError, match=r"\[Errno"):
+                Notifier(f"{kind}:{local}:1234")
+            return
+        address = f"{kind}:{local}:{listening.getsockname()[1]}"
+        with closing(Notifier(address)) as notifier:
+            assert notifier.send("READY=1")
+            with listening.accept()[0] as accepted:
+                assert accepted.recv(100) == b"READY=1"
 
 
 def test_a_barrier_is_over_when_the_manager_has_closed_its_copy(manager: Manager) -> None:
