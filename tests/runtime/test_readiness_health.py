@@ -901,6 +901,64 @@ def test_single_run_is_judged_one_round_later_too() -> None:
     assert isinstance(report.exit, Succeeded)
 
 
+async def blocks_at(time: float, turns: int) -> None:
+    await trio.sleep_until(time)
+    for _ in range(turns):
+        await trio.lowlevel.checkpoint()
+    block_the_loop(3)
+
+
+async def beats_often(child: ChildContext) -> None:
+    while True:
+        child.heartbeat()
+        await trio.sleep(0.3)
+
+
+def test_a_stall_that_begins_while_another_deadline_is_dealt_with_is_not_held_against_others() -> (
+    None
+):
+    """The supervisor yields before it judges; the loop may be blocked in just that moment."""
+
+    async def main(turns: int) -> int:
+        start = trio.current_time()
+        specs = [
+            ChildSpec("brief", ready_forever, max_runtime=1.05, backoff=HOUR),
+            ChildSpec("beats", beats_often, stale_after=1),
+        ]
+        async with (
+            open_supervisor(SupervisorSpec("app", specs)) as supervisor,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(blocks_at, start + 1.05, turns)
+            await trio.sleep(9)
+            return supervisor.child("beats").attempt
+
+    # Which turn is the one depends on the order in which Trio runs the tasks of an instant.
+    for turns in range(8):
+        for _ in range(3):
+            assert run_virtual(main, turns) == 1
+
+
+def test_a_stall_in_the_instant_of_a_deadline_of_a_single_run_is_not_held_against_it() -> None:
+    async def main(turns: int) -> TaskExit:
+        async def beats(child: ChildContext) -> None:
+            child.ready()
+            child.heartbeat()
+            await trio.sleep(1.5)
+            child.heartbeat()
+            await trio.sleep(3.5)
+
+        async with trio.open_nursery() as nursery:
+            # In time: the alarm of the old deadline comes at 2, for nothing.
+            spec = ChildSpec("b", beats, readiness="explicit", stale_after=2)
+            nursery.start_soon(blocks_at, trio.current_time() + 2, turns)
+            return (await ChildRunner().run_once(spec)).exit
+
+    for turns in range(5):
+        for _ in range(3):
+            assert isinstance(run_virtual(main, turns), Succeeded)
+
+
 def test_log_says_that_the_loop_was_held_up(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         late = ChildSpec("b", ready_forever, stale_after=1, readiness="explicit")

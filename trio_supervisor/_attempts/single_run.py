@@ -161,12 +161,11 @@ class SingleRun:
             assert self._alarm is not None
             with self._alarm:
                 await trio.sleep_forever()
-            late = trio.current_time() - self._alarm.deadline
             # What the child says in the very instant of a deadline counts, and if that is that it
             # has ended, then its nursery takes another step to close.
             await trio.lowlevel.cancel_shielded_checkpoint()
             await trio.lowlevel.cancel_shielded_checkpoint()
-            self._check_deadlines(late)
+            self._check_deadlines(trio.current_time() - self._alarm.deadline)
             self._alarm = trio.CancelScope(deadline=self._vitals.due(spec))
 
     @enable_ki_protection

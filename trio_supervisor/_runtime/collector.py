@@ -147,9 +147,10 @@ class ReportCollector:
         for _ in range(_TURNS_IF_LATE if late > _LATE else _TURNS):
             await trio.lowlevel.cancel_shielded_checkpoint()
         self._handle_all()
+        now = trio.current_time()
+        late = now - self._alarm_at  # anew: a task may have blocked the loop meanwhile
         self._alarm_at = inf
         if not self.is_closed:
-            now = trio.current_time()
             self._wake(now, late)
             if self._log is not None:
                 self._log.tick(now)
