@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from helpers import slow, support
+from helpers import slow, support, surroundings
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# Signals that are ignored here would be so in the programs that tests start: a shell lets
-# what it starts in the background ignore Ctrl-C, and nohup lets it ignore SIGHUP.
-for _name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGCHLD", "SIGALRM"):
-    _number = getattr(signal, _name, None)
-    if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
-        _default = signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL
-        signal.signal(_number, _default)
-if hasattr(signal, "pthread_sigmask"):
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-# Without standard input its number would be given to the next file that is opened.
-try:
-    os.fstat(0)
-except OSError:
-    os.open(os.devnull, os.O_RDONLY)
+surroundings.make_usual()
 
 SEED = int(os.environ.get("SCHEDULE_SEED") or 0)
 

@@ -13,6 +13,7 @@ from . import (
     in_outside,
     in_policy,
     in_shell,
+    in_surroundings,
     in_time,
 )
 
@@ -29,6 +30,7 @@ PARTS: Final = (
     in_shell,
     in_outside,
     in_edges,
+    in_surroundings,
 )
 MUTANTS: Final[dict[str, Mutant]] = {
     mutant.name: mutant for part in PARTS for mutant in part.MUTANTS

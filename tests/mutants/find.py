@@ -1,21 +1,27 @@
 """Look for one planted bug: stories, drawn cases, the naive model, and the search of the brain.
 
+Bugs outside of what these see (daemon, log, examples, the suite itself) name tests of their own.
+
 How far each of them looks is counted in steps. Seconds are only told.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import resource
+import subprocess
 import sys
 from itertools import count, islice
+from pathlib import Path
 from time import process_time
 from typing import TYPE_CHECKING
 
 from .catalogue import MUTANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 ROUNDS = (
     ("stories", 1_000),
@@ -29,8 +35,10 @@ ROUNDS = (
 )
 """Who looks, and how many steps: stories, drawn cases, small searches. Not for how many seconds, so
 that a slow machine finds what a fast one finds."""
-FINDERS = ("all", "stories", "kit", "model", "brain")
+FINDERS = ("all", "stories", "kit", "model", "brain", "tests")
 
+TESTS = Path(__file__).parents[1]
+PLANTING = Path(__file__).with_name("planting")
 MEMORY = 2**30
 MOST_SECONDS = 180  # of one core: whatever takes that long does not come to an end
 
@@ -79,6 +87,24 @@ def with_brain() -> Iterator[str]:
             yield f"{shape.name}, {len(result.path)} steps" if result.violation else ""
 
 
+def with_tests(name: str, tests: Sequence[str]) -> str:
+    """Run tests with the bug planted, also in the programs that they start; what fails is said."""
+    search = [str(PLANTING), os.environ.get("PYTHONPATH", "")]
+    around = {"PLANTED_BUG": name, "PYTHONPATH": os.pathsep.join(search)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
+        cwd=TESTS,
+        env=os.environ | around,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in (0, 1):  # it is not the test that failed
+        raise RuntimeError(done.stdout[-1000:] + done.stderr[-1000:])
+    failed = re.search(r"^FAILED \S+::(.*)", done.stdout, re.MULTILINE)
+    return f"test: {failed[1]}" if failed is not None else ""
+
+
 def look(by: str) -> str:
     """Take turns; returns who has found something, and what."""
     finders = {
@@ -105,6 +131,11 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
     if options.name != "none":  # that one is a test of the finders
+        tests = MUTANTS[options.name].tests
+        if tests and options.by in ("all", "tests"):
+            found = with_tests(options.name, tests)
+            print(f"{sum(os.times()[2:4]):.1f}\t{found}")
+            return 0
         MUTANTS[options.name].plant()
     began = process_time()
     found = look(options.by)

@@ -178,7 +178,7 @@ MUTANTS: Final = (
     Mutant(
         "a cancel is not carried out",
         "_runtime.shell",
-        "Shell._cancel_attempt",
+        "Shell._cut_off",
         "self.collector.cancel(attempt, order.reason)",
         "pass",
     ),
@@ -186,14 +186,14 @@ MUTANTS: Final = (
         "a stop without grace is a request and no more",
         "_runtime.shell",
         "Shell._stop_at_once",
-        "self._cancel_attempt(order, now)",
-        "",
+        "self.collector.cancel(attempt, order.reason)",
+        "pass",
     ),
     Mutant(
         "who stops at once is not asked",
         "_runtime.shell",
         "Shell._stop_at_once",
-        "self._request_stop(order, now)",
+        "attempt.request_stop(order.reason, order.deadline, order.fault)",
         "",
     ),
     Mutant(

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from types import CodeType
 
 PACKAGE: Final = "trio_supervisor"
+_TESTS: Final = Path(__file__).parents[1]
+_PLACES: Final = {
+    "helpers": _TESTS / "helpers",
+    "examples.logkeeper": _TESTS.parent / "examples" / "logkeeper",
+}
 
 
 @final
@@ -47,6 +52,9 @@ class Mutant:
         new: What stands there instead.
         also: More changes of the same module, where one line is guarded by another.
         escapes: Why none of the finders is known to see it, if that is so.
+        tests: Tests that fail then, where it lies outside of what stories and searches see; as
+            pytest names them, from the folder ``tests`` on.
+        package: Where the module is, if not in the library: among examples or helpers of tests.
     """
 
     name: str
@@ -56,6 +64,8 @@ class Mutant:
     new: str
     also: tuple[Change, ...] = ()
     escapes: str = ""
+    tests: tuple[str, ...] = ()
+    package: str = PACKAGE
 
     def apply(self, source: str) -> ast.Module:
         """The changed module.
@@ -76,11 +86,16 @@ class Mutant:
         return module
 
     def check(self, root: Path) -> None:
-        """Find its place in the package in ``root``, also if local names were other ones.
+        """Find its place, also if local names were other ones.
+
+        Args:
+            root: Where the library is. The other packages lie in the checkout of this file.
 
         Raises:
             LookupError: It does not fit.
         """
+        if self.package != PACKAGE:
+            root = _PLACES[self.package]
         path = root.joinpath(*self.module.split(".")).with_suffix(".py")
         source = path.read_text(encoding="utf-8")
         self.apply(source)
@@ -88,7 +103,7 @@ class Mutant:
 
     def plant(self) -> None:
         """Let this interpreter import the changed module. Nothing of the package may be loaded."""
-        full = f"{PACKAGE}.{self.module}"
+        full = f"{self.package}.{self.module}"
         assert full not in sys.modules, f"{full} is loaded already"
         sys.meta_path.insert(0, _Planter(full, self))
 

@@ -914,9 +914,7 @@ async def beats_often(child: ChildContext) -> None:
         await trio.sleep(0.3)
 
 
-def test_a_stall_that_begins_while_another_deadline_is_dealt_with_is_not_held_against_others() -> (
-    None
-):
+def test_a_stall_that_begins_at_another_deadline_is_not_held_against_others() -> None:
     """The supervisor yields before it judges; the loop may be blocked in just that moment."""
 
     async def main(turns: int) -> int:

@@ -1,0 +1,195 @@
+"""Bugs around the tree, found by tests of their own: daemon, log, examples, numbers, the suite."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .mutant import Mutant
+
+_DAEMON: Final = "daemon/test_daemon.py::test_"
+_SIGNALS: Final = "daemon/test_signals.py::test_"
+_TRUTH: Final = "log/test_truth.py::test_"
+_HEALTH: Final = "runtime/test_readiness_health.py::test_"
+_KINDS: Final = "examples/test_logkeeper_kinds.py::test_"
+_NUMBERS: Final = "documentation/test_numbers.py::test_"
+_SUITE: Final = "project/test_surroundings.py::test_"
+_LOGKEEPER: Final = "examples.logkeeper"
+
+MUTANTS: Final = (
+    # ---------------------------------------------------------------- the log
+    Mutant(
+        "the daemon shows a failure once more at its end",
+        "daemon._ending",
+        "Ending._conclude_error",
+        "isinstance(error, TreeError) and ...",
+        "False",
+        tests=(f"{_DAEMON}a_tree_that_fails_says_why_in_one_line_with_traceback",),
+    ),
+    Mutant(
+        "what lies behind a failure is shown with the frames of the library",
+        "_events.tracebacks",
+        "trimmed_text",
+        "_trim(found.stack)",
+        "",
+        tests=(f"{_TRUTH}the_traceback_of_what_lies_behind_a_failure_is_trimmed_too",),
+    ),
+    Mutant(
+        "a traceback counts as shown although its line was not loud enough",
+        "_logging.repeats",
+        "Folding._remember",
+        "failure.traced and written",
+        "failure.traced",
+        tests=(f"{_TRUTH}the_traceback_comes_with_the_first_line_that_is_loud_enough",),
+    ),
+    # ---------------------------------------------------------------- the kit
+    Mutant(
+        "a simulation that is broken off swallows the complaints of others",
+        "testing._sim.trio_internals",
+        "bury",
+        "hook(unraisable)",
+        "pass",
+        tests=("kit/test_strictness.py::test_unraisable_errors_reach_their_hook",),
+    ),
+    # ---------------------------------------------------------------- time that was not the child's
+    Mutant(
+        "a stall that begins while a deadline is dealt with does not count",
+        "_runtime.collector",
+        "ReportCollector._deadline_passed",
+        "late = now - self._alarm_at",
+        "",
+        tests=(f"{_HEALTH}a_stall_that_begins_at_another_deadline_is_not_held_against_others",),
+    ),
+    # ---------------------------------------------------------------- the daemon
+    Mutant(
+        "after the orderly end signals have their default back",
+        "daemon._signals",
+        "SignalDesk.install",
+        "atexit.register(_ignore, heard)",
+        "",
+        tests=(f"{_SIGNALS}a_signal_after_the_orderly_end_does_nothing",),
+    ),
+    Mutant(
+        "a signal that is ignored is heard all the same",
+        "daemon._signals",
+        "SignalDesk.install",
+        "now is default or isinstance(..., SignalDesk)",
+        "True",
+        tests=(f"{_SIGNALS}a_signal_that_is_ignored_stays_ignored",),
+    ),
+    Mutant(
+        "hanging up stops a tree that has no terminal",
+        "daemon._signals",
+        "SignalDesk.__init__",
+        "not reloads and has_terminal()",
+        "not reloads",
+        tests=(f"{_SIGNALS}hanging_up_means_nothing_without_a_terminal",),
+    ),
+    Mutant(
+        "a grace that ran out does not show in the exit code",
+        "daemon._ending",
+        "cut_off_in",
+        "found[event.path] = None",
+        "pass",
+        tests=(f"{_SIGNALS}a_grace_that_ran_out_shows_in_the_exit_code",),
+    ),
+    Mutant(
+        "a type that is declared a failure ends the whole tree",
+        "_events.exits",
+        "_judge_error",
+        "_is_one_of(type(leaf), fatal_is_failure)",
+        "False",
+        tests=("attempts/test_fatal_is_failure.py",),
+    ),
+    # ---------------------------------------------------------------- the log keeper
+    Mutant(
+        "a new file that begins like the old one is taken for it",
+        "follow",
+        "_open_at",
+        "copy is None and candidate != path and _can_be_copy(position, opened)",
+        "copy is None",
+        tests=(f"{_KINDS}a_new_file_that_begins_like_the_old_one_is_new",),
+        package=_LOGKEEPER,
+    ),
+    Mutant(
+        "a hole is part of the line behind it",
+        "follow",
+        "LogReader._look",
+        r'data.startswith(b"\0")',
+        "False",
+        tests=(f"{_KINDS}a_hole_is_no_line_and_tears_none",),
+        package=_LOGKEEPER,
+    ),
+    Mutant(
+        "a log that is being packed is read twice",
+        "follow",
+        "rotated",
+        'found.suffix in _PACKED and found.with_suffix("") in files',
+        "False",
+        tests=(f"{_KINDS}a_file_that_is_being_packed_is_not_read_twice",),
+        package=_LOGKEEPER,
+    ),
+    Mutant(
+        "control characters of a log reach a client's terminal",
+        "desk",
+        "_shown",
+        "printable(line[:_WIDEST])",
+        "line[:_WIDEST]",
+        tests=(f"{_KINDS}hostile_names_and_lines_reach_no_terminal",),
+        package=_LOGKEEPER,
+    ),
+    Mutant(
+        "a line with half a character stops its follower",
+        "parse",
+        "parse",
+        'text.encode("utf-8", "backslashreplace").decode()',
+        "text",
+        tests=("examples/test_logkeeper_lines.py::test_a_line_with_half_a_character_is_stored",),
+        package=_LOGKEEPER,
+    ),
+    # ---------------------------------------------------------------- the suite
+    Mutant(
+        "the programs of tests inherit signals that are ignored",
+        "surroundings",
+        "make_usual",
+        "signal.signal(number, default)",
+        "",
+        tests=(f"{_SUITE}ignored_and_blocked_signals_and_closed_input_are_made_usual",),
+        package="helpers",
+    ),
+    Mutant(
+        "without standard input the next file gets its number",
+        "surroundings",
+        "make_usual",
+        "os.open(os.devnull, os.O_RDONLY)",
+        "pass",
+        tests=(f"{_SUITE}ignored_and_blocked_signals_and_closed_input_are_made_usual",),
+        package="helpers",
+    ),
+    # ---------------------------------------------------------------- statements and numbers
+    Mutant(
+        "an option that can have no effect is accepted",
+        "_specs.check_tree",
+        "_check_inherited",
+        '"on_limit" in child._given',
+        "False",
+        tests=(
+            "specs/test_spec.py::TestCombinations::test_on_limit_needs_a_limit_of_the_supervisor",
+        ),
+    ),
+    Mutant(
+        "the longest delay is another one than the pages say",
+        "_specs.policy",
+        "BackoffPolicy",
+        "maximum: float = 30",
+        "maximum: float = 60",
+        tests=(f"{_NUMBERS}how_long_a_dead_dependency_is_survived_with_all_defaults",),
+    ),
+    Mutant(
+        "the limit is another one than the pages say",
+        "_specs.supervisor",
+        "",
+        "RestartLimit(10, within=120)",
+        "RestartLimit(8, within=120)",
+        tests=(f"{_NUMBERS}how_long_a_dead_dependency_is_survived_with_all_defaults",),
+    ),
+)
