@@ -59,6 +59,26 @@ if TYPE_CHECKING:
 _IMMEDIATE = ReadinessPolicy.IMMEDIATE
 
 
+# Up to Python 3.11, to look up a member of an enum takes five times as long as a plain name.
+_STARTING = SupervisorState.STARTING
+_RUNNING = SupervisorState.RUNNING
+_STOPPING = SupervisorState.STOPPING
+_UP = DesiredState.UP
+_REMOVED = DesiredState.REMOVED
+_BY_DESIRED_STATE = StopCause.DESIRED_STATE
+_NOT_STOPPING = Stage.RUNNING
+_CHILD_WAITING = ChildState.WAITING
+_CHILD_STARTING = ChildState.STARTING
+_CHILD_READY = ChildState.READY
+_CHILD_STOPPING = ChildState.STOPPING
+_CHILD_BACKING_OFF = ChildState.BACKING_OFF
+_NO_GATE = Gate.NONE
+_TURN_TO_START = Gate.TURN_TO_START
+_NO_STEP = Step.NOTHING
+_START = Step.START
+_REQUEST_STOP = Step.REQUEST_STOP
+
+
 class ShutdownDeadline:
     """The shutdown deadline as an item of the deadline heap.
 
@@ -102,7 +122,7 @@ class SupervisionMachine:
         self.random = random
         self.nested = nested
         self.hears_stop = _hears_nothing if hears_stop is None else hears_stop
-        self.state = SupervisorState.STARTING
+        self.state = _STARTING
         self.accepts = True
         self.since = 0.0
         self.reason = ""
@@ -177,9 +197,7 @@ class SupervisionMachine:
     @property
     def is_idle(self) -> bool:
         """Whether no attempt is alive and none will start without a command."""
-        return not self.live and not any(
-            child.desired is DesiredState.UP for child in self.children.values()
-        )
+        return not self.live and not any(child.desired is _UP for child in self.children.values())
 
     def untie(self) -> None:
         """Let children no longer lead to each other; the supervisor has ended."""
@@ -203,16 +221,16 @@ class SupervisionMachine:
         while True:
             while todo:
                 self._reconcile_child(todo.popleft(), now)
-            if self.state is SupervisorState.STARTING and not self.ordering.has_unsettled_static():
+            if self.state is _STARTING and not self.ordering.has_unsettled_static():
                 self.is_started = True
-                self._enter(SupervisorState.RUNNING, now)
+                self._enter(_RUNNING, now)
                 self.outbox.emit_own(ev.SupervisorReady)
             if self.live or not self._nothing_is_alive(now):
                 return self.outbox.take()
 
     def _nothing_is_alive(self, now: float) -> bool:
         """Finish what ends when no attempt is alive; return whether children have to move again."""
-        if self.state is SupervisorState.STOPPING:
+        if self.state is _STOPPING:
             self._finish(now)
             return False
         return self.accepts and finish_if_all_done(self, now)
@@ -222,21 +240,21 @@ class SupervisionMachine:
         if child.gone:
             return
         gate, step = RULE[child.situation]
-        if gate is Gate.NONE or self._gate_is_open(gate, child):
-            if step is Step.START:
+        if gate is _NO_GATE or self._gate_is_open(gate, child):
+            if step is _START:
                 self._start(child, now)
-            elif step is Step.REQUEST_STOP:
+            elif step is _REQUEST_STOP:
                 self.request_stop(child, now)
-            elif step is not Step.NOTHING:
+            elif step is not _NO_STEP:
                 self.ordering.leave_start_set(child)
                 if step is Step.FORGET:
                     self._forget(child)
         state = child.state
-        if child.reported is not state or state is ChildState.BACKING_OFF:
+        if child.reported is not state or state is _CHILD_BACKING_OFF:
             self.outbox.report_state(child, state, now)
 
     def _gate_is_open(self, gate: Gate, child: ChildLife) -> bool:
-        if gate is Gate.TURN_TO_START:
+        if gate is _TURN_TO_START:
             return self.accepts and self.ordering.admit_start(child)
         return child.urgent or self.ordering.may_stop(child)
 
@@ -251,7 +269,7 @@ class SupervisionMachine:
         if child.spec.readiness is _IMMEDIATE:
             self.become_ready(child, now)
         else:
-            child.set_reported(ChildState.STARTING, now)
+            child.set_reported(_CHILD_STARTING, now)
             self.rearm(child)
         self.outbox.orders.append(o.StartAttempt(child.name, child.attempt, child.generation))
 
@@ -260,7 +278,7 @@ class SupervisionMachine:
         child.become_ready(now)
         child.ever_ready = True
         self.rearm(child)
-        child.set_reported(ChildState.READY, now)
+        child.set_reported(_CHILD_READY, now)
         self.outbox.emit(child, ev.ChildReady, now - child.started_at)
         # Nothing may rely on an attempt that is marked for stopping.
         if child.stop_cause is None:
@@ -273,7 +291,7 @@ class SupervisionMachine:
         """Request the stop of the live attempt; without grace, cancel it in the same step."""
         grace = self._grace_of(child)
         child.begin_grace(now, grace)
-        child.set_reported(ChildState.STOPPING, now, child.stop_reason)
+        child.set_reported(_CHILD_STOPPING, now, child.stop_reason)
         self.outbox.emit(child, ev.ChildStopRequested, child.stop_reason, grace)
         if grace > 0:
             self._emit_stop(child, o.RequestStop)
@@ -300,7 +318,7 @@ class SupervisionMachine:
         """
         if grace is None or not child.live:
             return False
-        if child.stage is Stage.RUNNING:
+        if child.stage is _NOT_STOPPING:
             changes = child.command_grace is None or grace < child.command_grace
             child.command_grace = grace if changes else child.command_grace
             return changes
@@ -391,10 +409,10 @@ class SupervisionMachine:
             in_order: Whether the stop takes part in a round.
         """
         if child.live:
-            if child.stop_cause is not StopCause.DESIRED_STATE:
+            if child.stop_cause is not _BY_DESIRED_STATE:
                 child.stop_cause = cause
                 child.stop_reason = reason
-            if child.wake_at != inf and child.stage is Stage.RUNNING:
+            if child.wake_at != inf and child.stage is _NOT_STOPPING:
                 self.timers.arm(child, inf)  # faults of this attempt do not matter any more
             child.urgent |= urgent
             if in_order:
@@ -418,7 +436,7 @@ class SupervisionMachine:
         The child's backoff ends, and so does the delay that its failure has imposed on its group. A
         child that is being removed keeps that desired state.
         """
-        if child.desired is not DesiredState.REMOVED:
+        if child.desired is not _REMOVED:
             child.desired = desired
             child.reason = reason
         if child.backoff is not None:
@@ -428,9 +446,7 @@ class SupervisionMachine:
         child.restart_pending = False
         self.ordering.leave_start_set(child)
         self.ordering.wake_dependents(child)
-        self.mark_for_stopping(
-            child, StopCause.DESIRED_STATE, reason, urgent=urgent, in_order=in_order
-        )
+        self.mark_for_stopping(child, _BY_DESIRED_STATE, reason, urgent=urgent, in_order=in_order)
 
     def begin_shutdown(
         self, outcome: o.Outcome, now: float, *, grace: bool = True, deadline: float = inf
@@ -449,7 +465,7 @@ class SupervisionMachine:
         if self.accepts:
             self.outcome = outcome
             self._stopping_since = now
-            self._enter(SupervisorState.STOPPING, now, outcome.reason)
+            self._enter(_STOPPING, now, outcome.reason)
             self._set_deadline(min(now + self.spec.shutdown_deadline, deadline))
             self.outbox.orders.append(o.Stopping(outcome))
             self.outbox.emit_own(ev.SupervisorStopping, outcome.kind.value, outcome.reason)
@@ -457,10 +473,10 @@ class SupervisionMachine:
             for child in reversed(list(self.children.values())):
                 self.unresponsive += child.is_unresponsive
                 desired, reason = child.desired, child.reason
-                if desired is DesiredState.UP:
+                if desired is _UP:
                     desired, reason = DesiredState.SHUTDOWN, outcome.reason
                 self.take_down(child, desired, reason, now, in_order=True)
-        elif deadline < self._shutdown_deadline.deadline and self.state is SupervisorState.STOPPING:
+        elif deadline < self._shutdown_deadline.deadline and self.state is _STOPPING:
             self._set_deadline(deadline)
         if not grace and not self.without_grace:
             self.without_grace = True
@@ -480,7 +496,7 @@ class SupervisionMachine:
         """Reset everything that concerned the attempt, which has ended."""
         child.live = False
         child.ready = child.was_ready = False
-        child.stage = Stage.RUNNING
+        child.stage = _NOT_STOPPING
         child.stop_cause = child.fault_exit = None
         child.urgent = child.without_grace = False
         child.command_grace = None
@@ -491,12 +507,12 @@ class SupervisionMachine:
             self.timers.arm(child, inf)
         if child.in_stop_set:
             self.ordering.stop_finished(child)
-        child.set_reported(ChildState.WAITING, now)
+        child.set_reported(_CHILD_WAITING, now)
         self.todo.append(child)
 
     def _enter(self, state: SupervisorState, now: float, reason: str = "") -> None:
         self.state = state
-        self.accepts = state is SupervisorState.RUNNING
+        self.accepts = state is _RUNNING
         self.since = now
         self.reason = reason
 
@@ -517,11 +533,7 @@ class SupervisionMachine:
 
     def policy_decides(self, child: ChildLife) -> bool:
         """Whether policy, and not the desired state, says what follows an exit now."""
-        return (
-            child.desired is DesiredState.UP
-            and child.stop_cause is not StopCause.DESIRED_STATE
-            and self.accepts
-        )
+        return child.desired is _UP and child.stop_cause is not _BY_DESIRED_STATE and self.accepts
 
     @staticmethod
     def is_first_start(child: ChildLife) -> bool:

@@ -55,6 +55,7 @@ Ts = TypeVarTuple("Ts")
 
 DEFAULT_BACKOFF: Final = BackoffPolicy()
 DEFAULT_START_TIMEOUT: Final = 30.0
+_EXPLICIT: Final = ReadinessPolicy.EXPLICIT  # up to Python 3.11 the look-up takes far longer
 _NO_TYPES: Final = ()
 _NO_NAMES: Final = ()
 _NONE_GIVEN: Final[frozenset[str]] = frozenset()
@@ -366,7 +367,7 @@ class ChildSpec(Declared, Generic[T_co]):
     @property
     def is_explicit(self) -> bool:
         """Whether the body itself says when it is ready."""
-        return self.readiness is ReadinessPolicy.EXPLICIT
+        return self.readiness is _EXPLICIT
 
     def _standing_for(self, original: ChildSpec[Any]) -> ChildSpec[T_co]:
         """Mark this spec as a double: `ChildContext.value` finds it for ``original``, too."""
