@@ -9,11 +9,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from types import TracebackType
 from typing import Final, Self, final
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import (
+    Abort,
+    Task,
+    checkpoint,
+    checkpoint_if_cancelled,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 from trio_supervisor._errors import SupervisorClosed
 from trio_supervisor._events.events import Event, EventGap, SupervisorFinished
@@ -113,6 +123,7 @@ class Subscription:
         "_sleeper",
         "_snapshot",
         "_state",
+        "_thread",
         "lost",
     )
 
@@ -156,13 +167,14 @@ class Subscription:
         self._missed = 0  # since the last EventGap
         self._next: Event | None = None  # what follows that gap, where it cannot be lost any more
         self._snapshot: SupervisorSnapshot | None = None
-        self._sleeper: trio.lowlevel.Task | None = None
+        self._sleeper: Task | None = None
         self._at_once = 0  # events that may be read before other tasks have a turn
         self._ended = self._left = self._reading = self._broken_off = False
         self._path = path
         # Everything that is recorded lies below the root of the tree.
         self._prefix = "" if is_root else f"{path}/"
         self._run = 0
+        self._thread = 0
 
     def __repr__(self) -> str:
         if self._snapshot is None:
@@ -179,7 +191,8 @@ class Subscription:
         if self._snapshot is not None:
             raise RuntimeError("a subscription can be entered only once: subscribe again")
         self._readers.check_thread(self._path)
-        await trio.lowlevel.checkpoint()
+        self._thread = get_ident()
+        await checkpoint()
         # No checkpoint from here: nothing may happen between the snapshot and the first event.
         self._snapshot = snapshot = self._state()
         self._run = snapshot.run
@@ -233,44 +246,42 @@ class Subscription:
         """
         # A reader that catches up looks for a cancellation at each event, and lets other tasks
         # run at every 32nd: a turn of the loop for each costs more than the event did.
-        if self._at_once and self._buffer and not self._missed and self._next is None:
+        if self._at_once and self._buffer:
             self._at_once -= 1
-            await trio.lowlevel.checkpoint_if_cancelled()
+            await checkpoint_if_cancelled()
             return self._buffer.popleft()
-        return await self._next_slowly()
-
-    async def _next_slowly(self) -> Event | EventGap:
-        if self._snapshot is None:
-            raise RuntimeError(_NOT_ENTERED)
-        self._readers.check_thread(self._path)
-        if self._reading:
-            raise trio.BusyResourceError("another task reads this subscription: open one for each")
+        self._check_use()
         self._reading = True
         self._at_once = 0
         try:
             if self._buffer or self._missed or self._next is not None or self._ended:
-                await trio.lowlevel.checkpoint()
+                await checkpoint()
             else:
-                await self._sleep()
+                self._sleeper = current_task()
+                await wait_task_rescheduled(self._abort)
         finally:
             self._reading = False
+        if self._missed or self._next is not None or not self._buffer:
+            return self._take()
         self._at_once = _MOST_AT_ONCE
-        return self._take()
+        return self._buffer.popleft()
 
-    async def _sleep(self) -> None:
-        """Wait for the next event, or the end."""
-        self._sleeper = trio.lowlevel.current_task()
+    def _check_use(self) -> None:
+        if self._snapshot is None:
+            raise RuntimeError(_NOT_ENTERED)
+        if get_ident() != self._thread:
+            self._readers.check_thread(self._path)
+        if self._reading:
+            raise trio.BusyResourceError("another task reads this subscription: open one for each")
 
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._sleeper = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    def _abort(self, _: object) -> Abort:
+        self._sleeper = None
+        return Abort.SUCCEEDED
 
     def _wake(self) -> None:
         sleeper, self._sleeper = self._sleeper, None
         if sleeper is not None:
-            trio.lowlevel.reschedule(sleeper)
+            reschedule(sleeper)
 
     def _take(self) -> Event | EventGap:
         if self._left:
@@ -297,11 +308,14 @@ class Subscription:
         buffer = self._buffer
         if len(buffer) == self._max_buffer:
             buffer.popleft()
+            self._at_once = 0  # the gap comes first
             self._missed += 1
             self.lost += 1
         buffer.append(event)
-        if self._sleeper is not None:
-            self._wake()
+        sleeper = self._sleeper
+        if sleeper is not None:  # as `_wake` does
+            self._sleeper = None
+            reschedule(sleeper)
         if type(event) is SupervisorFinished and event.run == self._run:
             self._end()
 
