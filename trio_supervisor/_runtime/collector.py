@@ -17,7 +17,16 @@ from math import inf
 from typing import TYPE_CHECKING, Any, final
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio import current_time
+from trio.lowlevel import (
+    Abort,
+    Task,
+    cancel_shielded_checkpoint,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +72,7 @@ class ReportCollector:
         self._wake = wake
         self._nursery_cancelled = nursery_cancelled
         self._messages: deque[Message] = deque()
-        self._sleeper: trio.lowlevel.Task | None = None
+        self._sleeper: Task | None = None
         self._cancelled_in_turn = 0
         self._to_cancel: deque[Attempt] = deque()
         self._alarm = trio.CancelScope()
@@ -79,7 +88,7 @@ class ReportCollector:
         self._messages.append(message)
         if self._sleeper is not None:
             sleeper, self._sleeper = self._sleeper, None
-            trio.lowlevel.reschedule(sleeper)
+            reschedule(sleeper)
 
     def untie(self) -> None:
         """Forget the shell and what nobody will handle any more: the collector has ended."""
@@ -114,7 +123,7 @@ class ReportCollector:
                 self._set_alarm()
                 while self._to_cancel and not self._messages:
                     self._cancel_more()
-                    await trio.lowlevel.cancel_shielded_checkpoint()
+                    await cancel_shielded_checkpoint()
                 self._cancelled_in_turn = 0
                 if not self._messages:
                     await self._sleep()
@@ -122,17 +131,16 @@ class ReportCollector:
 
     async def _sleep(self) -> None:
         """Wait until there is a message. Cancelled by a deadline, or with the nursery."""
-        self._sleeper = trio.lowlevel.current_task()
+        self._sleeper = current_task()
+        await wait_task_rescheduled(self._abort_sleep)
 
-        def abort(_: Any) -> trio.lowlevel.Abort:
-            self._sleeper = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    def _abort_sleep(self, _: Any) -> Abort:
+        self._sleeper = None
+        return Abort.SUCCEEDED
 
     def _handle_all(self) -> None:
         """Handle the messages that there are; what comes after the end is left to `Shell.close`."""
-        now = trio.current_time()
+        now = current_time()
         messages, handle = self._messages, self._handle
         while messages and not self.is_closed:
             handle(messages.popleft(), now)
@@ -143,11 +151,11 @@ class ReportCollector:
             return  # noqa: ASYNC910
         # How late this is tells for how long no task could run. Yield a few times, so that tasks
         # that run at this same instant post their messages first; oftener if all of them are late.
-        late = trio.current_time() - self._alarm_at
+        late = current_time() - self._alarm_at
         for _ in range(_TURNS_IF_LATE if late > _LATE else _TURNS):
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            await cancel_shielded_checkpoint()
         self._handle_all()
-        now = trio.current_time()
+        now = current_time()
         late = now - self._alarm_at  # anew: a task may have blocked the loop meanwhile
         self._alarm_at = inf
         if not self.is_closed:
