@@ -200,6 +200,34 @@ def test_a_listener_may_look_into_the_journal() -> None:
     assert seen == [True] * 16
 
 
+def test_readers_get_the_events_of_a_step_together_and_each_once() -> None:
+    journal = a_journal()
+    steps: list[list[int]] = []
+
+    def read(events: list[ev.Event]) -> None:
+        steps.append([event.sequence for event in events])
+
+    def leave(events: list[ev.Event]) -> None:
+        steps.append([-1])
+        journal.remove_reader(leave)
+
+    journal.add_reader(leave)
+    journal.add_reader(read)
+    a_restart(journal, 1.0)
+    assert not steps
+    journal.tell()
+    assert steps == [[-1], [2, 3, 4, 5]]
+    a_restart(journal, 2.0)
+    journal.remove_reader(read)
+    journal.remove_reader(read)
+    a_restart(journal, 3.0)
+    journal.add_reader(read)
+    assert not journal.untold
+    a_restart(journal, 4.0)
+    journal.tell()
+    assert steps[2:] == [[14, 15, 16, 17]]
+
+
 def test_the_tap_hears_first_and_hears_the_exception() -> None:
     journal = a_journal()
     heard: list[tuple[str, object]] = []

@@ -29,7 +29,7 @@ MUTANTS: Final = (
         "an operator's wish does not override a fault",
         _MACHINE,
         "SupervisionMachine.mark_for_stopping",
-        "child.stop_cause is not StopCause.DESIRED_STATE",
+        "child.stop_cause is not _BY_DESIRED_STATE",
         "child.stop_cause is None",
     ),
     Mutant(
@@ -44,10 +44,10 @@ MUTANTS: Final = (
         _MACHINE,
         "SupervisionMachine.policy_decides",
         """
-        child.desired is DesiredState.UP
-        and child.stop_cause is not StopCause.DESIRED_STATE and self.accepts
+        child.desired is _UP
+        and child.stop_cause is not _BY_DESIRED_STATE and self.accepts
         """,
-        "child.desired is DesiredState.UP and self.accepts",
+        "child.desired is _UP and self.accepts",
     ),
     Mutant(
         "a backoff that ends during the shutdown starts the child",
@@ -91,7 +91,7 @@ MUTANTS: Final = (
         "quarantine is taken for a stop when the supervisor ends",
         _MACHINE,
         "SupervisionMachine.begin_shutdown",
-        "desired is DesiredState.UP",
+        "desired is _UP",
         "True",
     ),
     Mutant(

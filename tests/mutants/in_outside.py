@@ -216,7 +216,7 @@ MUTANTS: Final = (
         "deadlines are measured on the wall clock",
         "_runtime.collector",
         "ReportCollector._deadline_passed",
-        "now = trio.current_time()",
+        "now = current_time()",
         'now = __import__("time").time()',
     ),
     Mutant(

@@ -249,11 +249,11 @@ MUTANTS: Final = (
         _AUTO,
         "child_at_rest",
         """
-        mode is AutoShutdown.NEVER and (not machine.idle_reported) and (
+        mode is _NEVER and (not machine.idle_reported) and (
             not child.dynamic
         ) and machine.is_idle
         """,
-        "mode is AutoShutdown.NEVER and (not child.dynamic) and machine.is_idle",
+        "mode is _NEVER and (not child.dynamic) and machine.is_idle",
     ),
     Mutant(
         "what decide says is ignored",

@@ -299,10 +299,7 @@ MUTANTS: Final = (
         "a subscriber misses what happens while it reads",
         "_runtime.subscription",
         "Subscription._offer",
-        """
-        if self._sleeper is not None:
-            self._wake()
-        """,
-        "",
+        "self._wake()",
+        "pass",
     ),
 )

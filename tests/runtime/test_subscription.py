@@ -11,7 +11,9 @@ from helpers.support import run_virtual
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio_supervisor._errors import SpecError
+from trio_supervisor import ChildSpec, open_supervisor, plain
+from trio_supervisor._attempts.attempt import Attempt
+from trio_supervisor._errors import SpecError, SupervisorClosed
 from trio_supervisor._events import events as ev
 from trio_supervisor._events.fold import fold
 from trio_supervisor._events.journal import EventRecorder
@@ -34,6 +36,8 @@ class Tree:
 
     def write(self, cls: type[ev.Event], path: str, *fields: Any, run: int = ROOT) -> None:
         self.journal.append(cls, 0.0, run, path, 1, fields)
+        if self.journal.untold:
+            self.journal.tell()
 
     def nest(self, run: int = NEST) -> None:
         self.write(ev.ChildStarted, "app/nest", 0)
@@ -58,7 +62,7 @@ class Tree:
         return inner
 
     def listeners(self) -> int:
-        return len(self.journal._listeners)
+        return len(self.journal._readers)
 
     def subscribe(self, max_buffer: int = 1024) -> Subscription:
         return Subscription._create(self.journal, self.state, path="app", max_buffer=max_buffer)
@@ -270,8 +274,30 @@ def test_a_supervisor_that_broke_down_can_end_it() -> None:
             events._end()
             events._end()
             tree.ready()
-            events._offer(tree.journal.events[-1])
+            events._offer([tree.journal.events[-1]])
             assert await rest_of(events) == [2]
+
+    run_virtual(main)
+
+
+def test_what_was_recorded_before_a_supervisor_broke_down_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(self: object, spec: object, *_: object, **__: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    async def main() -> None:
+        read: list[str] = []
+        with pytest.raises(RuntimeError, match="a bug of ours"):
+            async with open_supervisor() as app, app.subscribe() as events:
+                monkeypatch.setattr(Attempt, "__init__", fail)
+                app.start_child_soon(ChildSpec("a", plain(trio.sleep_forever)))
+                try:
+                    async for event in events:
+                        read.append(type(event).__name__)  # noqa: PERF401 - it raises
+                except SupervisorClosed:
+                    read.append("broke down")
+        assert read == ["ChildAdded", "ChildStarted", "ChildReady", "broke down"]
 
     run_virtual(main)
 

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from trio_supervisor._brain.machine import SupervisionMachine
 
 
-# Up to Python 3.11, to look up a member of an enum takes five times as long as a plain name.
-_RUNNING = Stage.RUNNING
-
-
 def _running(machine: SupervisionMachine, name: str, attempt: int) -> ChildLife | None:
     """The child, if ``attempt`` is its live attempt; `None` if it has ended or is being stopped."""
     child = machine.children.get(name)
-    if child is None or not child.live or child.attempt != attempt or child.stage is not _RUNNING:
+    if (
+        child is None
+        or not child.live
+        or child.attempt != attempt
+        or child.stage is not Stage.RUNNING
+    ):
         return None
     return child
 

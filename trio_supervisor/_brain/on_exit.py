@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 _TEMPORARY = RestartPolicy.TEMPORARY
 _REMOVED = DesiredState.REMOVED
 _DONE = DesiredState.DONE
-_UP = DesiredState.UP
-_BY_DESIRED_STATE = StopCause.DESIRED_STATE
 
 
 def apply_policy(
@@ -196,22 +194,22 @@ def _restart_member(
     now: float,
 ) -> None:
     """Restart a member of the group of ``failed``, unless it is down or temporary."""
-    temporary = member.spec.restart is _TEMPORARY and member is not failed
+    temporary = member.spec.restart is RestartPolicy.TEMPORARY and member is not failed
     if member.desired not in _RESTARTED_WITH_GROUP:
         # The member stays down. While its attempt is still ending, the others wait for it.
         if member.live:
-            machine.mark_for_stopping(member, _BY_DESIRED_STATE, reason, in_order=True)
+            machine.mark_for_stopping(member, StopCause.DESIRED_STATE, reason, in_order=True)
     elif temporary and member.live:
-        machine.take_down(member, _REMOVED, reason, now, in_order=True)
+        machine.take_down(member, DesiredState.REMOVED, reason, now, in_order=True)
     else:
-        if member.desired is _DONE:
+        if member.desired is DesiredState.DONE:
             machine.ordering.wake_watchers(member)
-        member.desired = _UP
+        member.desired = DesiredState.UP
         set_backoff(member, backoff, machine.timers)
         # A restart by command that is pending is replaced: from now on a new one is accepted.
         member.skips_predecessors = member.restart_pending = member.requirement_down = False
         machine.ordering.join_start_set(member)
-        machine.mark_for_stopping(member, _BY_DESIRED_STATE, reason, in_order=True)
+        machine.mark_for_stopping(member, StopCause.DESIRED_STATE, reason, in_order=True)
 
 
 def child_limit(machine: SupervisionMachine, child: ChildLife) -> RestartLimit | None:

@@ -83,6 +83,7 @@ class EventRecorder:
     Attributes:
         tap: Called with each new event's bare fields and the exception behind the event, if there
             is one, before any listener. Must not raise, and must not append.
+        untold: The events that `tell` will give to the readers.
 
     Raises:
         SpecError: ``capacity`` is not a whole number of at least 1.
@@ -96,6 +97,7 @@ class EventRecorder:
         "_feeds",
         "_listeners",
         "_raws",
+        "_readers",
         "_run",
         "_sequence",
         "_time",
@@ -104,6 +106,7 @@ class EventRecorder:
         "_wall",
         "_wall_time",
         "tap",
+        "untold",
     )
 
     def __init__(self, capacity: int = 1024, *, wall: Callable[[], float]) -> None:
@@ -121,6 +124,8 @@ class EventRecorder:
         self._feeds: tuple[RawFeed, ...] = ()
         self._listeners: dict[Callable[[Event], None], None] = {}
         self._told: tuple[Callable[[Event], None], ...] | None = ()  # None: to be made anew
+        self._readers: dict[Callable[[list[Event]], None], None] = {}
+        self.untold: list[Event] = []
         self.tap: Callable[[RawEvent, BaseException | None], None] | None = None
 
     @property
@@ -221,15 +226,39 @@ class EventRecorder:
         self._told = None
         self._plan()
 
+    def add_reader(self, reader: Callable[[list[Event]], None]) -> None:
+        """Call ``reader`` with all events from now on, those of one step together; see `tell`.
+
+        A call for each event would cost ten readers as much as a restart does. A reader must not
+        raise or append. It may remove itself.
+        """
+        self._readers[reader] = None
+        self._plan()
+
+    def remove_reader(self, reader: Callable[[list[Event]], None]) -> None:
+        """Leave ``reader`` alone from now on; does nothing if it is not known."""
+        self._readers.pop(reader, None)
+        if not self._readers:
+            self.untold = []
+        self._plan()
+
+    def tell(self) -> None:
+        """Give the events since the last call to the readers: the step that they belong to ends."""
+        untold, self.untold = self.untold, []
+        for reader in tuple(self._readers):
+            reader(untold)
+
     def _plan(self) -> None:
         room = 2 * self._capacity - len(self._raws)
-        self._chore_at = 0 if self._listeners else self._sequence + room
+        self._chore_at = 0 if self._listeners or self._readers else self._sequence + room
 
     def _do_chores(self, raw: RawEvent, error: BaseException | None) -> None:
         if len(self._raws) >= 2 * self._capacity:
             self._trim()
-        if self._listeners:
+        if self._listeners or self._readers:
             event = event_of(raw, error)
+            if self._readers:
+                self.untold.append(event)
             told = self._told
             if told is None:  # a listener may attach and detach, while this goes on over the former
                 told = self._told = tuple(self._listeners)

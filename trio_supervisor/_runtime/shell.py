@@ -129,6 +129,7 @@ class Shell:
         self.children_listed = trio.Event()
         self.first_start_over = trio.Event()
         self.finished = trio.Event()
+        self._journal = tree.journal
         self._append = tree.journal.append
         self._context: Context = copy_context()
         self._block: BlockOfShell | None = None
@@ -343,16 +344,20 @@ class Shell:
 
     def carry_out(self, orders: list[o.Order], now: float) -> None:
         """Carry out ``orders``, one after the other, then let waiting tasks look again."""
-        for order in orders:
-            if type(order) is tuple:
-                event, path, attempt, fields = order
-                act = _ACT_WITH.get(event)
-                error = None if act is None else act(self, path, attempt, fields, now)
-                self._append(event, now, self.run, path, attempt, fields, error)
-                if path in self.watched:
-                    self._changed[self.watched[path]] = None
-            else:
-                _CARRY_OUT[type(order)](self, order, now)
+        try:
+            for order in orders:
+                if type(order) is tuple:
+                    event, path, attempt, fields = order
+                    act = _ACT_WITH.get(event)
+                    error = None if act is None else act(self, path, attempt, fields, now)
+                    self._append(event, now, self.run, path, attempt, fields, error)
+                    if path in self.watched:
+                        self._changed[self.watched[path]] = None
+                else:
+                    _CARRY_OUT[type(order)](self, order, now)
+        finally:
+            if self._journal.untold:
+                self._journal.tell()
         if self.tree.log.pending:  # written now that the journal agrees with the machine
             self.tree.log.flush()
         if self._changed:

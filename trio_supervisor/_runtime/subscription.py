@@ -202,7 +202,7 @@ class Subscription:
             self._ended = self._broken_off = True
         else:
             self._readers.add(self)
-            self._journal.attach(self._offer)
+            self._journal.add_reader(self._offer)
         return self
 
     async def __aexit__(
@@ -301,22 +301,22 @@ class Subscription:
             raise SupervisorClosed(f"{self._path} broke down; leaving its block raises why")
         raise StopAsyncIteration
 
-    def _offer(self, event: Event) -> None:
-        """Take in an event, if it is one of ours. Never waits, never raises."""
-        if self._ended or (self._prefix and not f"{event.path}/".startswith(self._prefix)):
+    def _offer(self, events: list[Event]) -> None:
+        """Take in those events that are ours. Never waits, never raises."""
+        if self._prefix:
+            events = [event for event in events if f"{event.path}/".startswith(self._prefix)]
+        if self._ended or not events:
             return
         buffer = self._buffer
-        if len(buffer) == self._max_buffer:
+        buffer.extend(events)
+        for _ in range(len(buffer) - self._max_buffer):
             buffer.popleft()
             self._at_once = 0  # the gap comes first
             self._missed += 1
             self.lost += 1
-        buffer.append(event)
-        sleeper = self._sleeper
-        if sleeper is not None:  # as `_wake` does
-            self._sleeper = None
-            reschedule(sleeper)
-        if type(event) is SupervisorFinished and event.run == self._run:
+        self._wake()
+        last = events[-1]  # nothing of a supervisor follows its end
+        if type(last) is SupervisorFinished and last.run == self._run:
             self._end()
 
     def _end(self) -> None:
@@ -326,7 +326,7 @@ class Subscription:
         """
         self._ended = True
         self._readers.remove(self)
-        self._journal.detach(self._offer)
+        self._journal.remove_reader(self._offer)
         self._wake()
 
     def _break_off(self) -> None:
