@@ -299,7 +299,7 @@ MUTANTS: Final = (
         "a subscriber misses what happens while it reads",
         "_runtime.subscription",
         "Subscription._offer",
-        "self._wake()",
+        "reschedule(sleeper)",
         "pass",
     ),
 )

@@ -446,15 +446,11 @@ def _sort_out_several(attempt: Attempt, background: BaseException | None) -> Can
     return cancelled[0] if cancelled else None
 
 
-def _without_cancelled(
-    error: BaseException, cancelled: list[Cancelled]
-) -> BaseException | None:
+def _without_cancelled(error: BaseException, cancelled: list[Cancelled]) -> BaseException | None:
     """``error`` without each ``Cancelled``, which is put into the list; a lone leaf comes bare."""
     found = list(leaves(error))
     rest = [leaf for leaf in found if not issubclass(type(leaf), Cancelled)]
-    cancelled.extend(
-        cast("Cancelled", leaf) for leaf in found if issubclass(type(leaf), Cancelled)
-    )
+    cancelled.extend(cast("Cancelled", leaf) for leaf in found if issubclass(type(leaf), Cancelled))
     if len(rest) < 2:
         return rest[0] if rest else None
     if len(rest) == len(found):

@@ -52,11 +52,12 @@ def raw_of(event: ev.Event) -> RawEvent:
 
 def event_of(raw: RawEvent, error: BaseException | None = None) -> ev.Event:
     """Return the event that ``raw`` stands for; a `ChildExited` with ``error``."""
+    cls, sequence, time, wall, run, path, attempt, fields = raw
     event: ev.Event
-    if error is None or raw[CLS] is not ev.ChildExited:
-        event = raw[CLS](*raw[SEQUENCE:FIELDS], *raw[FIELDS])
+    if error is None or cls is not ev.ChildExited:
+        event = cls(sequence, time, wall, run, path, attempt, *fields)
     else:
-        event = raw[CLS](*raw[SEQUENCE:FIELDS], *raw[FIELDS], error=error)
+        event = cls(*raw[SEQUENCE:FIELDS], *fields, error=error)
     return event
 
 

@@ -259,11 +259,15 @@ class EventRecorder:
             event = event_of(raw, error)
             if self._readers:
                 self.untold.append(event)
-            told = self._told
-            if told is None:  # a listener may attach and detach, while this goes on over the former
-                told = self._told = tuple(self._listeners)
-            for listener in told:
-                listener(event)
+            if self._listeners:
+                self._tell_listeners(event)
+
+    def _tell_listeners(self, event: Event) -> None:
+        told = self._told
+        if told is None:  # a listener may attach and detach, while this goes on over the former
+            told = self._told = tuple(self._listeners)
+        for listener in told:
+            listener(event)
 
     def _trim(self) -> None:
         excess = len(self._raws) - self._capacity

@@ -250,7 +250,8 @@ class Subscription:
             self._at_once -= 1
             await checkpoint_if_cancelled()
             return self._buffer.popleft()
-        self._check_use()
+        if self._snapshot is None or self._reading or get_ident() != self._thread:
+            self._check_use()
         self._reading = True
         self._at_once = 0
         try:
@@ -269,19 +270,13 @@ class Subscription:
     def _check_use(self) -> None:
         if self._snapshot is None:
             raise RuntimeError(_NOT_ENTERED)
-        if get_ident() != self._thread:
-            self._readers.check_thread(self._path)
+        self._readers.check_thread(self._path)
         if self._reading:
             raise trio.BusyResourceError("another task reads this subscription: open one for each")
 
     def _abort(self, _: object) -> Abort:
         self._sleeper = None
         return Abort.SUCCEEDED
-
-    def _wake(self) -> None:
-        sleeper, self._sleeper = self._sleeper, None
-        if sleeper is not None:
-            reschedule(sleeper)
 
     def _take(self) -> Event | EventGap:
         if self._left:
@@ -309,15 +304,22 @@ class Subscription:
             return
         buffer = self._buffer
         buffer.extend(events)
-        for _ in range(len(buffer) - self._max_buffer):
+        while len(buffer) > self._max_buffer:
             buffer.popleft()
             self._at_once = 0  # the gap comes first
             self._missed += 1
             self.lost += 1
-        self._wake()
+        sleeper, self._sleeper = self._sleeper, None
+        if sleeper is not None:  # as `_wake`, without the call
+            reschedule(sleeper)
         last = events[-1]  # nothing of a supervisor follows its end
         if type(last) is SupervisorFinished and last.run == self._run:
             self._end()
+
+    def _wake(self) -> None:
+        sleeper, self._sleeper = self._sleeper, None
+        if sleeper is not None:
+            reschedule(sleeper)
 
     def _end(self) -> None:
         """Nothing more will come; what is in the buffer can still be read.
