@@ -24,7 +24,6 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast, final
 
 import trio
-from trio import Cancelled, current_effective_deadline, current_time, open_nursery
 from trio.lowlevel import current_task, disable_ki_protection, enable_ki_protection
 
 from trio_supervisor._attempts.context import ChildContext
@@ -336,7 +335,7 @@ async def run_attempt(attempt: Attempt) -> None:  # noqa: ASYNC910 - a nursery i
     if observer is not None:
         observer.attempt_began(attempt)
     try:
-        async with open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
             attempt.nursery = nursery
             if attempt.cancel_called:
                 attempt.body_cancelled = True
@@ -364,7 +363,7 @@ async def run_attempt(attempt: Attempt) -> None:  # noqa: ASYNC910 - a nursery i
     ):
         passing = _sort_out(attempt, background)
     host, attempt.host = attempt.host, NO_HOST
-    attempt.ended_at = current_time()
+    attempt.ended_at = trio.current_time()
     if observer is not None:
         observer.attempt_over(attempt)
     attempt.nursery = attempt.task = None
@@ -413,8 +412,8 @@ def _sort_out(attempt: Attempt, background: BaseException | None) -> BaseExcepti
 
     Returns the ``Cancelled`` to raise on, if a scope around the attempt has been cancelled.
     """
-    if background is None and type(attempt.error) is Cancelled:  # how most of them stop
-        cancelled: Cancelled | None = attempt.error
+    if background is None and type(attempt.error) is trio.Cancelled:  # how most of them stop
+        cancelled: trio.Cancelled | None = attempt.error
         attempt.error = None
         attempt.body_cancelled = True
     else:
@@ -423,7 +422,7 @@ def _sort_out(attempt: Attempt, background: BaseException | None) -> BaseExcepti
         return None
     if attempt.body_cancelled:
         attempt.cancelled_by = as_reason(cancelled.reason or f"cancelled due to {cancelled.source}")
-    if current_effective_deadline() != -inf:
+    if trio.current_effective_deadline() != -inf:
         return None
     if attempt.body_cancelled and not attempt.aborted:
         # Neither our stop nor the child's own doing: a scope around the attempt was cancelled.
@@ -432,8 +431,8 @@ def _sort_out(attempt: Attempt, background: BaseException | None) -> BaseExcepti
     return cancelled
 
 
-def _sort_out_several(attempt: Attempt, background: BaseException | None) -> Cancelled | None:
-    cancelled: list[Cancelled] = []
+def _sort_out_several(attempt: Attempt, background: BaseException | None) -> trio.Cancelled | None:
+    cancelled: list[trio.Cancelled] = []
     errors: list[BaseException] = []
     for error in (attempt.error, background):
         if error is not None:
@@ -446,18 +445,22 @@ def _sort_out_several(attempt: Attempt, background: BaseException | None) -> Can
     return cancelled[0] if cancelled else None
 
 
-def _without_cancelled(error: BaseException, cancelled: list[Cancelled]) -> BaseException | None:
+def _without_cancelled(
+    error: BaseException, cancelled: list[trio.Cancelled]
+) -> BaseException | None:
     """``error`` without each ``Cancelled``, which is put into the list; a lone leaf comes bare."""
     found = list(leaves(error))
-    rest = [leaf for leaf in found if not issubclass(type(leaf), Cancelled)]
-    cancelled.extend(cast("Cancelled", leaf) for leaf in found if issubclass(type(leaf), Cancelled))
+    rest = [leaf for leaf in found if not issubclass(type(leaf), trio.Cancelled)]
+    cancelled.extend(
+        cast("trio.Cancelled", leaf) for leaf in found if issubclass(type(leaf), trio.Cancelled)
+    )
     if len(rest) < 2:
         return rest[0] if rest else None
     if len(rest) == len(found):
         return error
     assert isinstance(error, BaseExceptionGroup)
     try:
-        return error.split(Cancelled)[1]
+        return error.split(trio.Cancelled)[1]
     except BaseException:  # noqa: ASYNC103 - a group of the user's in it whose derive() fails
         return BaseExceptionGroup("several errors of one attempt", rest)  # noqa: ASYNC104
 
