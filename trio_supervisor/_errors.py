@@ -227,6 +227,8 @@ class TaskFailure(Exception):
     category: str = "error"
 
     def __init__(self, message: str = "", *, category: str = "error") -> None:
+        if type(message) is not str:  # such as the exception behind it; its repr may raise
+            message = text_of(message)
         super().__init__(message)
         self.message = message
         self.category = category

@@ -190,3 +190,16 @@ def test_what_stands_before_the_users_first_frame_is_left_out() -> None:
     with pytest.raises(trio_supervisor.SpecError) as caught_ours:
         trio_supervisor.RestartLimit(-1, within=1)
     assert trimmed(caught_ours.value) is caught_ours.value.__traceback__
+
+
+@pytest.mark.parametrize("kind", sorted(hostile.ARGUMENTS))
+def test_a_task_failure_can_be_shown_whatever_its_message_is(kind: str) -> None:
+    failure = TaskFailure(hostile.ARGUMENTS[kind]())
+    assert type(failure.message) is str
+    assert repr(failure).startswith("TaskFailure(")
+    assert type(str(failure)) is str
+
+
+def test_a_task_failure_that_is_given_an_exception_says_what_that_says() -> None:
+    failure = TaskFailure(OSError("no route"))  # type: ignore[arg-type]  # as users do
+    assert (failure.message, str(failure)) == ("no route", "no route")

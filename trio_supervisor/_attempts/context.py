@@ -154,7 +154,8 @@ class ChildContext:
         """Report that others cannot rely on the child for a while.
 
         Children that require this one and have yet to start wait; running ones are not stopped.
-        Silence is not judged meanwhile. Has no effect before the child was ready.
+        Silence is not judged meanwhile. Has no effect before the child was ready; a second call
+        without a `ready` in between has none either, and the first reason stays.
 
         Args:
             reason: Shown with the state of the child.

@@ -326,7 +326,8 @@ class Supervisor:
     ) -> None:
         """Stop a child, wait for its end, and keep it down until `restart_child`.
 
-        A child that is down already stays as it is.
+        A child that is done counts as stopped from then on, so that it keeps a supervisor with
+        ``auto_shutdown="all_done"`` open; one in quarantine stays in quarantine.
 
         Args:
             name: The child: its name, its path below this supervisor, its spec, or its handle.
@@ -336,6 +337,7 @@ class Supervisor:
 
         Raises:
             ChildNotFound: There is no such child, or the handle is of one that was removed.
+            SpecError: ``name`` names nothing, or ``grace`` is no number of seconds.
             SupervisorClosed: The supervisor has ended, or ended before the child did.
             SupervisorError: Called in a thread other than Trio's.
 
