@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import Any, ForwardRef, TypeVar
 
     T = TypeVar("T")
 
@@ -172,15 +172,28 @@ def resolvable(annotation: Any, module: str) -> Any:
     """Return ``annotation`` so that `typing.get_type_hints` evaluates it in ``module``.
 
     Builtin types resolve anywhere. Only other texts are worth a `ForwardRef`, which costs a
-    compilation when it is made.
+    compilation when it is made: equal texts of one module share one.
     """
+    if isinstance(annotation, str):
+        text = annotation.replace("None", "")
+        return annotation if text == text.lower() else _forward_ref(annotation, module)
     from typing import ForwardRef  # noqa: PLC0415 - see above
 
-    if isinstance(annotation, str) and any(c.isupper() for c in annotation.replace("None", "")):
-        return ForwardRef(annotation, module=module, is_class=True)
     parts = getattr(annotation, "__args__", ())
     if any(isinstance(part, ForwardRef) for part in parts):  # ``@composite`` makes these
         texts = [p.__forward_arg__ if isinstance(p, ForwardRef) else p for p in parts]
         origin: Any = annotation.__origin__  # pyright: ignore[reportAttributeAccessIssue] - no text has parts
         return origin[*(resolvable(text, module) for text in texts)]
     return annotation
+
+
+def _forward_ref(text: str, module: str) -> ForwardRef:
+    from typing import ForwardRef  # noqa: PLC0415 - see above
+
+    made = _forward_refs.get((text, module))
+    if made is None:
+        made = _forward_refs[text, module] = ForwardRef(text, module=module, is_class=True)
+    return made
+
+
+_forward_refs: dict[tuple[str, str], ForwardRef] = {}

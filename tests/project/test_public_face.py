@@ -20,7 +20,7 @@ import attrs
 import pytest
 
 import trio_supervisor
-from trio_supervisor._lazy import public
+from trio_supervisor._lazy import public, resolvable
 from trio_supervisor._record import Record
 from trio_supervisor._specs import options
 
@@ -131,6 +131,15 @@ def test_annotations_of_a_record_are_those_of_its_initializer() -> None:
     assert (
         str(inspect.signature(trio_supervisor.Restart)) == "(delay: 'float | None' = None) -> None"
     )
+
+
+def test_equal_annotations_of_one_module_are_compiled_once() -> None:
+    events, exits = "trio_supervisor._events.events", "trio_supervisor._events.exits"
+    made = resolvable("Any", events)
+    assert resolvable("Any", events) is made
+    assert resolvable("Any", exits) is not made
+    assert resolvable("Any", exits).__forward_module__ == exits
+    assert resolvable("float | None", events) == "float | None"  # resolves anywhere
 
 
 def test_public_classes_are_pickled_by_their_public_names() -> None:

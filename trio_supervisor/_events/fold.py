@@ -57,7 +57,8 @@ def event_of(raw: RawEvent, error: BaseException | None = None) -> ev.Event:
     if error is None or cls is not ev.ChildExited:
         event = cls(sequence, time, wall, run, path, attempt, *fields)
     else:
-        event = cls(*raw[SEQUENCE:FIELDS], *fields, error=error)  # type: ignore[misc]
+        live: dict[str, Any] = {"error": error}
+        event = cls(sequence, time, wall, run, path, attempt, *fields, **live)
     return event
 
 
