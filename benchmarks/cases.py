@@ -333,6 +333,9 @@ def _imports() -> list[Row]:
             "ms",
             1000,
             bar,
+            None
+            if bar is None
+            else (count(f"imports:{program}", 0, 1), count("imports:trio", 0, 1)),
         )
         for what, program, bar in (
             ("trio, trio_supervisor", "trio_supervisor", 1.25),

@@ -4,7 +4,7 @@ A program is run at two sizes under ``valgrind --tool=cachegrind``. The differen
 divided by the difference of the sizes, is the cost of one operation: the start of the interpreter,
 imports and set-up cancel out. Valgrind makes Python about fifty times slower, so one process does
 the imports once and forks for each size: the counters of a forked process go on from those of its
-parent, which cancels out as well.
+parent, which cancels out as well. An import is counted in an interpreter of its own.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.imports import CODE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 TIMEOUT: Final = 900
+_VALGRIND: Final = ("valgrind", "--tool=cachegrind", "--cache-sim=no")
 _REFS: Final = re.compile(r"^==(\d+)== I\s+refs:\s+([\d,]+)", re.MULTILINE)
 
 
@@ -68,6 +71,9 @@ def instructions(what: Count, python: str = sys.executable) -> float:
     Raises:
         RuntimeError: A run failed; the message ends with what the program printed last.
     """
+    module, _, name = what.program.partition(":")
+    if module == "imports":
+        return _count_of_import(CODE[name], python)
     runs = [(size, dict(what.options)) for size in (what.small, what.large)]
     if what.without:
         runs += [(size, dict(what.options + what.without)) for size in (what.small, what.large)]
@@ -78,12 +84,29 @@ def instructions(what: Count, python: str = sys.executable) -> float:
     return total / (what.large - what.small)
 
 
+def _count_of_import(code: str, python: str) -> float:
+    """Return the instructions of an import in a new interpreter; its start is left out."""
+    where = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+    where.pop("PYTHONDONTWRITEBYTECODE", None)
+    found = []
+    # Once without valgrind, so that nothing has to be compiled any more.
+    subprocess.run([python, "-c", code], check=True, timeout=TIMEOUT, env=where)
+    for each in (code, "pass"):
+        command = [*_VALGRIND, f"--cachegrind-out-file={os.devnull}", python, "-c", each]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=TIMEOUT, env=where
+        )
+        ((_, refs),) = _REFS.findall(done.stderr)
+        found.append(int(refs.replace(",", "")))
+    return found[0] - found[1]
+
+
 def _counts(program: str, runs: Sequence[tuple[int, dict[str, Any]]], python: str) -> list[int]:
     """Return the instructions of the forked process of each run."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "valgrind.log"
         command = [
-            *("valgrind", "--tool=cachegrind", "--cache-sim=no"),
+            *_VALGRIND,
             *(f"--cachegrind-out-file={os.devnull}", f"--log-file={log}"),
             *(python, "-m", "benchmarks.instructions", program, json.dumps(runs)),
         ]
