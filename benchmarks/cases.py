@@ -309,13 +309,19 @@ def _surfaces() -> list[Row]:
             unit="x `state()`",
             bar=1.0,
         ),
-        Row(
-            "blocked-loop monitor beside 100,000 checkpoints",
-            run("surfaces:monitored", 100_000),
-            "per_cent",
-            unit="% more",
-            bar=1.0,
-            rounds=1,
+        *(
+            Row(
+                f"100,000 checkpoints beside {what}",
+                run("surfaces:monitored", 100_000),
+                key,
+                unit="% more",
+                bar=bar,
+            )
+            for what, key, bar in (
+                ("the blocked-loop monitor, against any second thread", "own", 1.0),
+                ("the blocked-loop monitor, against a single thread", "whole", None),
+                ("any second thread, against a single thread", "thread", None),
+            )
         ),
     ]
     return rows

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
+import threading
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import permutations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 import trio.testing
@@ -15,8 +19,11 @@ from benchmarks.measure import Attempts, Result, sink_logs
 from benchmarks.ours import failing, idle
 from trio_supervisor import ChildSpec, Supervisor, SupervisorSpec, open_supervisor
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+
 OFF, IDLE, METRICS, DASHBOARD, ALL = "off", "idle", "metrics", "dashboard", "all"
-PAIRS = 41
+MONITOR_ROUNDS = 12  # each of the six orders twice
 SCRAPE_EVERY = 0.25  # seconds: sixty times as often as Prometheus does, in a run this short
 
 
@@ -161,9 +168,19 @@ def scrape(count: int, *, children: int = 5000) -> Result:
 def monitored(count: int) -> Result:
     """Per cent of processor time that a `BlockedLoopMonitor` adds to ``count`` checkpoints.
 
-    With and without are measured in turn, so that whatever slows the machine down slows both.
+    Three are measured in turn, in each order, so that whatever slows the machine down slows all of
+    them: a process with nothing else in it; one with a second thread that waits in a system call
+    for ever, and never asks for the interpreter's lock; and one with the monitor.
+
+    As long as a process has a single thread, Linux looks up the file of each `epoll_wait` without
+    counting references to it. With any second thread it counts, and a checkpoint makes one such
+    call. So part of what the monitor costs is the price of not being single-threaded, which a
+    process pays once, for whatever thread comes first.
+
+    Returns:
+        ``own``: the monitor against the idle thread; ``whole``: the monitor against nothing;
+        ``thread``: the idle thread against nothing.
     """
-    from trio_supervisor.daemon import BlockedLoopMonitor
 
     async def cost() -> float:
         begun = time.process_time()
@@ -171,12 +188,54 @@ def monitored(count: int) -> Result:
             await trio.lowlevel.checkpoint()
         return time.process_time() - begun
 
-    async def main() -> list[float]:
-        ratios = []
-        for _ in range(PAIRS):
-            without = await cost()
-            async with BlockedLoopMonitor():
-                ratios.append(await cost() / without)
-        return ratios
+    async def main() -> list[tuple[float, float, float]]:
+        found = []
+        for number in range(MONITOR_ROUNDS):
+            orders = list(permutations((_alone, _beside_a_thread, _beside_the_monitor)))
+            costs = {}
+            for beside in orders[number % len(orders)]:
+                async with beside():
+                    costs[beside] = await cost()
+            found.append((costs[_alone], costs[_beside_a_thread], costs[_beside_the_monitor]))
+        return found
 
-    return {"per_cent": (statistics.median(trio.run(main)) - 1) * 100}
+    found = trio.run(main)
+    return {
+        "own": _more(monitor / thread for _, thread, monitor in found),
+        "whole": _more(monitor / alone for alone, _, monitor in found),
+        "thread": _more(thread / alone for alone, thread, _ in found),
+    }
+
+
+def _more(ratios: Iterable[float]) -> float:
+    return (statistics.median(ratios) - 1) * 100
+
+
+@asynccontextmanager
+async def _alone() -> AsyncGenerator[None, None]:
+    yield
+
+
+@asynccontextmanager
+async def _beside_a_thread() -> AsyncGenerator[None, None]:
+    reading, writing = os.pipe()
+    thread = threading.Thread(target=os.read, args=(reading, 1))
+    thread.start()
+    try:
+        yield
+    finally:
+        os.write(writing, b"x")
+        thread.join()
+        os.close(reading)
+        os.close(writing)
+
+
+@asynccontextmanager
+async def _beside_the_monitor() -> AsyncGenerator[None, None]:
+    from trio_supervisor.daemon import BlockedLoopMonitor
+
+    before = set(threading.enumerate())
+    async with BlockedLoopMonitor():
+        yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join()  # else the next one is not alone
