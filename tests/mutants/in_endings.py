@@ -118,14 +118,14 @@ MUTANTS: Final = (
         "the failure at hand is not one of the failures in a row",
         "_brain.lifecycle",
         "ChildLife.count_failures",
-        "failed + (0 if self.is_stable(now) else self.failures_in_row)",
-        "0 if self.is_stable(now) else self.failures_in_row",
+        "failed + (0 if earlier and self.is_stable(now) else earlier)",
+        "0 if earlier and self.is_stable(now) else earlier",
     ),
     Mutant(
         "failures in a row are not forgotten after a stable period",
         "_brain.lifecycle",
         "ChildLife.count_failures",
-        "0 if self.is_stable(now) else self.failures_in_row",
+        "0 if earlier and self.is_stable(now) else earlier",
         "self.failures_in_row",
     ),
     Mutant(

@@ -262,7 +262,8 @@ class ChildLife(Vitals):
 
     def count_failures(self, now: float, *, failed: bool) -> int:
         """The failures in a row if the live attempt ends now, by a failure or not."""
-        return failed + (0 if self.is_stable(now) else self.failures_in_row)
+        earlier = self.failures_in_row
+        return failed + (0 if earlier and self.is_stable(now) else earlier)
 
     @property
     def situation(self) -> Situation:

@@ -444,8 +444,10 @@ class SupervisionMachine:
         if child.delaying:
             end_delays(child, self.timers, self.todo, now)
         child.restart_pending = False
-        self.ordering.leave_start_set(child)
-        self.ordering.wake_dependents(child)
+        if child.in_start_set:
+            self.ordering.leave_start_set(child)
+        if child.dependents or child.watchers:
+            self.ordering.wake_dependents(child)
         self.mark_for_stopping(child, _BY_DESIRED_STATE, reason, urgent=urgent, in_order=in_order)
 
     def begin_shutdown(

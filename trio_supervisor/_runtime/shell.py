@@ -390,7 +390,7 @@ class Shell:
         slot = self.slots[path[len(self.path) + 1 :]]
         slot.attempt = None
         kind, detail, _, _ = fields
-        below = slot.detach_below()
+        below = slot.detach_below() if slot.nested or slot.opened else None
         self._shutdown_account.note_exit(path, attempt, kind, detail, now, below)
         if kind == "fatal":
             return self.fatal[-1]
