@@ -175,19 +175,26 @@ class Tally:
 
     def extend(self, raws: Iterable[RawEvent]) -> None:
         """Count events, oldest first. Making an `Event` of each would cost more than counting."""
-        handlers, known, below = _HANDLERS.get, self.children.get, self._below
+        handlers = _HANDLERS.get
+        path, child = "", None  # a crash is several events of one child in a row
         for raw in raws:
             handle = handlers(raw[CLS])
             if handle is None or self._finished:
                 continue
-            path = raw[PATH]
-            child = known(path)
+            if raw[PATH] != path:
+                path = raw[PATH]
+                child = self._child_at(path)
             if child is not None:
                 handle(self, child, raw)
-            elif path.startswith(below):
-                handle(self, self.children[self.label_of(path)], raw)
             elif path == self._path:
                 self._at_the_top(raw)
+
+    def _child_at(self, path: str) -> ChildTally | None:
+        """Return the counts for what happens at a path; None if it is not below the supervisor."""
+        child = self.children.get(path)
+        if child is None and path.startswith(self._below):
+            child = self.children[self.label_of(path)]
+        return child
 
     def _at_the_top(self, raw: RawEvent) -> None:
         """Count what happens to the supervisor itself, as far as it is no child of this tree."""
@@ -216,14 +223,15 @@ class Tally:
         if kind in child.exits:
             child.exits[kind] += 1
         self._forget_failures_if_healthy(child, raw[TIME])
-        since = self._stops.pop((raw[RUN], raw[PATH], raw[ATTEMPT]), None)
+        stops = self._stops
+        since = stops.pop((raw[RUN], raw[PATH], raw[ATTEMPT]), None) if stops else None
         if since is not None:
             child.stop_seconds.observe(raw[TIME] - since)
         elif child.declared and kind not in {"succeeded", "stopped", "aborted"}:
             child.consecutive_failures += 1
 
     def _forget_failures_if_healthy(self, child: ChildTally, now: float) -> None:
-        if child.failures_in_row(now) == 0:
+        if child.consecutive_failures and child.failures_in_row(now) == 0:
             child.consecutive_failures = 0
         child.ready_since = None
 
