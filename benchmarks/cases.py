@@ -285,11 +285,11 @@ def _words() -> list[Row]:
 
 
 def _surfaces() -> list[Row]:
-    off = run("surfaces:restart", 5000)
+    off = run("surfaces:restart", 20_000)  # a second, so that several scrapes fall into it
     rows = [
         Row(
             f"restart, {what}",
-            run("surfaces:restart", 5000, seen=seen),
+            run("surfaces:restart", 20_000, seen=seen),
             floor=off,
             against="unseen",
             bar=bar,
