@@ -50,6 +50,13 @@ def test_a_traceback_is_in_the_line() -> None:
     assert "KeyError: 'k'" in found["exc_info"]
 
 
+def test_a_traceback_is_the_one_that_the_record_has_as_text() -> None:
+    """The tree's log trims what lies behind a failure, which only the text shows."""
+    error = KeyError("k")
+    found = formatted(exc_info=(KeyError, error, None), exc_text="trimmed")
+    assert found["exc_info"] == "trimmed"
+
+
 def test_a_format_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpecError, match="log_format='xml'"):
         daemon.run(lambda: pytest.fail("declared"), log_format="xml")  # type: ignore[arg-type]

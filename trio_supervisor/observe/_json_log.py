@@ -48,6 +48,8 @@ def json_formatter() -> logging.Formatter:
             message_dict: dict[str, Any],
         ) -> None:
             log_data["at"] = at_of(record.created)
+            if record.exc_text:  # of the tree's log: trimmed of the frames of this library
+                message_dict["exc_info"] = record.exc_text
             super().add_fields(log_data, record, message_dict)
 
     return Formatter(
