@@ -84,6 +84,7 @@ class Book:
         self.phase = "starting"
         self.rounds: list[Round] = []
         self.without_grace = False
+        self.cut_short = self.dropped = False  # by the deadline; by what came before it
         self.deadline = inf
         self.times: tuple[float, ...] = ()  # of the shared window
         self.random = Random(0)

@@ -81,7 +81,8 @@ class Oracle(Book):
             if kid.backoff_until is not None and kid.backoff_until <= now:
                 kid.delays = {}
         if self.phase == "stopping" and self.deadline <= now:
-            self.without_grace = True
+            if not self.cut_short:
+                self.cut_short, self.dropped, self.without_grace = True, self.without_grace, True
             return
         for kid in self.kids.values():
             if kid.live and kid.stage == 0 and kid.stop_cause is None:
@@ -407,8 +408,8 @@ class Oracle(Book):
         if self.accepts:
             self.phase = "stopping"
             self.wants.stop = self.outcome = kind
-            self.without_grace = without_grace
             self.deadline = min(now + self.spec.shutdown_deadline, deadline)
+            self.without_grace = without_grace and self.deadline > now
             for kid in self.kids.values():
                 self.take_down(
                     kid, "shutdown" if kid.desired == "up" else kid.desired, kid.reason, now
@@ -418,7 +419,8 @@ class Oracle(Book):
             self.begin_round(set(), {kid.name for kid in self.kids.values() if kid.live}, everybody)
         elif self.phase == "stopping":
             self.deadline = min(self.deadline, deadline)
-            self.without_grace = self.without_grace or without_grace
+            if self.deadline > now:
+                self.without_grace = self.without_grace or without_grace
 
 
 def _by_table(restart: p.RestartPolicy, *, success: bool) -> d.RestartDecision:

@@ -183,7 +183,9 @@ class Referee:
         if not self._cut_short:
             why = oracle.why_not_stop(kid)
             need(not why, "I3 stopped before", why, order)
-        without_grace = oracle.without_grace or kid.without_grace
+        # What the deadline cuts off is told the grace that it would have had.
+        dropped = oracle.dropped if self._cut_short else oracle.without_grace
+        without_grace = dropped or kid.without_grace
         need(grace == (0.0 if without_grace else kid.grace), "grace", order)
         need(reason or kid.stop_cause == "desired state", "no reason", order)
         if kid.stop_cause == "fault":

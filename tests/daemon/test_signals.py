@@ -288,6 +288,20 @@ def test_a_shutdown_deadline_that_passed_shows_in_the_exit_code(start: Start) ->
     assert "app/inner/a" in program.err.splitlines()[-1]
 
 
+def test_a_deadline_that_passed_before_a_childs_turn_shows_in_the_exit_code(start: Start) -> None:
+    program = start("""
+        run(SupervisorSpec("app", [
+            ChildSpec("a", slow, 100, grace=1000),
+            ChildSpec("mule", stubborn, 0.5, grace=0),
+        ], shutdown_deadline=0.2, report_after=10))
+    """)
+    program.wait_for("app is up")
+    program.signal(SIGTERM)
+    assert program.ended() == 5
+    assert "app/a cut off" in program.err
+    assert "the grace of some ran out: app/a (exit code 5)" in program.err
+
+
 def test_the_third_signal_ends_a_process_whose_event_loop_is_blocked(start: Start) -> None:
     program = start("""
         async def block(child):

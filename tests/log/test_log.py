@@ -173,7 +173,6 @@ def test_the_life_of_a_tree() -> None:
     tree.write(ev.SupervisorReady, "app")
     tree.write(ev.CommandAccepted, "app/store", "stop", "dep\nloy")
     tree.write(ev.ChildStopRequested, "app/store", "deploy", 5.0)
-    tree.write(ev.ChildCancelled, "app/store", "deploy")
     tree.exit("stopped", "app/store", "deploy")
     tree.write(ev.ChildStopped, "app/store", "deploy")
     tree.write(ev.SupervisorIdle, "app")

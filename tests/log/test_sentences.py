@@ -104,7 +104,7 @@ def cut_off(past: Sequence[ev.Event], path: str, found: re.Match[str]) -> None:
     (request,) = any_of(past, ev.ChildStopRequested, path, found[1])[-1:]
     assert isinstance(request, ev.ChildStopRequested)
     assert request.grace > 0
-    assert cancel.time > request.time
+    assert cancel.time >= request.time
 
 
 def happened(cls: type[ev.Event]) -> Callable[[Sequence[ev.Event], str, re.Match[str]], None]:

@@ -183,12 +183,13 @@ class Model:
             self._exit(kid, kind)
 
     def _cut_short(self) -> None:
-        self.without_grace, self.deadline = True, inf
+        self.deadline = inf
         for kid in self.kids.values():
             if kid.live and not kid.asked:
                 self._ask(kid)
-            elif kid.live and not kid.cancelled:
+            if kid.live and not kid.cancelled:
                 self._cancel(kid)
+        self.without_grace = True
 
     # ------------------------------------------------------------ the rule
 

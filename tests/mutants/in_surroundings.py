@@ -100,6 +100,24 @@ MUTANTS: Final = (
         "False",
         tests=("attempts/test_fatal_is_failure.py",),
     ),
+    Mutant(
+        "what the deadline cuts off before its turn counts as stopped",
+        "_brain.on_deadline",
+        "_shutdown_deadline_passed",
+        """
+        for child in machine.children.values():
+            ...
+        machine.without_grace = True
+        """,
+        """
+        machine.without_grace = True
+        for child in machine.children.values():
+            ...
+        """,
+        tests=(
+            "runtime/test_endings.py::test_the_deadline_cuts_off_those_whose_turn_had_not_come_too",
+        ),
+    ),
     # ---------------------------------------------------------------- the log keeper
     Mutant(
         "a new file that begins like the old one is taken for it",

@@ -36,13 +36,8 @@ MUTANTS: Final = (
         """
         if child.live and child.stage is Stage.RUNNING:
             machine.request_stop(child, now)
-        elif child.live and child.stage is Stage.STOP_REQUESTED:
-            machine.cancel(child, now)
         """,
-        """
-        if child.live and child.stage is Stage.STOP_REQUESTED:
-            machine.cancel(child, now)
-        """,
+        "",
     ),
     Mutant(
         "a hold that ends lets only one of the group go on",

@@ -16,6 +16,7 @@ from trio_supervisor import (
     ChildRunner,
     ChildSpec,
     ChildStartError,
+    ChildStopRequested,
     Escalate,
     QuarantineError,
     RestartLimit,
@@ -178,6 +179,40 @@ async def test_the_report_lists_children_that_had_to_be_cut_off() -> None:
     assert names == {"slow", "stubborn", "deep"}
     assert "app/slow cut off, aborted" in report.render()
     assert ShutdownReport.from_dict(report.to_dict()) == report
+
+
+@scenario
+async def test_the_deadline_cuts_off_those_whose_turn_had_not_come_too() -> None:
+    """They would have had a grace, and nothing else tells them from children that obeyed."""
+    inner = SupervisorSpec(
+        "in", [ChildSpec("deep", polite, 9, grace=9), ChildSpec("no-grace", forever)]
+    )
+    children: list[ChildSpec[Any] | SupervisorSpec] = [
+        ChildSpec("first", polite, 9, grace=60),
+        inner,
+        ChildSpec("no-grace", forever, grace=0),
+        ChildSpec("last", stubborn, 3, grace=0),  # the others wait for it
+    ]
+    spec = SupervisorSpec("app", children, shutdown_deadline=1)
+    async with open_supervisor(spec) as supervisor:
+        report = await supervisor.shutdown()
+    assert {child.path for child in report.cut_off} == {"app/first", "app/in", "app/in/deep"}
+    asked = [event for event in supervisor.journal if isinstance(event, ChildStopRequested)]
+    assert {(event.path, event.grace) for event in asked} >= {
+        ("app/first", 60.0),
+        ("app/in/deep", 9.0),
+        ("app/no-grace", 0.0),
+    }
+
+
+@scenario
+async def test_a_grace_that_an_operator_dropped_is_not_cut_off_by_the_deadline() -> None:
+    children = [ChildSpec("first", polite, 9, grace=60), ChildSpec("last", stubborn, 3, grace=0)]
+    spec = SupervisorSpec("app", children, shutdown_deadline=1)
+    async with open_supervisor(spec) as supervisor:
+        supervisor.request_shutdown(grace=False)
+        report = await supervisor.wait_finished()
+    assert report.cut_off == ()
 
 
 @scenario

@@ -480,6 +480,8 @@ class SupervisionMachine:
                 self.take_down(child, desired, reason, now, in_order=True)
         elif deadline < self._shutdown_deadline.deadline and self.state is _STOPPING:
             self._set_deadline(deadline)
+        if self._shutdown_deadline.deadline <= now:
+            return  # which is dealt with next: it cuts off what is left
         if not grace and not self.without_grace:
             self.without_grace = True
             for child in self.children.values():

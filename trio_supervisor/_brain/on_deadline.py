@@ -48,11 +48,12 @@ def _child_deadline_passed(
 def _shutdown_deadline_passed(machine: SupervisionMachine, now: float) -> None:
     """Cancel every live attempt that has not been cancelled yet, without waiting for its turn.
 
-    An attempt without a stop request gets the request in the same step.
+    An attempt without a stop request gets the request in the same step. The event of it has the
+    grace that the attempt would have had, which tells that it was cut off.
     """
-    machine.without_grace = True
     for child in machine.children.values():
         if child.live and child.stage is Stage.RUNNING:
             machine.request_stop(child, now)
-        elif child.live and child.stage is Stage.STOP_REQUESTED:
+        if child.live and child.stage is Stage.STOP_REQUESTED:
             machine.cancel(child, now)
+    machine.without_grace = True

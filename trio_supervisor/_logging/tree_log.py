@@ -128,7 +128,10 @@ class TreeLog(Waits):
         return grace <= 0 and not reason.startswith(lines.FAULTS)
 
     def _is_idle_about_cancel(self, raw: RawEvent) -> bool:
-        return raw[5] not in self._stops
+        if raw[5] in self._stops:
+            return False
+        # The deadline asks and cancels in one step.
+        return not self.pending or self.pending[-1][0][5] != raw[5]
 
     def _is_idle_about_addition(self, raw: RawEvent) -> bool:
         if self._is_idle(raw):

@@ -113,8 +113,8 @@ class Waits(Folding):
     def _cancelled(self, raw: RawEvent) -> None:
         _, _, now, _, _, path, attempt, _ = raw
         stop = self._stops.get(path)
-        if stop is None or stop.attempt != attempt or not stop.grace or now <= stop.since:
-            return  # it was cancelled together with the request
+        if stop is None or stop.attempt != attempt or not stop.grace:
+            return  # it had no grace
         self._stops[path] = _Stop(attempt, stop.since, 0.0, stop.reason)
         grace = "" if stop.grace == inf else f" (grace {lines.seconds(stop.grace)})"
         line = f"cut off attempt={attempt} {lines.seconds(now - stop.since)} after the stop request"
