@@ -29,6 +29,7 @@ from trio_supervisor import (
     TooManyChildren,
     open_supervisor,
 )
+from trio_supervisor._errors import leaf_first
 
 # ---------------------------------------------------------------- all failures are raised
 
@@ -158,6 +159,32 @@ async def test_all_children_in_quarantine_are_in_what_is_raised() -> None:
             await trio.sleep_forever()
     assert {report.path for report in caught.value.reports} == {"app/a", "app/b", "app/c"}
     assert messages_of(caught.value) == {"a", "b", "c"}
+
+
+@scenario
+async def test_a_quarantined_child_that_fell_silent_is_in_the_error_without_an_exception() -> None:
+    limit = RestartLimit(0, within=1)
+    mute = ChildSpec("mute", forever, stale_after=1, restart_limit=limit, on_limit="quarantine")
+    with pytest.raises(QuarantineError, match="app/mute was quarantined") as caught:
+        async with open_supervisor(SupervisorSpec("app", [mute], auto_shutdown="all_done")):
+            await trio.sleep_forever()
+    (report,) = caught.value.reports
+    assert report.exit.describe() == "unhealthy: no heartbeat for 1s"
+    assert caught.value.exceptions == ()
+    assert caught.value.__cause__ is None
+
+
+@scenario
+async def test_the_error_of_a_quarantined_supervisor_tells_what_happened_in_it_first() -> None:
+    limit = RestartLimit(0, within=1)
+    pool = SupervisorSpec("pool", [ChildSpec("db", fail, "no route")], child_restart_limit=limit)
+    child = pool.as_child(restart_limit=limit, on_limit="quarantine")
+    with pytest.raises(QuarantineError) as caught:
+        async with open_supervisor(SupervisorSpec("app", [child], auto_shutdown="all_done")):
+            await trio.sleep_forever()
+    told = leaf_first(caught.value)
+    assert told.startswith("app/pool/db gave up: 0 restarts in 1s; last: crashed: Boom: no route;")
+    assert told.endswith(" then app/pool was quarantined")
 
 
 # ---------------------------------------------------------------- cut off is not stopped
