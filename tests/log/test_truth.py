@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from trio_supervisor import (
     fold,
     open_supervisor,
 )
+from trio_supervisor._logging.safe import write
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -437,6 +439,29 @@ def test_a_traceback_begins_in_the_users_code(lines: Lines) -> None:
         assert "_attempts" not in text
 
     run(SupervisorSpec("app", [ChildSpec("feed", failing(1, 1), readiness="explicit")]), use)
+
+
+def test_a_formatter_has_its_own_way_with_a_failure_that_needs_no_trimming() -> None:
+    class OneLine(logging.Formatter):
+        def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+            return repr(super().formatException(ei))
+
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(OneLine())
+    logger = logging.getLogger("apart")
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        try:
+            raise OSError("behind")
+        except OSError as error:
+            raise KeyError("before") from error
+    except KeyError as error:
+        write(logger, logging.ERROR, "app/a", "crashed", created=0, fields={}, error=error)
+    first, second = written.getvalue().splitlines()
+    assert first == "app/a crashed"
+    assert "OSError: behind" in second
 
 
 def test_what_never_ran_is_not_said_to_have_stopped(lines: Lines) -> None:

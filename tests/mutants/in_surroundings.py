@@ -29,7 +29,7 @@ MUTANTS: Final = (
         "what lies behind a failure is shown with the frames of the library",
         "_events.tracebacks",
         "trimmed_text",
-        "_trim(found.stack)",
+        "if found is not whole: ...",
         "",
         tests=(f"{_TRUTH}the_traceback_of_what_lies_behind_a_failure_is_trimmed_too",),
     ),

@@ -49,29 +49,32 @@ def trimmed(error: BaseException) -> TracebackType | None:
 def trimmed_text(error: BaseException) -> str | None:
     """Return the traceback as text, with causes and groups trimmed like the exception itself.
 
-    `None` if `trimmed` is enough, for there are none. The exception has to be tame.
+    `None` if `trimmed` is enough, for no frame of this library is in what lies behind ``error``;
+    then formatters may have their own way with it. The exception has to be tame.
     """
     groups = issubclass(type(error), BaseExceptionGroup)
     if not groups and all(link.__get__(error) is None for link in _LINKS):
         return None
-    whole = traceback.TracebackException(type(error), error, traceback_of(error))
-    pending, seen = [whole], {id(whole)}
+    whole = traceback.TracebackException(type(error), error, trimmed(error))
+    pending, seen, changed = [whole], {id(whole)}, False
     while pending:
         found = pending.pop()
-        _trim(found.stack)
-        below = [found.__cause__, found.__context__, *(found.exceptions or ())]
-        for one in below:
+        if found is not whole:
+            changed = _trim(found.stack) or changed
+        for one in (found.__cause__, found.__context__, *(found.exceptions or ())):
             if one is not None and id(one) not in seen:
                 seen.add(id(one))
                 pending.append(one)
-    return "".join(whole.format())
+    return "".join(whole.format()) if changed else None
 
 
-def _trim(stack: traceback.StackSummary) -> None:
+def _trim(stack: traceback.StackSummary) -> bool:
+    """Take away what comes before the first frame that is not this library's; say if it did."""
     for index, frame in enumerate(stack):
         if not _is_ours(frame.filename):
             del stack[:index]
-            return
+            return index > 0
+    return False
 
 
 def _is_ours(filename: str) -> bool:

@@ -78,13 +78,14 @@ def _add_traceback(record: logging.LogRecord, error: BaseException) -> None:
     if is_tame(error):
         info = (type(error), error, trimmed(error))
         try:
-            text = trimmed_text(error) or logging.Formatter().formatException(info)
-            text.encode()
+            behind = trimmed_text(error)
+            (behind or logging.Formatter().formatException(info)).encode()
         except BaseException:  # its author's code has failed, or it holds half a character
             record.exc_text = traceback_text(error)
         else:
             record.exc_info = info
-            record.exc_text = text.removesuffix("\n")  # what a formatter would make once for all
+            if behind is not None:  # formatters use this text, and do not make their own
+                record.exc_text = behind.removesuffix("\n")
     else:
         record.exc_text = traceback_text(error)
 
