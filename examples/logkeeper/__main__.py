@@ -46,10 +46,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="logkeeper-") as directory:
         database: Path = given.db or Path(directory, "lines.db")
         names = ", ".join(map(printable, logs))
-        print(f"following {names}\nstoring lines in {printable(database)}", flush=True)
+        _tell(f"following {names}\nstoring lines in {printable(database)}")
         options = Options(logs, database, given.host, given.port, given.poll, given.linger)
         journal = None if given.journal is None else JournalFile(given.journal)
         daemon.run(lambda: declare(options, _announcer(logs)), http=given.http, journal=journal)
+
+
+def _tell(text: str) -> None:
+    """Print, as far as anything can be printed: a daemon does not end because its reader did."""
+    if sys.stdout is None:
+        return
+    encoding = sys.stdout.encoding
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError:  # or Python would try once more at its end, and exit with 120
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -138,7 +150,7 @@ def _announcer(logs: Sequence[Path]) -> Callable[[str, int], None]:
         if (host, port) == last:
             return  # only a restart
         last = (host, port)
-        print(
+        _tell(
             f"""
 The log keeper answers on {host}, port {port}. In another terminal try:
 
@@ -158,8 +170,7 @@ The tree itself is seen and steered with the command of the library:
     {_command()} watch
 
 Ctrl-C stops it in order.
-""",
-            flush=True,
+"""
         )
 
     return announce

@@ -11,6 +11,7 @@ import sys
 import threading
 from contextlib import closing
 from datetime import datetime
+from signal import SIGTERM
 from typing import TYPE_CHECKING
 
 import pytest
@@ -636,3 +637,28 @@ def test_what_is_stored_of_a_name_tells_names_apart() -> None:
     names = [os.fsdecode(b"\xff"), os.fsdecode(b"\xfe"), "é", "a b"]
     assert len({storable(name) for name in names}) == 4
     assert printable("a\nb\x1b") == "a\\nb\\x1b"
+
+
+@pytest.mark.parametrize("output", ["pipe", "ascii"])
+def test_nobody_has_to_hear_what_is_printed(tmp_path: Path, output: str) -> None:
+    """``python -m examples.logkeeper | head -1``: what nobody reads any more ends no child."""
+    log = tmp_path / "\u65e5.log"
+    log.write_text("x\n")
+    reader, pipe = os.pipe()
+    os.close(reader)
+    to = os.open(os.devnull, os.O_WRONLY)
+    out = pipe if output == "pipe" else to
+    arguments = ["-m", "examples.logkeeper", "--port", "0", str(log)]
+    # From a file, for Program keeps what is written to standard output.
+    program = f"import os, runpy, sys; os.dup2({out}, 1); sys.argv[1:] = {arguments[2:]!r}"
+    program += "; runpy.run_module('examples.logkeeper', run_name='__main__')"
+    encoding = {"PYTHONIOENCODING": "ascii"} if output == "ascii" else {}
+    try:
+        with Program(tmp_path, "-c", program, descriptors=(out,), environment=encoding) as started:
+            started.wait_for("logkeeper is up")
+            started.signal(SIGTERM)
+            assert started.ended() == 0
+            assert "Exception ignored" not in started.err
+    finally:
+        os.close(pipe)
+        os.close(to)
