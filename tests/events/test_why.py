@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -293,6 +294,28 @@ def test_a_command_and_who_gave_it() -> None:
         "Attempt 1 ended by its cancel at TT, after 3.5s: deploy?[2J 3.\n"
         "It stays down until an operator starts it."
     )
+
+
+@pytest.mark.parametrize(
+    ("grace", "told"),
+    [
+        (60, "was cancelled at TT, before its grace of 60s was over."),
+        (math.inf, "was cancelled at TT, before it had ended by itself."),
+    ],
+)
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_cancel_before_the_end_of_the_grace(grace: float, told: str, *, at_once: bool) -> None:
+    async def act(supervisor: Supervisor) -> None:
+        handle = supervisor.child("web")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(handle.stop)
+            await trio.sleep(0 if at_once else 1)
+            await handle.stop(grace=0)
+        await trio.sleep(5)
+
+    text = story(spec_of(explicit("web", grace=grace)), "app/web", act=act)
+    assert f"Attempt 1 {told}" in text
+    assert "its grace was over" not in text
 
 
 def test_a_limit_that_is_used_up() -> None:

@@ -34,6 +34,7 @@ from trio_supervisor._events.why_words import (
     decided,
     ended,
     names,
+    was_cancelled,
 )
 from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
@@ -224,9 +225,10 @@ class _Story:
                     yield self._say("asked", asked(event, self.at(event.time), by_command))
                 case ev.ChildCancelled():
                     request = _last(told[:number], ev.ChildStopRequested)
-                    if request is None or request.time < event.time:
-                        text = f"Attempt {event.attempt} was cancelled at {self.at(event.time)}"
-                        yield self._say("cancelled", f"{text}: its grace was over.")
+                    if request is None or request.grace > 0:
+                        yield self._say(
+                            "cancelled", was_cancelled(event, request, self.at(event.time))
+                        )
                 case ev.ChildUnresponsive():
                     where = f"; it hangs at {names(event.stack)}" if event.stack else ""
                     late = f"had not ended {duration(event.seconds)} after its cancel"

@@ -79,6 +79,20 @@ def asked(event: ev.ChildStopRequested, when: str, by_command: bool) -> str:
     return f"Attempt {event.attempt} was asked to stop at {when}, {how}{why}."
 
 
+def was_cancelled(
+    event: ev.ChildCancelled, request: ev.ChildStopRequested | None, when: str
+) -> str:
+    """The cancel of an attempt that had a grace: whether that was over."""
+    early = request is not None and event.time < request.time + request.grace
+    if request is None or not early:
+        how = ": its grace was over"
+    elif request.grace == inf:
+        how = ", before it had ended by itself"
+    else:
+        how = f", before its grace of {duration(request.grace)} was over"
+    return f"Attempt {event.attempt} was cancelled at {when}{how}."
+
+
 def decided(event: ev.ExitJudged) -> str:
     """The decision about an exit: by what, and what share of the limit is used."""
     if event.source == "limit":
