@@ -8,6 +8,8 @@ from .mutant import Mutant
 
 _DAEMON: Final = "daemon/test_daemon.py::test_"
 _SIGNALS: Final = "daemon/test_signals.py::test_"
+_INFORMER: Final = "daemon/test_informer.py"
+_VIEWS: Final = "http/test_views.py::test_"
 _TRUTH: Final = "log/test_truth.py::test_"
 _HEALTH: Final = "runtime/test_readiness_health.py::test_"
 _KINDS: Final = "examples/test_logkeeper_kinds.py::test_"
@@ -84,6 +86,85 @@ MUTANTS: Final = (
         "not reloads",
         tests=(f"{_SIGNALS}hanging_up_means_nothing_without_a_terminal",),
     ),
+    Mutant(
+        "a signal that is no stop is forgotten during the import",
+        "daemon._signals",
+        "SignalDesk._hear",
+        "self._received.append(received)",
+        """
+        if self._phase is not _Phase.DECLARING:
+            self._received.append(received)
+        """,
+        tests=(f"{_SIGNALS}a_request_to_show_the_tree_during_the_import_is_no_reason_to_end",),
+    ),
+    Mutant(
+        "a refused reload claims readiness that is not there",
+        "daemon._systemd",
+        "Informer.reload_refused",
+        "self._ready_said and not self._stopping_said",
+        "True",
+        tests=(_INFORMER,),
+    ),
+    Mutant(
+        "a start that hangs asks for more time again and again",
+        "daemon._systemd",
+        "Informer._say_status",
+        "self._progress = False",
+        "pass",
+        tests=(_INFORMER,),
+    ),
+    Mutant(
+        "the status counts nested supervisors as children",
+        "daemon._systemd",
+        "status_of",
+        "child.supervisor is None and child.state not in _NOT_COUNTED",
+        "child.state not in _NOT_COUNTED",
+        tests=(_INFORMER,),
+    ),
+    Mutant(
+        "stacks end inside of the library",
+        "_attempts.stacks",
+        "_innermost",
+        "_is_users(code)",
+        "False",
+        tests=(
+            "runtime/test_block.py::test_a_stack_ends_where_the_users_code_waits_and_not_inside_of_this_library",
+        ),
+    ),
+    # ---------------------------------------------------------------- the dashboard
+    Mutant(
+        "the page forgets a child's failures as soon as it is ready",
+        "http._views",
+        "_streak",
+        "life.is_stable(trio.current_time())",
+        "life.ready",
+        tests=(f"{_VIEWS}failures_are_told_until_the_supervisor_forgets_them",),
+    ),
+    Mutant(
+        "a large pool does not list a child between two crashes",
+        "http._views",
+        "_is_troubled",
+        "bool(...) and not life.is_stable(now)",
+        "False",
+        tests=(f"{_VIEWS}failures_are_told_until_the_supervisor_forgets_them",),
+    ),
+    Mutant(
+        "the begin of a crash loop is that of its newest failure",
+        "_runtime.child_slot",
+        "Slot.record",
+        "attempt.failures_in_row <= 1 and how.is_failure",
+        "how.is_failure",
+        tests=(f"{_VIEWS}failures_are_told_until_the_supervisor_forgets_them",),
+    ),
+    Mutant(
+        "the stop of a large tree is told late",
+        "http._stream",
+        "stream",
+        "_state_of(probes) == state",
+        "True",
+        tests=(f"{_VIEWS}the_stop_of_a_tree_that_is_seldom_looked_at_is_told_at_once",),
+    ),
+    # ---------------------------------------------------------------- how a daemon ends
     Mutant(
         "a grace that ran out does not show in the exit code",
         "daemon._ending",
