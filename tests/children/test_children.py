@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import pytest
 import trio
 from helpers.support import run_real, run_virtual
 
-from trio_supervisor import BackoffPolicy, SupervisorSpec, open_supervisor
+import trio_supervisor
+from trio_supervisor import BackoffPolicy, SupervisorSpec, open_supervisor, run_supervisor
 from trio_supervisor._attempts.runner import ChildRunHandle, ChildRunner
 from trio_supervisor._attempts.stacks import _in_thread, threads
 from trio_supervisor._errors import (
@@ -35,10 +37,10 @@ from trio_supervisor._events.exits import (
 from trio_supervisor._runtime.views import stacks_below
 from trio_supervisor._specs.policy import ReadinessPolicy
 from trio_supervisor._specs.supervisor import ChildSpec
-from trio_supervisor.children import holding, in_thread, plain, serving, thread_child
+from trio_supervisor.children import every, holding, in_thread, plain, serving, thread_child
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 
 def once(spec: ChildSpec[Any], *, real: bool = False) -> ChildRunReport:
@@ -737,3 +739,56 @@ def test_a_body_is_called_in_logs_what_it_was_made_from() -> None:
     assert repr(serving(partial(trio.serve_tcp, host="x"))) == "serving(serve_tcp)"
     assert repr(holding(Resource().open)) == "holding(Resource.open)"
     assert repr(in_thread(time.sleep, 1)) == "in_thread(sleep)"
+
+
+# ---------------------------------------------------------------- what an adapter is not for
+
+
+ANY: Any = trio_supervisor  # as one whose types are not checked
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[None]:
+    yield
+
+
+@contextmanager
+def opened_at_once() -> Iterator[None]:
+    yield
+
+
+async def without_status() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: ANY.holding(opened_at_once), "decorate it with asynccontextmanager"),
+        (lambda: ANY.holding(opened()), "pass the function, do not call it"),
+        (lambda: ANY.holding(opened_at_once()), "pass the function, do not call it"),
+        (lambda: ANY.serving(without_status), "a function that takes task_status"),
+        (lambda: ANY.plain(without_status()), "pass the function, do not call it"),
+        (lambda: ANY.every(1, without_status()), "pass the function, do not call it"),
+        (
+            lambda: ANY.ChildSpec("a", run_supervisor, SupervisorSpec("b")),
+            "a SupervisorSpec stands among the children as it is",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_way_to_do_it(make: Any, said: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(said)):
+        make()
+
+
+def test_what_takes_any_keyword_may_take_task_status() -> None:
+    async def anything(**options: Any) -> None:
+        options["task_status"].started()
+
+    assert isinstance(once(ChildSpec("a", serving(anything))).exit, Succeeded)
+    ANY.serving(partial(trio.serve_tcp, ANY, 0))
+
+
+def test_a_job_that_cannot_be_awaited_says_how_to_define_it() -> None:
+    job: Any = lambda: 5  # noqa: E731 - what a user would write
+    report = once(ChildSpec("a", every(1, job)))
+    assert "returned 5, which cannot be awaited; define it with 'async def'" in report.exit.detail

@@ -67,7 +67,9 @@ def _check_arity(
     name = label_of(run)
     call = f"{name}(child{', ...' if given else ''})"
     takes = str(most) if least == most else f"{least} to {most}"
-    if "task_status" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+    if function.__globals__.get("__name__", "").startswith("trio_supervisor._runtime."):
+        advice = "; a SupervisorSpec stands among the children as it is"
+    elif "task_status" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
         advice = f"; for a function that takes task_status, write serving({name}, ...)"
     elif least <= given <= most:
         advice = f"; for a function that takes no child context, write plain({name}, ...)"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from inspect import iscoroutinefunction
+from contextlib import AsyncContextDecorator, ContextDecorator
+from inspect import iscoroutine, iscoroutinefunction
 
 from trio_supervisor._errors import SpecError
+from trio_supervisor._text import is_a
 
 
 def check_target(adapter: str, target: object, expected: str, *, sync: bool = False) -> None:
@@ -19,8 +21,15 @@ def check_target(adapter: str, target: object, expected: str, *, sync: bool = Fa
     Raises:
         SpecError: ``target`` is not callable, or is a coroutine function in spite of ``sync``.
     """
-    if not callable(target) or (sync and iscoroutinefunction(target)):
-        raise SpecError("run", target, expected, owner=f"{adapter}()")
+    if iscoroutine(target):
+        target.close()  # never to be awaited now; without this, Python would add its own warning
+        expected = f"{expected}: pass the function, do not call it"
+    elif is_a(target, (ContextDecorator, AsyncContextDecorator)):
+        # It can be called, as a decorator, which is not what is meant here.
+        expected = f"{expected}: pass the function, do not call it"
+    elif callable(target) and not (sync and iscoroutinefunction(target)):
+        return
+    raise SpecError("run", target, expected, owner=f"{adapter}()")
 
 
 def is_number(value: object) -> bool:

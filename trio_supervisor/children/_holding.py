@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
+from trio_supervisor._errors import SpecError
 from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 from trio_supervisor._specs.body import Body, label_of
@@ -62,6 +63,11 @@ def holding(open_cm: Callable[[*Ts], AbstractAsyncContextManager[T, Any]], *args
     Example:
         ``ChildSpec("store", holding(open_store, "data.db"))``
     """
-    check_target("holding", open_cm, "a function that returns an async context manager", sync=True)
+    expected = "a function that returns an async context manager"
+    check_target("holding", open_cm, expected, sync=True)
+    code = getattr(open_cm, "__code__", None)
+    if getattr(code, "co_qualname", "") == "contextmanager.<locals>.helper":
+        expected = f"{expected}: decorate it with asynccontextmanager"
+        raise SpecError("run", open_cm, expected, owner="holding()")
     label = f"holding({label_of(open_cm)})"
     return Body(Holding(open_cm, args), label, ReadinessPolicy.EXPLICIT, hears_stop=True)

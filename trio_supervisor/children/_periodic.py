@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from inspect import isawaitable
 from math import ceil, inf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVarTuple, final
 
@@ -14,6 +15,7 @@ from trio_supervisor._lazy import public
 from trio_supervisor._record import Record
 from trio_supervisor._specs.body import Body, label_of
 from trio_supervisor._specs.policy import ReadinessPolicy
+from trio_supervisor._text import short_repr
 from trio_supervisor.children._check import check_target, is_number
 
 if TYPE_CHECKING:
@@ -80,7 +82,13 @@ class _Every(Record):
             schedule.running = True
             child.heartbeat(schedule)
             try:
-                await self.async_fn(*self.args)
+                job = self.async_fn(*self.args)
+                if not isawaitable(job):
+                    raise TypeError(
+                        f"the job {label_of(self.async_fn)} returned {short_repr(job)}, which "
+                        "cannot be awaited; define it with 'async def' (and no 'yield' in it)"
+                    )
+                await job
             finally:
                 schedule.running = False
                 schedule.last_duration = trio.current_time() - began
