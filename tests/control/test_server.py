@@ -801,6 +801,8 @@ def test_a_server_whose_supervisor_breaks_down_leaves_the_block_alone(
             return "unharmed"
 
     assert run_real(main) == "unharmed"
+    assert "the control socket has broken down, the tree goes on" in caplog.text
+    assert "ZeroDivisionError: a bug of the collector" in caplog.text
 
 
 def test_an_error_of_the_block_gets_through_as_it_is(tmp_path: Path) -> None:

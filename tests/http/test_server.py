@@ -15,6 +15,7 @@ from helpers.http_client import child, connect, get, open_both, parse, port_of, 
 from helpers.support import run_real
 
 from trio_supervisor import SpecError, SupervisorSpec, open_supervisor
+from trio_supervisor._runtime.shell import Shell
 from trio_supervisor.http import Request, Response, _connection, open_http
 from trio_supervisor.http import server as server_module
 from trio_supervisor.http._exchange import HEADERS, host_is_allowed
@@ -347,6 +348,33 @@ def test_a_bug_in_the_server_is_restarted_and_never_reaches_the_tree(
     run_real(scenario)
     assert "http/server crashed" in caplog.text
     assert "a bug in the server" in caplog.text
+
+
+def test_a_server_whose_supervisor_breaks_down_leaves_the_block_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = Shell.carry_out
+
+    def broken(self: Shell, orders: Any, now: float) -> None:
+        if self.path == "http" and self.machine.is_started:
+            raise ZeroDivisionError("a bug of the collector")
+        real(self, orders, now)
+
+    async def scenario() -> str:
+        async with open_http(address=0) as server, open_supervisor(TREE) as supervisor:
+            server.attach(supervisor)
+            assert (await get(server, "/readyz")).status == 200
+            monkeypatch.setattr(Shell, "carry_out", broken)
+            server._nursery.cancel_scope.cancel()  # type: ignore[union-attr] # the child ends
+            while "has broken down" not in caplog.text:  # noqa: ASYNC110 - looks from outside
+                await trio.sleep(0.01)
+            await trio.sleep(0.1)
+            assert supervisor.state().state == "running"
+            return "unharmed"
+
+    assert run_real(scenario) == "unharmed"
+    assert "the HTTP server has broken down, the tree goes on" in caplog.text
+    assert "ZeroDivisionError: a bug of the collector" in caplog.text
 
 
 # ---------------------------------------------------------------- addresses

@@ -20,7 +20,6 @@ import trio
 from trio_supervisor._errors import SupervisorError
 from trio_supervisor._lazy import public
 from trio_supervisor._logging.safe import say
-from trio_supervisor._runtime.open import open_supervisor
 from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._specs.child import ChildSpec
 from trio_supervisor._specs.supervisor import SupervisorSpec
@@ -346,52 +345,31 @@ async def open_control(
     try:
         if supervisor is not None:
             server.attach(supervisor)
-        async with _OwnSupervisor(server):
+        async with _enclosed(server):
             yield server
     finally:
         server.close()
 
 
-@final
-class _OwnSupervisor:
-    """The supervisor that keeps the server running, apart from the user's tree in every respect.
+@asynccontextmanager
+async def _enclosed(server: ControlServer) -> AsyncIterator[None]:
+    """Keep the server running. The log of its supervisor stays quiet while nothing fails."""
+    from trio_supervisor.children import serving  # noqa: PLC0415 - only here
+    from trio_supervisor.control._enclosure import Enclosure  # noqa: PLC0415 - likewise
 
-    Its log stays quiet while nothing fails. If it should break down itself, that is logged, and the
-    block goes on without the socket.
-    """
-
-    def __init__(self, server: ControlServer) -> None:
-        from trio_supervisor.children import serving  # noqa: PLC0415 - only here
-
-        self._server = server
-        child = ChildSpec("server", serving(server.serve), restart_limit=None)
-        enclosure: Any = open_supervisor(SupervisorSpec("control", [child]))
-        self._enclosure = enclosure
-        self._enclosure._shell.tree.journal.tap = _log_failure
-        self._enclosure.on_failure = _broke_down
-
-    async def __aenter__(self) -> None:
-        await self._enclosure.__aenter__()
-
-    async def __aexit__(self, *exc: object) -> bool:
-        with trio.CancelScope(shield=True):
-            await self._server.drain()  # noqa: ASYNC102 - takes a second at most
-        shell = self._enclosure._shell
+    child = ChildSpec("server", serving(server.serve), restart_limit=None)
+    spec = SupervisorSpec("control", [child])
+    async with Enclosure(spec, "the control socket", _log, tap=_log_failure):
         try:
-            return bool(await self._enclosure.__aexit__(*exc))  # noqa: ASYNC102
-        except BaseException:  # noqa: ASYNC103 - then the block's own exception is raised
-            if not shell.has_failed:
-                raise
-            return False  # noqa: ASYNC104
+            yield
+        finally:
+            with trio.CancelScope(shield=True):
+                await server.drain()  # takes a second at most
 
 
 def _log_failure(raw: RawEvent, error: BaseException | None) -> None:
     if isinstance(error, Exception):
         _surprised(error)
-
-
-def _broke_down(reason: str) -> None:
-    say(_log, logging.ERROR, "the control socket has broken down, the tree goes on: %s", reason)
 
 
 def _group_id(group: int | str | None) -> int | None:

@@ -22,15 +22,14 @@ from typing import Any, Final, final
 
 import trio
 
-from trio_supervisor import open_supervisor
 from trio_supervisor._errors import ChildNotFound
 from trio_supervisor._lazy import public
 from trio_supervisor._runtime.supervisor import Supervisor
 from trio_supervisor._specs.checks import check_seconds, refuse
 from trio_supervisor._specs.child import ChildSpec
-from trio_supervisor._specs.policy import RestartLimit
 from trio_supervisor._specs.supervisor import SupervisorSpec
 from trio_supervisor.children import serving
+from trio_supervisor.control._enclosure import Enclosure
 from trio_supervisor.http import _listening, _views
 from trio_supervisor.http._connection import Connection
 from trio_supervisor.http._exchange import (
@@ -338,13 +337,11 @@ async def open_http(
         server = HttpServer(sockets, probes, names, monitor)
         if supervisor is not None:
             server.attach(supervisor)
-        child: ChildSpec[Any] = ChildSpec(
-            "server", serving(server.serve), restart_limit=RestartLimit(100, within=60)
-        )
+        child: ChildSpec[Any] = ChildSpec("server", serving(server.serve), restart_limit=None)
         metrics = ChildSpec("metrics", server._metrics.keep, on_limit="quarantine")
         server._watchdog.start()
         try:
-            async with open_supervisor(SupervisorSpec(name, [child, metrics])):
+            async with Enclosure(SupervisorSpec(name, [child, metrics]), "the HTTP server", _log):
                 yield server
         finally:
             server._close()
