@@ -57,7 +57,7 @@ class Enclosure:
     ) -> bool:
         shell = self._block._shell
         try:
-            return bool(await self._block.__aexit__(kind, raised, traceback))
+            return bool(await self._block.__aexit__(kind, raised, traceback))  # noqa: ASYNC102
         except BaseException as error:  # noqa: ASYNC103 - then the block's own exception is raised
             if not shell.has_failed:
                 raise
