@@ -59,8 +59,8 @@ class Enclosure:
         try:
             return bool(await self._block.__aexit__(kind, raised, traceback))  # noqa: ASYNC102
         except BaseException as error:  # noqa: ASYNC103 - then the block's own exception is raised
-            if not shell.has_failed:
-                raise
+            if not shell.has_failed or (raised is None and not isinstance(error, Exception)):
+                raise  # a Ctrl-C, say, that came while the surface ended
             info = (type(error), error, error.__traceback__)
             say(self._log, logging.ERROR, "why %s had broken down:", self._what, exc_info=info)
             return False  # noqa: ASYNC104
