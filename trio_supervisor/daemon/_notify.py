@@ -22,6 +22,8 @@ _VSOCK_TYPES: Final = {
     "vsock-seqpacket": socket.SOCK_SEQPACKET,
 }
 
+_PATIENCE: Final = 0.5  # seconds for the connection; a socket of this machine answers at once
+
 
 @final
 class Notifier:
@@ -151,6 +153,7 @@ def _connected(address: str) -> socket.socket:
     else:
         raise OSError(f"NOTIFY_SOCKET={address!r}; expected a path, @name or vsock:CID:PORT")
     try:
+        made.settimeout(_PATIENCE)  # a host that does not answer, over vsock
         made.connect(target)
         made.setblocking(False)
     except BaseException:
