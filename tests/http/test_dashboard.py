@@ -292,6 +292,7 @@ def test_many_children_that_wait_take_one_line_below_what_has_failed(browser: Br
         lines = page.locator("#problems li")
         expect(lines.nth(1)).to_contain_text("40 children")
         expect(lines.nth(0)).to_contain_text("PermissionError")
+        expect(lines.nth(0)).to_contain_text(" · quarantined at ")
         expect(lines.nth(1)).to_contain_text("wait for store")
         expect(lines.nth(2)).to_contain_text("app/store")
         expect(lines).to_have_count(3)
