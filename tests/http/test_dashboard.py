@@ -283,7 +283,7 @@ def test_many_children_that_wait_take_one_line_below_what_has_failed(browser: Br
         raise PermissionError(13, "Permission denied")
 
     disk = ChildSpec(
-        "disk", broken, restart_limit=RestartLimit(0, within=60), on_limit="quarantine"
+        "disk", broken, restart_limit=RestartLimit(1, within=60), on_limit="quarantine"
     )
     pool = SupervisorSpec("pool", [child(f"w-{number}") for number in range(70)])
     first = ChildSpec("store", never, readiness="explicit")
