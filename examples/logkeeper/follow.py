@@ -379,7 +379,7 @@ def printable(text: str | Path) -> str:
     )
 
 
-_PACKED: Final = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_PACKED: Final[dict[str, Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SUFFIX: Final = r"(?:\.gz|\.bz2|\.xz)?"
 _NUMBER: Final = re.compile(rf"\.(\d{{1,4}}){_SUFFIX}")
 _DATE: Final = re.compile(rf"([.-]\d{{4}}[\dT:_.-]*?){_SUFFIX}")
@@ -396,13 +396,25 @@ def rotated(path: Path) -> list[Path]:
     files = {found for found in path.parent.glob(f"{_escape(path.name)}[.-]*") if found.is_file()}
     for found in files:
         suffix = found.name[len(path.name) :]
-        if found.suffix in _PACKED and found.with_suffix("") in files:
+        if found.with_suffix("") in files and _is_packed_copy(found, found.with_suffix("")):
             continue  # being packed just now: the same lines are in both
         if match := _NUMBER.fullmatch(suffix):
             numbers.append((-int(match[1]), found))
         elif match := _DATE.fullmatch(suffix):
             dates.append((match[1], found))
     return [found for _, found in sorted(dates)] + [found for _, found in sorted(numbers)]
+
+
+def _is_packed_copy(packed: Path, plain: Path) -> bool:
+    """Whether ``packed`` begins like ``plain``, as far as it can be unpacked."""
+    unpack = _PACKED.get(packed.suffix)
+    if unpack is None:
+        return False
+    try:
+        with unpack(packed) as one, plain.open("rb") as other:
+            return bool(one.read(HEAD) == other.read(HEAD))
+    except (OSError, EOFError, zlib.error, lzma.LZMAError):
+        return True
 
 
 def _escape(name: str) -> str:
@@ -459,6 +471,7 @@ def _begins(path: Path, head: bytes) -> bool:
     if opened is None or not head:
         return False
     with opened.file:
+        opened.file.seek(0)  # what was just unpacked ends where it was written
         return opened.file.read(len(head)) == head
 
 

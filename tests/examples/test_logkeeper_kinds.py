@@ -225,6 +225,50 @@ def test_a_file_that_is_being_packed_is_not_read_twice(
     assert following.notes == []
 
 
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_file_that_was_packed_under_the_readers_hands_is_not_read_twice(
+    log: Path, *, copy: bool
+) -> None:
+    now = 0.0
+    log.write_bytes(b"1\n2\n")
+    with closing(LogReader(log, linger=1, clock=lambda: now)) as reader:
+        first = reader.read()
+        assert first is not None
+        old = log.with_name("app.log.1")
+        if copy:  # as copytruncate does
+            old.write_bytes(log.read_bytes())
+            log.write_bytes(b"3\nand more than before\n")
+        else:
+            log.rename(old)
+            log.write_bytes(b"3\nand more than before\n")
+        assert reader.read() is None  # it waits for the old file to be quiet
+        with gzip.open(f"{old}.gz", "wb") as packed:
+            packed.write(old.read_bytes())
+        os.utime(f"{old}.gz", (2e9, 2e9))  # later than what was read
+        old.unlink()
+        now += 2
+        second = reader.read()
+    assert second is not None
+    assert second.lines == (b"3", b"and more than before")
+    assert reader.notes == []
+
+
+def test_a_packed_file_of_the_same_number_that_is_another_one_is_read(
+    log: Path, follow: Callable[[Path], Following]
+) -> None:
+    log.write_bytes(b"1\n")
+    following = follow(log)
+    assert following.read() == [b"1"]
+    following.stop()
+    log.rename(log.with_name("app.log.2"))
+    with gzip.open(log.with_name("app.log.1.gz"), "wb") as packed:
+        packed.write(b"2\n")
+    log.with_name("app.log.1").write_bytes(b"3\n")
+    log.write_bytes(b"4\n")
+    following.start()
+    assert sorted(following.read()) == [b"2", b"3", b"4"]
+
+
 def test_a_file_that_was_empty_when_it_was_seen_last_is_known(
     log: Path, follow: Callable[[Path], Following]
 ) -> None:

@@ -222,7 +222,7 @@ MUTANTS: Final = (
         "a log that is being packed is read twice",
         "follow",
         "rotated",
-        'found.suffix in _PACKED and found.with_suffix("") in files',
+        'found.with_suffix("") in files and ...',
         "False",
         tests=(f"{_KINDS}a_file_that_is_being_packed_is_not_read_twice",),
         package=_LOGKEEPER,
