@@ -124,7 +124,7 @@ def test_an_unresponsive_child_triggers_the_watchdog(start: Start, manager: Mana
         """
         async def main(child):
             await child.supervisor.stop_child("mule")
-        run(SupervisorSpec("app", [ChildSpec("mule", stubborn, 1000),
+        run(SupervisorSpec("app", [ChildSpec("mule", stubborn, 1000, grace=0.1),
                                    ChildSpec("stops", main)], report_after=0.1), control=False)
     """,
         NOTIFY_SOCKET=manager.address,
