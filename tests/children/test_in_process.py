@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from helpers import isolated
+from helpers import hostile, isolated
 from helpers.children import (
     SIZE,
     children_of,
@@ -547,6 +547,55 @@ def test_many_starts_and_stops_leave_nothing() -> None:
     run_real(main, limit=600)
     assert (children_of(os.getpid()), open_files()) == before[:2]
     assert threading.active_count() <= before[2] + 2
+
+
+def test_values_that_cannot_be_read_back_cost_their_child_and_nothing_else() -> None:
+    """Pickling runs what the value's author wrote; `SystemExit` out of it would end the tree."""
+
+    async def main() -> None:
+        async def poison(child: ChildContext) -> None:
+            child.ready(isolated.Poison())
+            await trio.sleep_forever()
+
+        children = [
+            ChildSpec("poison", poison, readiness="explicit"),
+            ChildSpec("asks", in_process(isolated.ask_for_poison), restart="temporary"),
+            ChildSpec("trap", in_process(isolated.return_trap), restart="temporary"),
+        ]
+        async with open_supervisor(SupervisorSpec("app", children)) as supervisor:
+            asks, trap = (supervisor.child(name) for name in ("asks", "trap"))
+            with trio.fail_after(30):
+                report, other = await asks.wait_exit(after=0), await trap.wait_exit(after=0)
+            assert "pickling it raised SystemExit: 66" in repr(report.exit)
+            assert other.exit.describe() == (
+                "crashed: TypeError: unpickling it raised SystemExit: 66"
+            )
+            assert supervisor.child("poison").attempt == 1
+
+    run_real(main)
+
+
+@pytest.mark.parametrize("kind", sorted(hostile.EXCEPTIONS))
+def test_any_exception_gets_across_as_itself_or_as_its_description(kind: str) -> None:
+    error = hostile.EXCEPTIONS[kind]()
+    message = _frames.error_message(error)
+    found = _frames.error_of(message, "a process")
+    assert isinstance(found, Exception)
+    assert type(found) in (type(error), RemoteError)
+    assert message[3].endswith(type.__dict__["__name__"].__get__(type(error)))
+
+
+@pytest.mark.parametrize("kind", [isolated.Trap, isolated.Stubborn])
+def test_what_an_exception_does_when_it_is_read_or_noted_stays_in_the_child(
+    kind: type[Exception],
+) -> None:
+    found = _frames.error_of(_frames.error_message(kind("x")), "a process")
+    assert type(found) is (kind if kind is isolated.Stubborn else RemoteError)
+
+
+def test_an_argument_that_cannot_be_pickled_is_refused_whatever_it_raises() -> None:
+    with pytest.raises(SpecError, match="pickling it raised SystemExit: 66"):
+        in_process(isolated.identify, isolated.Poison())
 
 
 def test_what_another_process_could_not_import_is_refused() -> None:

@@ -212,3 +212,43 @@ async def block(child: ChildContext) -> None:
 
 def not_async(child: ChildContext) -> Any:
     return None
+
+
+class Poison:
+    """A value that raises something fatal when it is pickled."""
+
+    def __reduce__(self) -> NoReturn:
+        raise SystemExit(66)
+
+
+class Trap(Exception):
+    """Can be pickled; reading it back raises something fatal."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return spring, ()
+
+    def add_note(self, note: str) -> NoReturn:
+        raise SystemExit(66)
+
+
+def spring() -> NoReturn:
+    raise SystemExit(66)
+
+
+class Stubborn(Exception):
+    """Arrives as itself, and takes no notes."""
+
+    def add_note(self, note: str) -> NoReturn:
+        raise SystemExit(66)
+
+
+async def return_trap(child: ChildContext) -> Trap:
+    return Trap()
+
+
+async def ask_for_poison(child: ChildContext) -> str:
+    try:
+        child.value("poison")
+    except SupervisorError as error:
+        return str(error)
+    return "got it"

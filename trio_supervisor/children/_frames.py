@@ -23,10 +23,11 @@ from __future__ import annotations
 
 import pickle
 import sys
-import traceback
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
-from trio_supervisor._text import text_of
+from trio_supervisor._events.tracebacks import traceback_text
+from trio_supervisor._text import error_line, text_of, type_path
 from trio_supervisor.children._failures import RemoteError
 
 Message: TypeAlias = tuple[Any, ...]
@@ -55,19 +56,17 @@ def unpack(buffer: bytearray) -> Message | None:
 def error_message(error: BaseException) -> Message:
     """Return the ``exit`` message of an attempt that ended with ``error``."""
     try:
-        dumped = pickle.dumps(error)
-        pickle.loads(dumped)  # noqa: S301 - some can only be written
+        dumped = dumps(error)
+        loads(dumped)  # some can only be written
         packed: bytes | None = dumped
     except Exception:
         packed = None
-    kind = type(error)
-    lines = traceback.format_exception(error)
-    return "exit", "error", packed, f"{kind.__module__}.{kind.__qualname__}", text_of(error), lines
+    return "exit", "error", packed, _type_name(error), text_of(error), traceback_text(error)
 
 
 def error_of(message: Message, where: str) -> Exception:
     """Return the exception in an ``exit`` message, with the traceback of the worker as a note."""
-    _, _, packed, type_name, text, lines = message
+    _, _, packed, type_name, text, trace = message
     error: object = None
     if packed is not None:
         try:
@@ -76,12 +75,44 @@ def error_of(message: Message, where: str) -> Exception:
             error = None
     if not isinstance(error, Exception):
         error = RemoteError(f"{type_name}: {text}", type_name=type_name)
-    error.add_note(f"traceback in {where}:\n{''.join(lines).rstrip()}")
+    with suppress(BaseException):  # it may refuse notes
+        BaseException.add_note(error, f"traceback in {where}:\n{trace.rstrip()}")
     return error
+
+
+def _type_name(error: BaseException) -> str:
+    """The module and the name of a type, also where it would be told without the module."""
+    path = type_path(error)
+    return path if "." in path else f"builtins.{path}"
 
 
 def unpickle(data: bytes) -> Any:
     """Return the object that a worker has sent."""
     # What the main module of this program defines has this module in a worker.
     sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
-    return pickle.loads(data)  # noqa: S301 - from our own worker
+    return loads(data)
+
+
+def dumps(value: object) -> bytes:
+    """Return the pickle of an object of the user's.
+
+    Raises:
+        Exception: It has none. What the object itself raises outside of `Exception` is a
+            `TypeError`: it ends no more than the child.
+    """
+    try:
+        return pickle.dumps(value)
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise TypeError(f"pickling it raised {error_line(error)}") from error
+
+
+def loads(data: bytes) -> Any:
+    """Return the object of the user's that was pickled; raises like `dumps`."""
+    try:
+        return pickle.loads(data)  # noqa: S301 - from our own worker
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise TypeError(f"unpickling it raised {error_line(error)}") from error

@@ -24,7 +24,7 @@ from trio_supervisor._specs.body import Body, label_of
 from trio_supervisor._specs.check_run import check_run
 from trio_supervisor.children import _spawner
 from trio_supervisor.children._check import is_number
-from trio_supervisor.children._frames import Message, error_of, pack, unpack, unpickle
+from trio_supervisor.children._frames import Message, dumps, error_of, pack, unpack, unpickle
 from trio_supervisor.children._group import Group, inherited_environment
 from trio_supervisor.children._process import OutputTo
 
@@ -153,7 +153,7 @@ class _Run:
         what, child = self._what, self._child
         path = json.dumps(sys.path).encode()
         job = {
-            "call": pickle.dumps((what.async_fn, what.args)),
+            "call": dumps((what.async_fn, what.args)),
             "name": child.name,
             "path": child.path,
             "number": child.attempt,
@@ -238,7 +238,7 @@ class _Run:
         with scope:
             try:
                 value = await self._child.wait_value(name) if wait else self._child.value(name)
-                found, packed = True, pickle.dumps(value)
+                found, packed = True, dumps(value)
             except Exception as error:
                 packed = _packed_error(error, name)
         del self._asked[number]
@@ -373,13 +373,13 @@ def in_process(
 
 def _check_pickle(owner: str, async_fn: object, args: tuple[object, ...]) -> None:
     try:
-        pickle.dumps(async_fn)
+        dumps(async_fn)
     except Exception as error:
         expected = f"a function that another process can import, at the top of a module ({error})"
         raise SpecError("run", async_fn, expected, owner=owner) from error
     for number, arg in enumerate(args, 1):
         try:
-            pickle.dumps(arg)
+            dumps(arg)
         except Exception as error:
             expected = f"a value that can be pickled ({error})"
             raise SpecError(f"argument {number}", arg, expected, owner=owner) from error

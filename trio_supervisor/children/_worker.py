@@ -26,7 +26,7 @@ from trio_supervisor._errors import SupervisorError
 from trio_supervisor._events.exits import SelfCancelled, Succeeded, TaskExit
 from trio_supervisor._specs.child import ChildSpec
 from trio_supervisor._text import short_repr
-from trio_supervisor.children._frames import LENGTH, Message, error_message, pack
+from trio_supervisor.children._frames import LENGTH, Message, dumps, error_message, pack
 
 if TYPE_CHECKING:
     from trio_supervisor._attempts.observer import TreeObserver
@@ -149,7 +149,7 @@ class _RemoteHost:
             self._beat = trio.Event()
             attempt.beat_noted = False
             try:
-                detail = pickle.dumps(attempt.beat_detail)
+                detail = dumps(attempt.beat_detail)
             except Exception:
                 detail = pickle.dumps(short_repr(attempt.beat_detail))
             self._send("beat", detail)
@@ -252,7 +252,7 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 
 def _pickled(what: str, value: object) -> bytes:
     try:
-        return pickle.dumps(value)
+        return dumps(value)
     except Exception as error:
         message = f"{what} cannot be sent to the supervisor's process: {error}"
         raise TypeError(message) from error
