@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from benchmarks.measure import Result
 
 SIZES: Final = (100, 1000, 10_000)
-OPERATIONS: Final = 2000
+OPERATIONS: Final = {
+    "restart": 2000,
+    # Beside 10,000 tasks, a full garbage collection takes as long as two thousand of these.
+    "churn": 40_000,
+}
 TITLES: Final = {
     "restart": "one restart, beside idle children",
     "start": "start of all, each",
@@ -66,7 +70,6 @@ def missing() -> str:
 def curves(*, in_hurry: bool) -> list[Curve]:
     """Return what is to be measured and drawn; with ``in_hurry``, of a few children only."""
     sizes = tuple(size // QUICK for size in SIZES if size >= QUICK) if in_hurry else SIZES
-    operations = OPERATIONS // QUICK if in_hurry else OPERATIONS
     found = []
     for label, module, prefix in (
         ("trio_supervisor", "ours", ""),
@@ -84,6 +87,7 @@ def curves(*, in_hurry: bool) -> list[Curve]:
                 if program == "children":
                     each = run(name, size, here=here)
                 else:
+                    operations = OPERATIONS[panel] // (QUICK if in_hurry else 1)
                     each = run(name, operations, here=here, siblings=size)
                 key = f"{panel}_cpu" if program == "children" else "cpu"
                 rows.append(Row(f"{panel} {label} {size}", each, key, peer=peer))

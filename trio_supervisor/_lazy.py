@@ -182,7 +182,7 @@ def resolvable(annotation: Any, module: str) -> Any:
     parts = getattr(annotation, "__args__", ())
     if any(isinstance(part, ForwardRef) for part in parts):  # ``@composite`` makes these
         texts = [p.__forward_arg__ if isinstance(p, ForwardRef) else p for p in parts]
-        origin: Any = annotation.__origin__  # pyright: ignore[reportAttributeAccessIssue] - no text has parts
+        origin: Any = annotation.__origin__
         return origin[*(resolvable(text, module) for text in texts)]
     return annotation
 

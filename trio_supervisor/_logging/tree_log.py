@@ -140,7 +140,7 @@ class TreeLog(Waits):
         return False
 
     def _is_idle_about_exit(self, raw: RawEvent) -> bool:
-        if raw[7][0] in lines.CALM and self._is_idle_about(raw[5]):
+        if raw[7][0] in lines.CALM and self._knows_nothing_of(raw[5]):
             self._calm = raw
             return True
         return False
@@ -161,7 +161,7 @@ class TreeLog(Waits):
     def _is_idle_about_rest(self, raw: RawEvent) -> bool:
         path = raw[5]
         supervisor = self._supervisor_of(path)
-        if path in supervisor.verdict_logged or not self._is_idle_about(path):
+        if path in supervisor.verdict_logged or not self._knows_nothing_of(path):
             return False
         if raw[0] is ev.ChildRemoved:
             supervisor.size -= 1
@@ -169,8 +169,8 @@ class TreeLog(Waits):
                 self.levels.pop(path, None)
         return True
 
-    def _is_idle_about(self, path: str) -> bool:
-        """Whether nothing is remembered of a child of which only lines of level INFO could come."""
+    def _knows_nothing_of(self, path: str) -> bool:
+        """Whether nothing is remembered of the child, and lines of level INFO are not wanted."""
         return not (
             self.pending
             or path in self._children

@@ -105,7 +105,7 @@ def dumps(value: object) -> bytes:
     except (Exception, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise TypeError(f"pickling it raised {error_line(error)}") from error
+        raise TypeError(f"pickling it raised {error_line(error)}") from error  # noqa: ASYNC104
 
 
 def loads(data: bytes) -> Any:
@@ -115,4 +115,4 @@ def loads(data: bytes) -> Any:
     except (Exception, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise TypeError(f"unpickling it raised {error_line(error)}") from error
+        raise TypeError(f"unpickling it raised {error_line(error)}") from error  # noqa: ASYNC104
