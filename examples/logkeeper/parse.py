@@ -36,8 +36,10 @@ _SPELLINGS: Final = {
     "emerg": "critical",
     "emergency": "critical",
     "panic": "critical",
-    # Three letters, as Serilog writes them.
+    # Three or four letters, as .NET and Serilog write them.
     "dbg": "debug",
+    "dbug": "debug",
+    "trce": "debug",
     "vrb": "debug",
     "inf": "info",
     "wrn": "warning",
@@ -63,8 +65,9 @@ _STRING: Final = r'"(?:[^"\\]|\\.)*"'
 
 # What may stand before a time: a priority, a level (Ruby, Jupyter, Cassandra), brackets.
 _PREFIX: Final = re.compile(
-    r"\s{0,9}(?:<(?P<pri>\d{1,3})>(?P<version>1 )?)?"
-    rf"(?:\[?(?:(?P<letter>[A-Z]),? (?=[\[\d])|{_LEVEL}:?\s{{1,9}}(?=[\[\d]))"
+    r"\s{0,9}(?:[\w.-]{1,64}\s{1,20}\| |(?:https?|h2|grpcs?|wss?|tls) (?=\d)|[*.](?=[A-Z]))?"
+    r"(?:<(?P<pri>\d{1,3})>(?P<version>1 )?)?"
+    rf"(?:\[?(?:(?P<letter>[A-Z]),? (?=[\[\d])|{_LEVEL}\]?:?\s{{1,9}}(?=[\[\d]))"
     r"(?:\[[\w.:/ -]{1,60}\] (?=\d))?)?"
     r"\[?",
     re.IGNORECASE,
@@ -99,7 +102,7 @@ _LEVEL_NEXT: Final = re.compile(
 )
 # Python's usual `time - name - LEVEL - message`, `time name LEVEL message`; BIND.
 _NAME_LEVEL: Final = re.compile(
-    rf"\]?[\s-]+(?P<program>{_NAME})(?::\s|[\s-])[\s-]{{0,20}}\[?{_LEVEL}\b\]?[\s:-]+(?P<message>.*)",
+    rf"\]?[\s-]+(?P<program>{_NAME})(?:\s{{1,20}}\[\d+\]:|\s-\s\d+)?(?::\s|[\s-])[\s-]{{0,20}}\[?{_LEVEL}\b\]?[\s:-]+(?P<message>.*)",
     re.DOTALL | re.IGNORECASE,
 )
 _RUBY: Final = re.compile(
@@ -108,6 +111,12 @@ _RUBY: Final = re.compile(
 _ANDROID: Final = re.compile(
     r"\s+\d+\s+\d+ (?P<letter>[VDIWEF]) (?P<program>[^:]{1,200}?)\s*: (?P<message>.*)", re.DOTALL
 )
+# MongoDB, and Android in brief.
+_LETTER: Final = re.compile(r"\s(?P<letter>[VDIWEF]) (?=[A-Z-]{2,20}\s)(?P<message>.*)", re.DOTALL)
+_ANDROID_BRIEF: Final = re.compile(
+    r"\s?(?P<letter>[VDIWEF])/(?P<program>[^(]{1,100}?)\s*\(\s*\d+\): (?P<message>.*)", re.DOTALL
+)
+_REQUEST: Final = re.compile(r'[\s\]]{0,9}"[A-Z]+ [^"]{1,2000}" (?P<status>\d{3})\b')
 _PLACE: Final = re.compile(r"\]?[\s:-]*(?P<message>.*)", re.DOTALL)
 # Lines of Postgres that belong to the one before.
 _POSTGRES: Final = re.compile(r".{0,200}?\b(?:DETAIL|HINT|STATEMENT|CONTEXT|QUERY):  ", re.DOTALL)
@@ -147,7 +156,13 @@ _LEVEL_WORD: Final = re.compile(
     re.IGNORECASE,
 )
 _DENIED: Final = re.compile(r"(?:\b(?:0|no|zero|without|not|never)\s+|=)$", re.IGNORECASE)
-_CISCO: Final = re.compile(r"\s*%[A-Z][\w-]*-(?P<severity>[0-7])-\w+:")
+_CISCO: Final = re.compile(r"[^%]{0,60}%[A-Z][\w-]{0,60}-(?P<severity>[0-7])-\w+:")
+# A level that stands out: in capitals, or in brackets.
+_EXPLICIT: Final = re.compile(
+    r"(?:^|[\s\[(<|/>-])(?:(?P<level>TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|SEVERE|CRITICAL|FATAL"
+    r"|DBG|INF|WRN|ERR|FTL)|(?P<xorg>EE|WW|II)(?=\)))(?=$|[\s\])>:|,;-])"
+    rf"|[\[<](?P<word>(?i:{_WORDS}))[\]>]"
+)
 _TELLING: Final = 2048
 # Colours, and what else a program says to a terminal.
 _ESCAPE: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -255,11 +270,14 @@ def _with_time(line: str, default: str, now: datetime) -> Entry | None:
 
 def _told(at: str, line: str, end: int, default: str) -> Entry:
     """What the line tells after its time."""
-    for form in (_RUBY, _ANDROID, _LEVEL_NEXT, _NAME_LEVEL):
+    if match := _REQUEST.match(line, end):
+        return Entry(at, default, _status_level(match), line[end:].lstrip(" ]"))
+    for form in (_RUBY, _ANDROID, _ANDROID_BRIEF, _LEVEL_NEXT, _NAME_LEVEL, _LETTER):
         if match := form.match(line, end):
             return Entry(at, _named(match, default), _spelt(match), match["message"])
     of_postgres = _POSTGRES.match(line, end) is not None
-    if not of_postgres and (match := _HOST_TAG.match(line, end)):
+    match = None if of_postgres else _HOST_TAG.match(line, end)
+    if match is not None and match["program"].lower() not in _SPELLINGS:
         return Entry(at, match["program"], _guessed_level(match["message"]), match["message"])
     match = _PLACE.match(line, end)
     assert match is not None  # it fits everything
@@ -288,9 +306,9 @@ def _with_own_form(line: str, default: str, now: datetime) -> Entry | None:
         return Entry(times.glog(match.groupdict(), now), default, _spelt(match), match["message"])
     if match := _ACCESS.match(line):
         found = times.read(match["at"], 0, now)
-        status = int(match["status"])
-        level = "error" if status >= 500 else "warning" if status >= 400 else "info"
-        return Entry(found[0] if found else "", default, level, line)
+        return Entry(found[0] if found else "", default, _status_level(match), line)
+    if match := _ANDROID_BRIEF.match(line):
+        return Entry("", match["program"], _spelt(match), match["message"])
     for form in (_REDIS, _REDIS_SIGNAL, _AUDIT, _ERLANG):
         if (match := form.match(line)) and (found := times.read(line, match.end(), now)):
             return _after_own_form(form, match, line, found, default)
@@ -406,6 +424,11 @@ def _dpkg_level(match: re.Match[str]) -> str:
     return "info"
 
 
+def _status_level(match: re.Match[str]) -> str:
+    status = int(match["status"])
+    return "error" if status >= 500 else "warning" if status >= 400 else "info"
+
+
 def _severity(priority: str) -> str:
     return _SEVERITIES[int(priority) % 8]
 
@@ -415,8 +438,16 @@ def _guessed_level(message: str) -> str:
         return _SEVERITIES[int(match["severity"])]
     if match := _LEVEL_FIRST.match(message):
         return _spelt(match)
+    if (match := _EXPLICIT.search(message, 0, 100)) and not _is_denied(message, match):
+        word = match["level"] or match["word"]
+        return _SPELLINGS[word.lower()] if word else _LETTERS[match["xorg"][0]]
     for match in _LEVEL_WORD.finditer(message, 0, 200):
-        # "no errors", "0 failed" say the opposite.
-        if not _DENIED.search(message, max(match.start() - 10, 0), match.start()):
+        if not _is_denied(message, match):
             return match.lastgroup or "info"
     return "info"
+
+
+def _is_denied(message: str, match: re.Match[str]) -> bool:
+    """Whether the words before say the opposite, as in "no errors" and "0 failed"."""
+    begin = match.start(match.lastgroup or 0)
+    return _DENIED.search(message, max(begin - 10, 0), begin) is not None

@@ -28,12 +28,13 @@ _FORMS: Final = tuple(
     re.compile(form)
     for form in (
         # ISO 8601, also with a space, slashes, or without seconds.
-        r"(?P<year>\d{4})[-/](?P<month>\d\d)[-/](?P<day>\d\d)[T ]"
+        r"(?P<year>\d{4})[-/.](?P<month>\d\d)[-/.](?P<day>\d\d)[T ]"
         r"(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?P<fraction>[.,]\d{1,9})?)?" + _ZONE,
         r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)T"
         r"(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)(?P<fraction>[.,]\d{1,9})?" + _ZONE,
-        # Access logs, PHP, Tomcat, BIND, Redis, Erlang.
-        rf"(?P<day>\d\d)[-/ ]{_MONTH}[-/ ](?P<year>\d{{4}})(?::{{1,2}}| ){_CLOCK}" + _ZONE,
+        # Access logs, PHP, Tomcat, BIND, Redis, Erlang, RFC 2822.
+        rf"(?:[A-Z][a-z]{{2}}, )?(?P<day>\d\d)[-/ ]{_MONTH}[-/ ](?P<year>\d{{4}})"
+        rf"(?::{{1,2}}| ){_CLOCK}" + _ZONE,
         # java.util.logging
         (
             rf"{_MONTH} (?P<day>\d\d?), (?P<year>\d{{4}}) (?P<hour>\d\d?):(?P<minute>\d\d)"
