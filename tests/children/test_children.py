@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -786,6 +786,15 @@ def test_what_takes_any_keyword_may_take_task_status() -> None:
 
     assert isinstance(once(ChildSpec("a", serving(anything))).exit, Succeeded)
     ANY.serving(partial(trio.serve_tcp, ANY, 0))
+
+
+def test_a_decorator_may_take_task_status_for_its_function() -> None:
+    @wraps(without_status)
+    async def decorated(*, task_status: trio.TaskStatus[int]) -> None:
+        task_status.started(5)
+        await without_status()
+
+    assert isinstance(once(ChildSpec("a", serving(decorated))).exit, Succeeded)
 
 
 def test_a_job_that_cannot_be_awaited_says_how_to_define_it() -> None:

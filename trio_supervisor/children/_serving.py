@@ -208,33 +208,36 @@ def serving(
         ``ChildSpec("web", serving(serve_tcp, handler, 8080, stop="shutdown_trigger"), grace=10)``
     """
     check_target("serving", async_fn, "an async function, and its arguments after it")
-    names = _names(async_fn)
+    # Of a decorated function the decorator counts here: it may take what the function does not.
+    names = _names(async_fn, follow_wrapped=False)
     if names is not None and "task_status" not in names:
         expected = "a function that takes task_status, as nursery.start() passes it"
         raise SpecError("run", async_fn, expected, owner="serving()")
     if stop is not None:
-        _check_stop(async_fn, stop, names)
+        _check_stop(async_fn, stop)
     label = f"serving({label_of(async_fn)})"
     body = _Serving(async_fn, args, stop)
     return Body(body, label, ReadinessPolicy.EXPLICIT, hears_stop=stop is not None)
 
 
-def _names(async_fn: Callable[..., object]) -> list[str] | None:
+def _names(async_fn: Callable[..., object], *, follow_wrapped: bool) -> list[str] | None:
     """The parameters that can be passed by name; `None` if any can, or that is not known."""
     try:
-        found = inspect.signature(async_fn).parameters.values()
+        signature = inspect.signature(async_fn, follow_wrapped=follow_wrapped)
     except (TypeError, ValueError):
         return None  # written in another language; the call shows whether the name fits
+    found = signature.parameters.values()
     if any(each.kind is each.VAR_KEYWORD for each in found):
         return None
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [each.name for each in found if each.kind in named]
 
 
-def _check_stop(async_fn: Callable[..., object], stop: object, names: list[str] | None) -> None:
+def _check_stop(async_fn: Callable[..., object], stop: object) -> None:
     owner = f"serving({label_of(async_fn)})"
     if not isinstance(stop, str) or not stop.isidentifier():
         raise SpecError("stop", stop, "the name of a parameter of the function", owner=owner)
+    names = _names(async_fn, follow_wrapped=True)
     if names is not None and stop not in names:
         expected = f"a parameter that can be passed by name (there are: {', '.join(names)})"
         raise SpecError("stop", stop, expected, owner=owner)
