@@ -769,6 +769,7 @@ async def without_status() -> None: ...
         (lambda: ANY.serving(without_status), "a function that takes task_status"),
         (lambda: ANY.plain(without_status()), "pass the function, do not call it"),
         (lambda: ANY.every(1, without_status()), "pass the function, do not call it"),
+        (lambda: ANY.ChildSpec("a", trio.serve_tcp, 1, 2), "write serving(serve_tcp, ...)"),
         (
             lambda: ANY.ChildSpec("a", run_supervisor, SupervisorSpec("b")),
             "a SupervisorSpec stands among the children as it is",

@@ -23,6 +23,7 @@ from trio_supervisor import (
     fold,
     open_supervisor,
 )
+from trio_supervisor._events.tracebacks import traceback_text
 from trio_supervisor._logging.safe import write
 
 if TYPE_CHECKING:
@@ -422,6 +423,7 @@ def test_the_traceback_of_what_lies_behind_a_failure_is_trimmed_too(lines: Lines
         assert "in body" in text
         assert "_attempts" not in text
         assert record.exc_info[1].args  # handlers have the exception itself
+        assert "_attempts" not in traceback_text(record.exc_info[1])
 
     async def body(child: ChildContext) -> None:
         raise OSError("no luck")
