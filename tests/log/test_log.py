@@ -166,6 +166,43 @@ def test_a_child_that_is_added_beside_an_exit_counts_in_the_last_line(
     assert last == 'INFO app stopped in 2.31s (2 children, 0 unresponsive) reason="SIGTERM"'
 
 
+def test_a_level_that_is_lowered_later_says_nothing_of_an_earlier_step() -> None:
+    tree = Tree(logging.WARNING)
+    tree.journal.tap = tree.log.take
+    tree.start()
+    tree.log.flush()
+    tree.exit("stopped", stop_reason="deploy")
+    assert not tree.log.pending
+    tree.logger.setLevel(logging.INFO)
+    tree.logger._cache.clear()  # type: ignore[attr-defined] # `logging` does for its own loggers
+    tree.write(ev.SupervisorIdle, "app")
+    tree.log.flush()
+    assert tree.take() == [f"INFO app {lines.IDLE}"]
+
+
+def test_what_decide_raised_is_said_although_the_child_has_done_its_work() -> None:
+    tree = Tree(logging.WARNING)
+    tree.journal.tap = tree.log.take
+    tree.start()
+    tree.exit("succeeded")
+    tree.judge("remove", error="ValueError: x")
+    tree.write(ev.ChildRemoved, FEED)
+    tree.log.flush()
+    line = "ERROR app/feed decide() raised ValueError: x; the restart policy decides"
+    assert tree.take() == [line]
+
+
+def test_a_request_and_its_cancel_in_one_step_are_a_child_that_was_cut_off() -> None:
+    tree = Tree(logging.WARNING)
+    tree.journal.tap = tree.log.take
+    tree.start()
+    tree.write(ev.ChildStopRequested, FEED, "deploy", 5.0)
+    tree.write(ev.ChildCancelled, FEED, "deploy")
+    tree.log.flush()
+    (line,) = tree.take()
+    assert line.startswith("WARNING app/feed cut off attempt=1 0.0s after the stop request")
+
+
 def test_the_life_of_a_tree() -> None:
     tree = Tree(logging.DEBUG, ("store", "feed", "web"))
     tree.start("app/store")

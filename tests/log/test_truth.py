@@ -353,6 +353,28 @@ def test_a_group_restart_says_who_was_stopped(lines: Lines) -> None:
     run(SupervisorSpec("app", children, strategy="one_for_all"), use)
 
 
+def test_a_child_that_is_taken_down_while_its_group_restarts_is_said_to_be_stopped_once(
+    lines: Lines,
+) -> None:
+    async def slow(child: ChildContext) -> None:
+        await child.wait_stop_requested()
+        await trio.sleep(1)
+
+    async def use(supervisor: Supervisor) -> None:
+        await trio.sleep(1.5)
+        assert supervisor.child("web").state == "stopping"
+        await supervisor.stop_child("web", reason="deploy")
+        time, record = lines.one("app/web stopped")
+        assert (time, record.event) == (2.0, "ChildStopped")
+
+    children = [
+        ChildSpec("feed", failing(1, 1), readiness="explicit"),
+        ChildSpec("store", steady, grace=1),  # its turn to stop comes with the end of web
+        ChildSpec("web", slow, grace=5),
+    ]
+    run(SupervisorSpec("app", children, strategy="one_for_all"), use)
+
+
 def test_a_failure_has_one_traceback_however_far_it_comes_up(lines: Lines) -> None:
     spec: Any = ChildSpec("db", failing(99, 0.1), readiness="explicit", restart="permanent")
     for name in ("pool", "shard", "app"):

@@ -55,6 +55,7 @@ class TreeLog(Waits):
     def __init__(self, logger: logging.Logger | None = None) -> None:
         super().__init__(logging.getLogger("trio_supervisor") if logger is None else logger)
         self.pending: list[tuple[RawEvent, BaseException | None]] = []
+        self._step = self.pending  # what `flush` is writing
         self._calm: RawEvent | None = None  # an exit of which there is nothing to say so far
         self._exited: RawEvent | None = None  # waits for its decision, or for none to come
         self._error: BaseException | None = None
@@ -67,8 +68,8 @@ class TreeLog(Waits):
             self._newest = raw
             return
         calm, self._calm = self._calm, None
-        if calm is not None and calm[1] + 1 == raw[1]:  # the exit that this event follows from
-            self.pending.append((calm, None))
+        if calm is not None and calm[1] + 1 == raw[1] and raw[0] is ExitJudged:
+            self.pending.append((calm, None))  # the exit that is judged
         self.pending.append((raw, error))
 
     def on_event(self, raw: RawEvent, error: BaseException | None = None) -> None:
@@ -183,9 +184,10 @@ class TreeLog(Waits):
     def flush(self) -> None:
         """Write what `take` has collected. No decision follows the last exit any more."""
         while self.pending:
-            pending, self.pending = self.pending, []
-            for raw, error in pending:
+            self._step, self.pending = self.pending, []
+            for raw, error in self._step:
                 self.on_event(raw, error)
+        self._step = self.pending
         exited = self._exited
         if exited is not None:
             try:
@@ -234,7 +236,7 @@ class TreeLog(Waits):
         if child is not None:
             child.held_back = None
         if kind in lines.CALM:
-            if stop_reason is not None and not _comes_to_rest(path, following):
+            if stop_reason is not None and not self._comes_to_rest(exited, following):
                 self._stopped_for_a_while(exited, child)
             return
         if kind == "fatal":  # propagates to the caller of the tree, with its traceback
@@ -246,6 +248,15 @@ class TreeLog(Waits):
             self._remember(exited, error, None, (), written=written)
         else:
             self._count(failure, now)
+
+    def _comes_to_rest(self, exited: RawEvent, following: RawEvent | None) -> bool:
+        """Whether what is recorded next of the child says that it stays down."""
+        path = exited[5]
+        if following is None or following[5] != path:
+            # The turn of a sibling that has waited for this exit may come first.
+            of_child = (raw for raw, _ in self._step if raw[5] == path and raw[1] > exited[1])
+            following = next(of_child, None)
+        return following is not None and following[0] in _AT_REST
 
     def _stopped_for_a_while(self, exited: RawEvent, child: ChildMemory | None) -> None:
         """Write that a child has been stopped and starts again: with its group, or by command."""
@@ -433,11 +444,6 @@ class TreeLog(Waits):
 _AT_REST: Final = (ev.ChildDone, ev.ChildStopped, ev.ChildQuarantined, ev.ChildRemoved)
 
 
-def _comes_to_rest(path: str, following: RawEvent | None) -> bool:
-    """Whether the event after an exit says that the child stays down."""
-    return following is not None and following[5] == path and following[0] in _AT_REST
-
-
 _WRITERS: Final[dict[type[ev.Event], Callable[[TreeLog, RawEvent], None]]] = {
     ev.SupervisorStarted: TreeLog._supervisor_started,
     ev.SupervisorReady: TreeLog._supervisor_ready,
@@ -479,6 +485,8 @@ _IDLE: Final[dict[type[ev.Event], Callable[[TreeLog, RawEvent], bool]]] = {
 
 For a start, a stop request or a cancel this does not depend on the events before it in the same
 step, which `TreeLog.flush` writes later.
+The level that counts is the one at that time: a handler that lowers it as `flush` writes hears more
+from the next step on.
 """
 
 _HEARD: Final = frozenset({ChildExited, ExitJudged, *_WRITERS})
