@@ -118,7 +118,8 @@ def save_position(connection: sqlite3.Connection, path: str, batch: Any) -> None
     after = batch.after
     connection.execute("DELETE FROM sources WHERE path = ?", (path,))
     connection.execute(
-        "INSERT INTO sources VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sources (path, lines, device, inode, changed, offset, head, tail, real)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             path,
             len(batch.lines),

@@ -62,7 +62,7 @@ def with_tree(tmp_path: Path, body: Any, spec: SupervisorSpec = APP, **options: 
 
 
 async def until_gone(server: ControlServer) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while server._connections:  # noqa: ASYNC110 - the server has no event for this
             await trio.sleep(0.01)
 
@@ -428,7 +428,7 @@ def test_a_client_that_never_reads_is_dropped_and_holds_nothing_up(
     async def body(supervisor: Supervisor, server: ControlServer) -> None:
         deaf = [Raw(server.path) for _ in range(10)]
         for client in deaf:
-            await in_thread(partial(client.send, b'{"v": 1, "verb": "tree"}\n' * 50))
+            await in_thread(partial(client.send, b'{"v": 1, "verb": "tree"}\n' * 10))
         for client in deaf[:5]:
             follow = b'{"v": 1, "verb": "events", "args": {"follow": true}}\n'
             await in_thread(partial(client.send, follow))
