@@ -141,4 +141,17 @@ MUTANTS: Final = (
         "command.reason",
         '""',
     ),
+    Mutant(
+        "a cancelled start does not expect that its child fails",
+        "_runtime.child_slot",
+        "Slot.fail_start",
+        """
+        if addition is not None:
+            addition.failed_start = self.last_report
+        """,
+        """
+        assert addition is not None
+        addition.failed_start = self.last_report
+        """,
+    ),
 )

@@ -17,6 +17,7 @@ from trio_supervisor import (
     ChildAdded,
     ChildExited,
     ChildSpec,
+    ChildStartError,
     SpecError,
     SupervisorError,
     SupervisorSpec,
@@ -196,3 +197,27 @@ async def the_reason_of_an_addition_is_in_its_event() -> None:
         await app.start_child(child("a"), reason="a user came")
         added = [event for event in app.journal.events if isinstance(event, ChildAdded)]
         assert [event.reason for event in added] == ["a user came"]
+
+
+@story()
+async def a_start_that_is_cancelled_while_its_child_fails_harms_nothing() -> None:
+    async def turns(count: int) -> None:
+        for _ in range(count):
+            await trio.lowlevel.checkpoint()
+
+    async def failing(_: object, after: int) -> None:
+        await turns(after)
+        raise SimulatedCrash
+
+    async def cancel(scope: trio.CancelScope, after: int) -> None:
+        await turns(after)
+        scope.cancel()
+
+    async with open_supervisor(tree()) as app, trio.open_nursery() as nursery:
+        for late in range(25):
+            spec = ChildSpec("a", failing, late // 5, readiness="explicit")
+            with trio.CancelScope() as scope, suppress(ChildStartError):
+                nursery.start_soon(cancel, scope, late // 5 + late % 5)
+                await app.start_child(spec)
+            await settle()
+        assert app.state().state == "running"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -910,6 +911,33 @@ async def test_a_start_child_that_is_cancelled_from_the_start_leaves_nothing_beh
         await until_blocked()
         assert "a" not in supervisor.children
         assert len(events_of(supervisor, ChildStarted)) == len(events_of(supervisor, ChildExited))
+
+
+@pytest.mark.parametrize("fails_after", range(5))
+@pytest.mark.parametrize("cancelled_after", range(8))
+@scenario
+async def test_a_start_child_that_is_cancelled_while_the_child_fails_harms_nobody(
+    fails_after: int, cancelled_after: int
+) -> None:
+    async def turns(count: int) -> None:
+        for _ in range(count):
+            await trio.lowlevel.checkpoint()
+
+    async def failing(child: ChildContext) -> None:
+        await turns(fails_after)
+        raise Boom("no")
+
+    async def cancel(scope: trio.CancelScope) -> None:
+        await turns(cancelled_after)
+        scope.cancel()
+
+    async with open_supervisor() as supervisor, trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope, suppress(ChildStartError):
+            nursery.start_soon(cancel, scope)
+            await supervisor.start_child(ChildSpec("a", failing, readiness="explicit"))
+        await until_blocked()
+        assert "a" not in supervisor.children
+        await supervisor.start_child(ChildSpec("a", forever))
 
 
 @scenario

@@ -302,6 +302,18 @@ def test_what_was_recorded_before_a_supervisor_broke_down_is_read(
     run_virtual(main)
 
 
+def test_what_is_left_when_the_supervisor_has_ended_can_be_read_in_any_thread() -> None:
+    async def main() -> None:
+        async with open_supervisor() as app, app.subscribe() as events:
+            app.start_child_soon(ChildSpec("a", plain(trio.sleep_forever)))
+            await trio.testing.wait_all_tasks_blocked()
+            await app.shutdown()
+            read = await trio.to_thread.run_sync(trio.run, rest_of, events)
+            assert read == [event.sequence for event in app.journal.events[2:]]
+
+    run_virtual(main)
+
+
 def test_a_reader_that_waits_hears_of_the_end() -> None:
     async def main() -> None:
         tree = Tree()

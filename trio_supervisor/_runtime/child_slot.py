@@ -157,10 +157,13 @@ class Slot:
             self._handle = ref(self._handle)
 
     def fail_start(self) -> None:
-        """Give the report of the attempt that has just failed to the task that added the child."""
+        """Give the report of the attempt that has just failed to the task that added the child.
+
+        That task waits no longer if it was cancelled in the same turn of the event loop.
+        """
         addition, self._addition = self._addition, None
-        assert addition is not None  # only an addition that a task waits for can fail so
-        addition.failed_start = self.last_report
+        if addition is not None:
+            addition.failed_start = self.last_report
 
     def forget_addition(self) -> None:
         """The task that added the child waits no longer."""

@@ -390,7 +390,8 @@ class Shell:
         slot = self.slots[path[len(self.path) + 1 :]]
         slot.attempt = None
         kind, detail, _, _ = fields
-        below = slot.detach_below() if slot.nested or slot.opened else None
+        has_below = slot.nested is not None or slot.opened is not None
+        below = slot.detach_below() if has_below else None
         self._shutdown_account.note_exit(path, attempt, kind, detail, now, below)
         if kind == "fatal":
             return self.fatal[-1]

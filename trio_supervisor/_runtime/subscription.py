@@ -279,6 +279,7 @@ class Subscription:
         return Abort.SUCCEEDED
 
     def _take(self) -> Event | EventGap:
+        """Return what comes before the buffer, or end the iteration."""
         if self._left:
             raise trio.ClosedResourceError("this subscription has been left")
         following, self._next = self._next, None
@@ -290,8 +291,6 @@ class Subscription:
             # Else a reader slower than the buffer turns over would be shown gaps and nothing else.
             self._next = self._buffer.popleft() if self._buffer else None
             return gap
-        if self._buffer:
-            return self._buffer.popleft()
         if self._broken_off:
             raise SupervisorClosed(f"{self._path} broke down; leaving its block raises why")
         raise StopAsyncIteration
