@@ -422,6 +422,26 @@ def test_a_nested_supervisor_speaks_for_its_children() -> None:
     assert "app/pool/feed is down and backing off" in told
 
 
+def test_what_was_before_its_supervisor_was_started_again_is_left_out() -> None:
+    async def act(supervisor: Supervisor) -> None:
+        await supervisor.restart_child("pool")
+
+    pool = SupervisorSpec("pool", [explicit("feed", crash, backoff=BackoffPolicy.delays(0))])
+    assert story(spec_of(pool), "app/pool/feed", 2.5, act) == (
+        "app/pool/feed is ready since TT (for 0s), in attempt 1.\n"
+        "Its supervisor app/pool was started again at TT."
+    )
+
+
+def test_a_supervisor_that_was_started_again_keeps_its_story() -> None:
+    async def act(supervisor: Supervisor) -> None:
+        await supervisor.restart_child("pool")
+
+    told = story(spec_of(SupervisorSpec("pool", [explicit("feed")])), "app/pool", 2.5, act)
+    assert "Attempt 1 stopped as it was asked to at TT" in told
+    assert "was started again" not in told
+
+
 def test_every_state_has_a_word() -> None:
     assert set(WORDS) | {"removed"} == {state.value for state in ChildState}
 

@@ -116,6 +116,7 @@ class _Story:
             yield from self._removed()
             return
         yield self._say("state", self._where(child))
+        yield from self._earlier_runs(child)
         yield from self._history(child)
         if child.unresponsive and not any(isinstance(e, ev.ChildUnresponsive) for e in self.own):
             yield self._say("unresponsive", "It was cancelled and has not ended since.")
@@ -189,6 +190,17 @@ class _Story:
         yield from self._events(self.own[-8:])
 
     # ------------------------------------------------------------ how it got there
+
+    def _earlier_runs(self, child: ChildSnapshot) -> Iterator[Statement]:
+        """Leave out what was before the supervisor of ``child`` was started again."""
+        parent = parent_of(child.path)
+        supervisor = _supervisor_at(self.state, parent)
+        run = 0 if supervisor is None else supervisor.run
+        known, self.own = self.own, [event for event in self.own if event.run >= run]
+        if len(self.own) < len(known):
+            begun = [e for e in self.events if isinstance(e, ev.SupervisorStarted) and e.run == run]
+            when = f" at {self.at(begun[-1].time)}" if begun else ""
+            yield self._say("note", f"Its supervisor {parent} was started again{when}.")
 
     def _history(self, child: ChildSnapshot) -> Iterator[Statement]:
         live = child.state in _LIVE
