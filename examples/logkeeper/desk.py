@@ -63,7 +63,7 @@ class Desk:
             if words[0] == "sabotage" and len(words) == 2:
                 self._saboteur.strike(words[1])
         if self._child.stop_requested:
-            await _say(stream, "goodbye: the log keeper is stopping")
+            await _say(stream, "goodbye: the desk is closing")
 
     async def _next_command(self, stream: trio.SocketStream, buffer: bytearray) -> str | None:
         """The next line; None if there is none to come, or none to be answered."""

@@ -46,7 +46,7 @@ _SOON: Final = BackoffPolicy(initial=0.2, maximum=5)
 # With this backoff, what fails at once each time does so about 15 times in a minute. A limit that
 # such a child cannot reach would keep it failing for ever.
 _PATIENT: Final = RestartLimit(12, within=60)
-# What is called so in the tree, and typed after "crash".
+# What is called so in the tree, and typed after "sabotage".
 _TAKEN: Final = ("listener", "store", "followers", "desk")
 
 

@@ -610,7 +610,7 @@ def test_clients_are_told_goodbye(tmp_path: Path, log: Path) -> None:
         client.sendall(b"count\n")
         assert client.recv(100) == b"0\n\n"
         keeper.stop()
-        assert received(client) == "goodbye: the log keeper is stopping\n\n"
+        assert received(client) == "goodbye: the desk is closing\n\n"
 
 
 def test_a_client_that_goes_away_is_no_failure(tmp_path: Path, log: Path) -> None:
