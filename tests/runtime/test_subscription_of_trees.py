@@ -47,6 +47,8 @@ class Reader:
                             scope.cancel()
                         self.seen.append(await anext(events))
                         assert not scope.cancel_called, "it has not noticed the cancellation"
+                        if not self.pause:
+                            self.check_time(self.seen[-1])
                     if self.pause:
                         await trio.sleep(self.pause)
             except StopAsyncIteration:
@@ -54,6 +56,10 @@ class Reader:
             except SupervisorClosed:
                 self.end = "broke down"
             self.lost = events.lost
+
+    def check_time(self, event: Event | EventGap) -> None:
+        """One that reads on without a pause hears of each event at once."""
+        assert isinstance(event, EventGap) or event.time == trio.current_time(), event
 
     def check(self) -> None:
         prefix = f"{self.supervisor.path}/"
@@ -77,6 +83,7 @@ class Reader:
 
 
 async def crash(child: ChildContext) -> None:
+    await trio.sleep(0.03)  # so the event about its readiness is alone in its step
     child.ready()
     await trio.sleep(0.1 * child.attempt)
     raise ValueError("x")
