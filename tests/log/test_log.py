@@ -203,6 +203,27 @@ def test_a_request_and_its_cancel_in_one_step_are_a_child_that_was_cut_off() -> 
     assert line.startswith("WARNING app/feed cut off attempt=1 0.0s after the stop request")
 
 
+def test_a_repeated_failure_ends_the_stop_that_it_follows() -> None:
+    tree = Tree(logging.WARNING)
+    tree.journal.tap = tree.log.take
+    tree.start()
+    failure = crashed()
+    for _ in range(3):
+        tree.crash(failure)
+        tree.log.flush()
+    tree.take()
+    tree.write(ev.ChildStopRequested, FEED, "unhealthy: no heartbeat for 2s", 5.0)
+    tree.log.flush()
+    tree.crash(failure)
+    tree.log.flush()
+    tree.take()
+    tree.write(ev.ChildUnresponsive, FEED, 5.0, ())
+    tree.log.flush()
+    (line,) = tree.take()
+    assert "no heartbeat" not in line
+    assert FEED not in tree.log._stops
+
+
 def test_the_life_of_a_tree() -> None:
     tree = Tree(logging.DEBUG, ("store", "feed", "web"))
     tree.start("app/store")
