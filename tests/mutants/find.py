@@ -91,8 +91,10 @@ def with_tests(name: str, tests: Sequence[str]) -> str:
     """Run tests with the bug planted, also in the programs that they start; what fails is said."""
     search = [str(PLANTING), os.environ.get("PYTHONPATH", "")]
     around = {"PLANTED_BUG": name, "PYTHONPATH": os.pathsep.join(search)}
+    # Where the library is installed, pytest rewrites the modules of its plugin: past the planter.
+    options = ("-q", "-x", "--assert=plain", "-p", "no:cacheprovider")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
+        [sys.executable, "-m", "pytest", *options, *tests],
         cwd=TESTS,
         env=os.environ | around,
         capture_output=True,
