@@ -309,6 +309,8 @@ def test_a_cancel_before_the_end_of_the_grace(grace: float, told: str, *, at_onc
         handle = supervisor.child("web")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(handle.stop)
+            while handle.state != "stopping":  # noqa: ASYNC110 - in the same instant
+                await trio.lowlevel.checkpoint()
             await trio.sleep(0 if at_once else 1)
             await handle.stop(grace=0)
         await trio.sleep(5)
