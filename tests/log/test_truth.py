@@ -375,6 +375,10 @@ def test_a_child_that_is_taken_down_while_its_group_restarts_is_said_to_be_stopp
     run(SupervisorSpec("app", children, strategy="one_for_all"), use)
 
 
+def with_tracebacks(lines: Lines) -> list[str]:
+    return [r.getMessage() for _, r in lines.records if r.exc_info or r.exc_text]
+
+
 def test_a_failure_has_one_traceback_however_far_it_comes_up(lines: Lines) -> None:
     spec: Any = ChildSpec("db", failing(99, 0.1), readiness="explicit", restart="permanent")
     for name in ("pool", "shard", "app"):
@@ -386,9 +390,8 @@ def test_a_failure_has_one_traceback_however_far_it_comes_up(lines: Lines) -> No
 
     with pytest.raises(Exception, match="gave up"):
         trio.run(main, clock=MockClock(autojump_threshold=0))
-    traced = [r.getMessage() for _, r in lines.records if r.exc_info or r.exc_text]
-    assert len(traced) == 1, traced
-    assert traced[0].startswith("app/shard/pool/db ")
+    (traced,) = with_tracebacks(lines)
+    assert traced.startswith("app/shard/pool/db ")
 
 
 def test_a_quarantine_that_ends_a_supervisor_has_one_traceback(lines: Lines) -> None:
@@ -404,9 +407,8 @@ def test_a_quarantine_that_ends_a_supervisor_has_one_traceback(lines: Lines) -> 
 
     with pytest.raises(Exception, match="app/pool/db was quarantined"):
         trio.run(main, clock=MockClock(autojump_threshold=0))
-    traced = [r.getMessage() for _, r in lines.records if r.exc_info or r.exc_text]
-    assert len(traced) == 1, traced
-    assert traced[0].startswith("app/pool/db ")
+    (traced,) = with_tracebacks(lines)
+    assert traced.startswith("app/pool/db ")
 
 
 def test_the_traceback_comes_with_the_first_line_that_is_loud_enough(lines: Lines) -> None:

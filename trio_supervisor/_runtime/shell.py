@@ -130,7 +130,6 @@ class Shell:
         self.first_start_over = trio.Event()
         self.finished = trio.Event()
         self._journal = tree.journal
-        self._append = tree.journal.append
         self._context: Context = copy_context()
         self._block: BlockOfShell | None = None
         self._attempts: trio.Nursery | None = None
@@ -281,7 +280,7 @@ class Shell:
         self.carry_out(self.machine.receive(signal, now), now)
 
     def _take_exit(self, attempt: Attempt, now: float) -> None:
-        self.carry_out(self.machine.receive(exit_signal(self, attempt, now), now), now)
+        self.feed(exit_signal(self, attempt, now), now)
 
     def _take_heartbeat_notice(self, notice: HeartbeatNotice, now: float) -> None:
         attempt = notice.attempt
@@ -350,7 +349,7 @@ class Shell:
                     event, path, attempt, fields = order
                     act = _ACT_WITH.get(event)
                     error = None if act is None else act(self, path, attempt, fields, now)
-                    self._append(event, now, self.run, path, attempt, fields, error)
+                    self._journal.append(event, now, self.run, path, attempt, fields, error)
                     if path in self.watched:
                         self._changed[self.watched[path]] = None
                 else:
@@ -450,7 +449,7 @@ class Shell:
         path = self.slots[order.name].life.path
         self._shutdown_account.note_unresponsive(path, stack or ("between its tasks",))
         fields = (order.seconds, stack)
-        self._append(ev.ChildUnresponsive, now, self.run, path, order.attempt, fields)
+        self._journal.append(ev.ChildUnresponsive, now, self.run, path, order.attempt, fields)
 
     def _fail_start(self, order: o.FailStart, now: float) -> None:
         slot = self.slots[order.name]
